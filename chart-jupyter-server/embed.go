@@ -1,0 +1,12 @@
+// Package chart embeds the chart of one Jupyter server.
+//
+// What may live here: the chart, and the Go variable that embeds it. No code that reads or renders it (see
+// operator/render), no imports of this project.
+package chart
+
+import "embed"
+
+// Files holds the chart as it stands in this folder, the root of the chart at ".".
+//
+//go:embed Chart.yaml values.yaml all:templates
+var Files embed.FS

@@ -1,0 +1,22 @@
+{{/* Labels that pick the server's pod. They can never change: a StatefulSet's selector is immutable. */}}
+{{- define "jupyter-server.selectorLabels" -}}
+app.kubernetes.io/name: jupyter-server
+jupyterserver.dev/name: {{ .Release.Name }}
+{{- end }}
+
+{{/* Labels of every object. No chart version here: it would change every object with every new chart. */}}
+{{- define "jupyter-server.labels" -}}
+{{ include "jupyter-server.selectorLabels" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{/* The path of the URL with a slash at its end, as Jupyter's base_url wants it. */}}
+{{- define "jupyter-server.basePath" -}}
+{{- printf "%s/" (trimSuffix "/" .Values.routing.path) -}}
+{{- end }}
+
+{{/* The folder that the volume is mounted at. */}}
+{{- define "jupyter-server.mountPath" -}}
+{{- .Values.storage.mountPath | default .Values.jupyterServer.rootDir -}}
+{{- end }}

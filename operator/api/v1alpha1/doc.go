@@ -1,0 +1,28 @@
+// Package v1alpha1 holds the JupyterServer resource: its Go types, from which the CRD, the chart's values schema and
+// the deep copies are generated (make generate).
+//
+// What may live here: types, their validation markers, condition types and reasons. No behaviour, no imports of other
+// packages of this project.
+//
+// +kubebuilder:object:generate=true
+// +groupName=jupyterserver.dev
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// GroupVersion is the API group and version of every type in this package.
+var GroupVersion = schema.GroupVersion{Group: "jupyterserver.dev", Version: "v1alpha1"}
+
+// Kind is the kind of the one resource of the group.
+const Kind = "JupyterServer"
+
+// AddToScheme registers the types of this package with a scheme.
+func AddToScheme(s *runtime.Scheme) error {
+	s.AddKnownTypes(GroupVersion, &JupyterServer{}, &JupyterServerList{})
+	metav1.AddToGroupVersion(s, GroupVersion)
+	return nil
+}

@@ -1,0 +1,508 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// JupyterServer is one Jupyter server: a notebook user applies it and gets a URL.
+//
+// A StatefulSet with a name longer than 52 characters never starts its pods, because the revision label that its
+// controller adds passes 63 characters (kubernetes/kubernetes#64023); a Service name is a DNS label (RFC 1035).
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=jupyterservers,shortName=js,categories=jupyter
+// +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.status.state`
+// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Image",type=string,priority=1,JSONPath=`.spec.jupyterServer.image`
+// +kubebuilder:printcolumn:name="Policy",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="PolicyCompliant")].status`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.message`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 52",message="metadata.name may have at most 52 characters: the pods of a StatefulSet with a longer name never start. Choose a shorter name."
+// +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must start with a letter and hold only lower-case letters, digits and '-', because a Service gets the same name."
+type JupyterServer struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec is what the user asks for.
+	// +required
+	Spec JupyterServerSpec `json:"spec"`
+	// Status is what the operator saw last.
+	// +optional
+	Status JupyterServerStatus `json:"status,omitempty"`
+}
+
+// JupyterServerList is a list of Jupyter servers.
+//
+// +kubebuilder:object:root=true
+type JupyterServerList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []JupyterServer `json:"items"`
+}
+
+// JupyterServerSpec is what the user asks for. Its keys are the values of the chart.
+type JupyterServerSpec struct {
+	// Suspend stops the pod and keeps the volume, the URL and the token. Set it back to false to go on.
+	// +kubebuilder:default=false
+	// +optional
+	Suspend bool `json:"suspend"`
+
+	// JupyterServer says what runs: the image and how Jupyter is started in it.
+	// +kubebuilder:default={}
+	// +optional
+	JupyterServer JupyterProcess `json:"jupyterServer"`
+
+	// Storage says where the files of the server live.
+	// +kubebuilder:default={}
+	// +optional
+	Storage Storage `json:"storage"`
+
+	// Routing says under which URL the server is reached.
+	// +required
+	Routing Routing `json:"routing"`
+
+	// Auth says who gets in.
+	// +kubebuilder:default={}
+	// +optional
+	Auth Auth `json:"auth"`
+
+	// Scheduling says on which nodes the pod may run.
+	// +optional
+	Scheduling *Scheduling `json:"scheduling,omitempty"`
+
+	// Pod adds to the pod what the other sections do not name.
+	// +optional
+	Pod *PodExtras `json:"pod,omitempty"`
+
+	// Patches change the rendered objects last of all, in order. A patch that matches nothing is an error.
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +optional
+	Patches []Patch `json:"patches,omitempty"`
+}
+
+// JupyterProcess says what runs in the main container.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.extraArgs) || self.extraArgs.all(a, !a.matches('^--?(IdentityProvider|PasswordIdentityProvider|ServerApp|NotebookApp|LabApp)[.](token|password|hashed_password|password_required|allow_unauthenticated_access|identity_provider_class|disable_check_xsrf|ip|port|port_retries|sock|base_url|root_dir|default_url)(=|$)'))",fieldPath=".extraArgs",message="may not set what other fields of the spec decide (token, password, ip, port, base_url, root_dir, default_url, ...). Use spec.auth, spec.routing, rootDir and defaultUrl instead."
+type JupyterProcess struct {
+	// Image is the container image that holds Jupyter: `jupyter server` must be on its PATH.
+	// +kubebuilder:default="quay.io/jupyter/minimal-notebook:latest"
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9][a-zA-Z0-9._:/@-]*$')",message="must be an image reference such as quay.io/jupyter/minimal-notebook:latest"
+	// +optional
+	Image string `json:"image"`
+
+	// ImagePullPolicy says when the node asks the registry for the image. Without it Kubernetes decides: Always for the
+	// tag latest, else IfNotPresent.
+	// +kubebuilder:validation:Enum=Always;IfNotPresent;Never
+	// +optional
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
+
+	// ImagePullSecrets names the Secrets of the namespace that open private registries.
+	// +kubebuilder:validation:MaxItems=16
+	// +listType=atomic
+	// +optional
+	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
+
+	// DefaultURL is the page that the server's URL leads to, below routing.path: /lab, /tree, or an application's.
+	// +kubebuilder:default="/lab"
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('^/[A-Za-z0-9._~/?=&%-]*$')",message="must be a path that starts with a slash, such as /lab"
+	// +optional
+	DefaultURL string `json:"defaultUrl"`
+
+	// RootDir is the folder that Jupyter shows. The volume is mounted there, unless storage.mountPath says otherwise.
+	// +kubebuilder:default="/home/jovyan/work"
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('^/[A-Za-z0-9._/@+-]*$') && !self.matches('(^|/)[.][.](/|$)')",message="must be an absolute path without '..', such as /home/jovyan/work"
+	// +optional
+	RootDir string `json:"rootDir"`
+
+	// Resources are the CPU, memory and other resources of the Jupyter container.
+	// +optional
+	Resources *Resources `json:"resources,omitempty"`
+
+	// Env are environment variables of the Jupyter container. Put secrets into a Secret and use valueFrom.secretKeyRef.
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:XValidation:rule="self.all(e, e.name != 'JUPYTER_TOKEN')",message="may not set JUPYTER_TOKEN: use spec.auth.token instead"
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Env []corev1.EnvVar `json:"env,omitempty"`
+
+	// EnvFrom takes all keys of ConfigMaps or Secrets as environment variables.
+	// +kubebuilder:validation:MaxItems=32
+	// +listType=atomic
+	// +optional
+	EnvFrom []corev1.EnvFromSource `json:"envFrom,omitempty"`
+
+	// ExtraArgs are more arguments of `jupyter server`, such as --ServerApp.shutdown_no_activity_timeout=3600. They are
+	// visible to everybody who may read the pod: no secrets here.
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=1024
+	// +listType=atomic
+	// +optional
+	ExtraArgs []string `json:"extraArgs,omitempty"`
+}
+
+// Resources are requests and limits of the Jupyter container, as in a pod.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.requests) || !has(self.limits) || self.requests.all(k, !(k in self.limits) || quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",message="every request must be at most its limit: lower spec.jupyterServer.resources.requests or raise the limit"
+type Resources struct {
+	// Requests is what the scheduler sets aside.
+	// +kubebuilder:validation:MaxProperties=16
+	// +optional
+	Requests map[corev1.ResourceName]Quantity `json:"requests,omitempty"`
+	// Limits is what the container cannot pass. A container over its memory limit is killed.
+	// +kubebuilder:validation:MaxProperties=16
+	// +optional
+	Limits map[corev1.ResourceName]Quantity `json:"limits,omitempty"`
+}
+
+// Quantity is a Kubernetes quantity (500m, 2, 4Gi) that is kept as it was written. In JSON it may be a number too, as in
+// a pod.
+//
+// +kubebuilder:validation:Type=""
+// +kubebuilder:validation:XIntOrString
+// +kubebuilder:validation:MaxLength=32
+// +kubebuilder:validation:XValidation:rule="isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('0')) >= 0",message="must be a quantity that is not negative, such as 500m, 2 or 4Gi"
+type Quantity string
+
+// UnmarshalJSON accepts a string or a number.
+func (q *Quantity) UnmarshalJSON(raw []byte) error {
+	var v intstr.IntOrString
+	if err := v.UnmarshalJSON(raw); err != nil {
+		return err
+	}
+	*q = Quantity(v.String())
+	return nil
+}
+
+// Storage says where the files of the server live.
+//
+// +kubebuilder:validation:XValidation:rule="!(self.ephemeral && has(self.existingClaim))",message="set either ephemeral or existingClaim, not both"
+// +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="storageClassName cannot be changed after creation, because Kubernetes cannot move a volume. Create a server with the new class and copy the files."
+// +kubebuilder:validation:XValidation:rule="quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0",message="size can only grow, because Kubernetes cannot shrink a volume"
+type Storage struct {
+	// Ephemeral keeps the files in the pod: they are gone with it.
+	// +kubebuilder:default=false
+	// +optional
+	Ephemeral bool `json:"ephemeral"`
+
+	// Size is the size of the claim that is made. A larger one resizes it, where the storage class can.
+	// +kubebuilder:default="1Gi"
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="isQuantity(self) && quantity(self).compareTo(quantity('0')) > 0",message="must be a quantity above zero, such as 10Gi"
+	// +optional
+	Size string `json:"size"`
+
+	// StorageClassName is the storage class of the claim. Without it the cluster's default class is used.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	StorageClassName *string `json:"storageClassName,omitempty"`
+
+	// MountPath is where the volume is mounted. Without it that is jupyterServer.rootDir.
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('^/[A-Za-z0-9._/@+-]+$') && !self.matches('(^|/)[.][.](/|$)')",message="must be an absolute path without '..', such as /home/jovyan"
+	// +optional
+	MountPath string `json:"mountPath,omitempty"`
+
+	// ExistingClaim is a PersistentVolumeClaim of the namespace that is used instead of a new one. It is never deleted.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	ExistingClaim string `json:"existingClaim,omitempty"`
+
+	// Retain keeps the claim when the JupyterServer is deleted. A new JupyterServer of the same name takes it up again.
+	// +kubebuilder:default=false
+	// +optional
+	Retain bool `json:"retain"`
+}
+
+// Routing says under which URL the server is reached.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.tls) || !has(self.tls.secretName) || self.tls.enabled",message="tls.secretName is set, but tls.enabled is not: set tls.enabled to true, or remove the name"
+type Routing struct {
+	// Host is the DNS name of the URL. Servers that share a host share a browser origin: give people who do not trust
+	// each other a host each.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?([.][a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$') && !self.matches('^[0-9.]+$')",message="must be a DNS name in lower case without scheme, port or path, such as jupyter.example.org"
+	// +required
+	Host string `json:"host"`
+
+	// Path is the path of the URL. It is part of every address that the server answers to.
+	// +kubebuilder:default="/"
+	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(/|(/[A-Za-z0-9._~-]+)+)$') && !self.matches('/[.]{1,2}(/|$)')",message="must start with a slash and not end with one, such as /alice or /; letters, digits and . _ ~ - are allowed in between"
+	// +optional
+	Path string `json:"path"`
+
+	// IngressClassName picks the ingress controller. Without it the operator's default, then the cluster's, is used.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	IngressClassName *string `json:"ingressClassName,omitempty"`
+
+	// Annotations are added to the Ingress.
+	// +optional
+	Annotations map[string]string `json:"annotations,omitempty"`
+
+	// TLS makes the URL https.
+	// +optional
+	TLS *RoutingTLS `json:"tls,omitempty"`
+}
+
+// RoutingTLS says how the ingress serves https.
+type RoutingTLS struct {
+	// Enabled makes the URL https. Without secretName the ingress controller uses its default certificate.
+	// +kubebuilder:default=false
+	// +optional
+	Enabled bool `json:"enabled"`
+	// SecretName is the Secret of the namespace with the certificate (kubernetes.io/tls).
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	SecretName string `json:"secretName,omitempty"`
+}
+
+// AuthMode is the kind of access control of a server.
+//
+// +kubebuilder:validation:Enum=token;oidc;none
+type AuthMode string
+
+const (
+	// AuthModeToken lets in who has the token. Jupyter itself checks it.
+	AuthModeToken AuthMode = "token"
+	// AuthModeOIDC lets in who signs in at an OpenID provider and is on the list.
+	AuthModeOIDC AuthMode = "oidc"
+	// AuthModeNone lets everybody in. It is refused, unless the admin allows it.
+	AuthModeNone AuthMode = "none"
+)
+
+// Auth says who gets in.
+//
+// +kubebuilder:validation:XValidation:rule="self.mode != 'oidc' || has(self.oidc)",message="mode is oidc, but oidc is not set: give issuerUrl, clientId and whom to allow"
+// +kubebuilder:validation:XValidation:rule="self.mode == 'oidc' || !has(self.oidc)",message="oidc is set, but mode is not oidc: set mode to oidc, or remove the section"
+// +kubebuilder:validation:XValidation:rule="self.mode == 'token' || !has(self.token)",message="token is set, but mode is not token: set mode to token, or remove the section"
+type Auth struct {
+	// Mode is token (who has the token gets in), oidc (who signs in and is allowed gets in) or none.
+	// +kubebuilder:default=token
+	// +optional
+	Mode AuthMode `json:"mode"`
+	// Token says where the token comes from. Without it one is generated once and kept in a Secret of the server.
+	// +optional
+	Token *SecretValue `json:"token,omitempty"`
+	// OIDC says at which OpenID provider people sign in, and who of them gets in.
+	// +optional
+	OIDC *OIDC `json:"oidc,omitempty"`
+}
+
+// SecretValue is a secret, given as it is or by reference. The operator copies an inline value into a Secret of the
+// server; still, who may read the JupyterServer reads it there, so prefer a reference.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.value) != has(self.secretKeyRef)",message="set exactly one of value and secretKeyRef"
+type SecretValue struct {
+	// Value is the secret itself.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=4096
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]+$')",message="must be printable ASCII without spaces"
+	// +optional
+	Value string `json:"value,omitempty"`
+	// SecretKeyRef names a key of a Secret of the namespace.
+	// +optional
+	SecretKeyRef *KeyRef `json:"secretKeyRef,omitempty"`
+}
+
+// KeyRef names a key of a Secret or ConfigMap of the server's namespace.
+type KeyRef struct {
+	// Name is the name of the object.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Name string `json:"name"`
+	// Key is the key in it.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +required
+	Key string `json:"key"`
+}
+
+// OIDC says at which OpenID provider people sign in, and who of them gets in.
+type OIDC struct {
+	// IssuerURL is the provider's issuer, as in its discovery document (OpenID Connect Discovery 1.0, section 3).
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^\\\\s?#]+$')",message="must be a URL such as https://accounts.example.org, without query and fragment"
+	// +required
+	IssuerURL string `json:"issuerUrl"`
+	// ClientID is the client that the provider knows this server by.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +required
+	ClientID string `json:"clientId"`
+	// ClientSecret is the client's secret. A public client has none.
+	// +optional
+	ClientSecret *SecretValue `json:"clientSecret,omitempty"`
+	// Scopes are asked of the provider.
+	// +kubebuilder:default={openid,email,profile}
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=128
+	// +kubebuilder:validation:XValidation:rule="'openid' in self",message="must hold openid"
+	// +listType=atomic
+	// +optional
+	Scopes []string `json:"scopes,omitempty"`
+	// CABundle names the PEM certificates that the provider's certificate is checked against.
+	// +optional
+	CABundle *CABundle `json:"caBundle,omitempty"`
+	// Allow says who gets in after signing in.
+	// +required
+	Allow Allow `json:"allow"`
+}
+
+// CABundle is a set of PEM certificates.
+type CABundle struct {
+	// ConfigMapKeyRef names a key of a ConfigMap of the namespace.
+	// +required
+	ConfigMapKeyRef KeyRef `json:"configMapKeyRef"`
+}
+
+// Allow says who gets in after signing in: any of the named users, emails and groups, or everybody who can sign in.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.anyAuthenticated) && self.anyAuthenticated) != ((has(self.users) && self.users.size() > 0) || (has(self.emails) && self.emails.size() > 0) || (has(self.groups) && self.groups.size() > 0))",message="name at least one of users, emails and groups, or set anyAuthenticated to true, not both"
+type Allow struct {
+	// Users are subjects (the claim sub) that get in.
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=255
+	// +listType=set
+	// +optional
+	Users []string `json:"users,omitempty"`
+	// Emails are addresses (the claim email) that get in.
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=320
+	// +listType=set
+	// +optional
+	Emails []string `json:"emails,omitempty"`
+	// Groups are groups (the claim groups) whose members get in.
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=255
+	// +listType=set
+	// +optional
+	Groups []string `json:"groups,omitempty"`
+	// AnyAuthenticated lets in everybody who can sign in at the provider.
+	// +optional
+	AnyAuthenticated bool `json:"anyAuthenticated,omitempty"`
+}
+
+// Scheduling says on which nodes the pod may run, with the fields of a pod.
+type Scheduling struct {
+	// NodeSelector holds labels that the node must have.
+	// +optional
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	// Tolerations let the pod onto tainted nodes.
+	// +listType=atomic
+	// +optional
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	// Affinity attracts the pod to nodes or other pods, or keeps it away from them.
+	// +optional
+	Affinity *corev1.Affinity `json:"affinity,omitempty"`
+	// TopologySpreadConstraints spread pods over zones or nodes.
+	// +listType=atomic
+	// +optional
+	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
+	// PriorityClassName is the pod's priority class.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+	// SchedulerName is the scheduler that places the pod.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	SchedulerName string `json:"schedulerName,omitempty"`
+}
+
+// PodExtras adds to the pod what the other sections do not name, with the fields of a pod.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.labels) || self.labels.all(k, !k.startsWith('jupyterserver.dev/') && !k.startsWith('app.kubernetes.io/'))",fieldPath=".labels",message="may not hold labels of jupyterserver.dev/ and app.kubernetes.io/: the operator sets them"
+// +kubebuilder:validation:XValidation:rule="!has(self.annotations) || self.annotations.all(k, !k.startsWith('jupyterserver.dev/'))",fieldPath=".annotations",message="may not hold annotations of jupyterserver.dev/: the operator sets them"
+type PodExtras struct {
+	// Labels are added to the pod.
+	// +kubebuilder:validation:MaxProperties=64
+	// +optional
+	Labels map[string]string `json:"labels,omitempty"`
+	// Annotations are added to the pod.
+	// +kubebuilder:validation:MaxProperties=64
+	// +optional
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// ServiceAccountName is the pod's service account. Its token is mounted only when this is set.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	ServiceAccountName string `json:"serviceAccountName,omitempty"`
+	// Volumes are added to the pod.
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Volumes []corev1.Volume `json:"volumes,omitempty"`
+	// VolumeMounts are added to the Jupyter container.
+	// +listType=atomic
+	// +optional
+	VolumeMounts []corev1.VolumeMount `json:"volumeMounts,omitempty"`
+	// InitContainers run before Jupyter.
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	InitContainers []corev1.Container `json:"initContainers,omitempty"`
+	// Containers run beside Jupyter.
+	// +listType=map
+	// +listMapKey=name
+	// +optional
+	Containers []corev1.Container `json:"containers,omitempty"`
+	// SecurityContext is merged over the pod's default one (runAsNonRoot, fsGroup 100, seccompProfile RuntimeDefault).
+	// +optional
+	SecurityContext *corev1.PodSecurityContext `json:"securityContext,omitempty"`
+}
+
+// Patch changes one kind of rendered object after the chart has been rendered.
+type Patch struct {
+	// Target says which rendered objects are changed.
+	// +required
+	Target PatchTarget `json:"target"`
+	// Type is json (RFC 6902), merge (RFC 7386) or strategic (Kubernetes' strategic merge).
+	// +kubebuilder:validation:Enum=json;merge;strategic
+	// +kubebuilder:default=strategic
+	// +optional
+	Type PatchType `json:"type"`
+	// Patch is the patch, as YAML or JSON.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=65536
+	// +required
+	Patch string `json:"patch"`
+}
+
+// PatchType is the format of a patch.
+type PatchType string
+
+const (
+	// PatchTypeJSON is a JSON patch (RFC 6902).
+	PatchTypeJSON PatchType = "json"
+	// PatchTypeMerge is a JSON merge patch (RFC 7386).
+	PatchTypeMerge PatchType = "merge"
+	// PatchTypeStrategic is Kubernetes' strategic merge patch.
+	PatchTypeStrategic PatchType = "strategic"
+)
+
+// PatchTarget says which rendered objects a patch changes.
+type PatchTarget struct {
+	// Kind is the kind of the objects, such as StatefulSet.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +required
+	Kind string `json:"kind"`
+	// Name is the name of the object. Without it every object of the kind is changed.
+	// +kubebuilder:validation:MaxLength=253
+	// +optional
+	Name string `json:"name,omitempty"`
+}

@@ -1,0 +1,126 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// State is the one word that says how a server is.
+//
+// +kubebuilder:validation:Enum=Pending;Starting;Running;Suspending;Suspended;Failed;Terminating
+type State string
+
+const (
+	// StatePending means that nothing was installed yet.
+	StatePending State = "Pending"
+	// StateStarting means that the pod is on its way.
+	StateStarting State = "Starting"
+	// StateRunning means that the server answers.
+	StateRunning State = "Running"
+	// StateSuspending means that the pod is being stopped.
+	StateSuspending State = "Suspending"
+	// StateSuspended means that the pod is stopped and the volume is kept.
+	StateSuspended State = "Suspended"
+	// StateFailed means that somebody has to do something; message says who and what.
+	StateFailed State = "Failed"
+	// StateTerminating means that the server is being deleted.
+	StateTerminating State = "Terminating"
+)
+
+// Condition types. Ready, Reconciling and Stalled follow kstatus
+// (sigs.k8s.io/cli-utils/pkg/kstatus), so that `kubectl wait` and GitOps tools understand them.
+const (
+	// ConditionReady is True while the server answers, or is suspended as asked.
+	ConditionReady = "Ready"
+	// ConditionReconciling is True while the operator or Kubernetes still works on the spec.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is True while nothing will change until somebody does something.
+	ConditionStalled = "Stalled"
+	// ConditionPolicyCompliant is True while the admin's rules allow the spec.
+	ConditionPolicyCompliant = "PolicyCompliant"
+	// ConditionReleased is True while the Helm release holds the spec.
+	ConditionReleased = "Released"
+)
+
+// Reasons of conditions that the operator itself decides on. Reasons that come from the pod are those of Kubernetes.
+const (
+	// ReasonRunning says that the server answers.
+	ReasonRunning = "Running"
+	// ReasonSuspended says that the server was stopped as asked.
+	ReasonSuspended = "Suspended"
+	// ReasonSuspending says that the pod is being stopped.
+	ReasonSuspending = "Suspending"
+	// ReasonStarting says that the pod is on its way.
+	ReasonStarting = "Starting"
+	// ReasonInSync says that everything is as the spec says.
+	ReasonInSync = "InSync"
+	// ReasonNotYetSupported says that the spec asks for something that this version cannot do.
+	ReasonNotYetSupported = "NotYetSupported"
+	// ReasonNameConflict says that an object of a needed name belongs to somebody else.
+	ReasonNameConflict = "NameConflict"
+	// ReasonReleaseConflict says that a Helm release of the name belongs to somebody else.
+	ReasonReleaseConflict = "ReleaseConflict"
+	// ReasonReferenceNotFound says that a Secret, ConfigMap or claim that the spec names does not exist.
+	ReasonReferenceNotFound = "ReferenceNotFound"
+	// ReasonRenderFailed says that the spec could not be turned into objects.
+	ReasonRenderFailed = "RenderFailed"
+	// ReasonApplyRefused says that the API server refused an object.
+	ReasonApplyRefused = "ApplyRefused"
+	// ReasonApplyFailed says that applying failed and is tried again.
+	ReasonApplyFailed = "ApplyFailed"
+	// ReasonDenied says that the admin's rules do not allow the spec.
+	ReasonDenied = "Denied"
+	// ReasonCompliant says that the admin's rules allow the spec.
+	ReasonCompliant = "Compliant"
+	// ReasonReleased says that the Helm release holds the spec.
+	ReasonReleased = "Released"
+)
+
+// JupyterServerStatus is what the operator saw last.
+type JupyterServerStatus struct {
+	// ObservedGeneration is the generation of the spec that the rest of the status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// State is the one word that says how the server is.
+	// +optional
+	State State `json:"state,omitempty"`
+	// URL is where the server is reached. It never carries a token.
+	// +optional
+	URL string `json:"url,omitempty"`
+	// Message is one sentence: the root cause of what is wrong, and what to do.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// Conditions are Ready, Reconciling, Stalled, PolicyCompliant and Released.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// Release is the Helm release of the server.
+	// +optional
+	Release *ReleaseStatus `json:"release,omitempty"`
+	// Pod is the pod of the server.
+	// +optional
+	Pod *PodStatus `json:"pod,omitempty"`
+	// StartedAt is when the running Jupyter process started.
+	// +optional
+	StartedAt *metav1.Time `json:"startedAt,omitempty"`
+}
+
+// ReleaseStatus is the Helm release of a server.
+type ReleaseStatus struct {
+	// Name is the name of the release: `helm get all NAME`.
+	Name string `json:"name"`
+	// Revision is the newest revision.
+	Revision int `json:"revision"`
+	// InputDigest is a digest of everything that the release was made of. While it is the same, nothing is applied.
+	InputDigest string `json:"inputDigest"`
+}
+
+// PodStatus is the pod of a server.
+type PodStatus struct {
+	// Name is the pod's name.
+	Name string `json:"name"`
+	// Ready says whether the server answers.
+	Ready bool `json:"ready"`
+	// Restarts is how often the Jupyter container was restarted in this pod.
+	Restarts int32 `json:"restarts"`
+}
