@@ -1,0 +1,405 @@
+package diagnosis
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// container is one container of the pod: what was asked for, and what became of it.
+type container struct {
+	spec   corev1.Container // empty if the status names none of the spec
+	status corev1.ContainerStatus
+	init   bool
+}
+
+// containers returns the containers in the order in which they hold each other up: init containers as they are listed,
+// then Jupyter, then the others.
+func containers(pod *corev1.Pod) []container {
+	var all []container
+	add := func(specs []corev1.Container, statuses []corev1.ContainerStatus, init bool) {
+		for _, s := range specs {
+			i := slices.IndexFunc(statuses, func(status corev1.ContainerStatus) bool { return status.Name == s.Name })
+			if i >= 0 {
+				all = append(all, container{spec: s, status: statuses[i], init: init})
+			}
+		}
+	}
+	add(pod.Spec.InitContainers, pod.Status.InitContainerStatuses, true)
+	add(pod.Spec.Containers, pod.Status.ContainerStatuses, false)
+	slices.SortStableFunc(all, func(a, b container) int { return cmp.Compare(a.rank(), b.rank()) })
+	return all
+}
+
+func (c container) rank() int {
+	switch {
+	case c.init:
+		return 0
+	case c.isJupyter():
+		return 1
+	}
+	return 2
+}
+
+func (c container) isJupyter() bool {
+	return !c.init && c.status.Name == JupyterContainer
+}
+
+// name is the subject of a sentence.
+func (c container) name() string {
+	switch {
+	case c.isJupyter():
+		return "Jupyter"
+	case c.init:
+		return "The init container " + quote(c.status.Name)
+	}
+	return "The container " + quote(c.status.Name)
+}
+
+// aside names a container that is not Jupyter's behind a noun.
+func (c container) aside() string {
+	if c.isJupyter() {
+		return ""
+	}
+	return " (container " + quote(c.status.Name) + ")"
+}
+
+// image is the image as it was asked for. The status may hold another name of it.
+func (c container) image() string {
+	return cmp.Or(c.spec.Image, c.status.Image)
+}
+
+// field is the part of the JupyterServer that the container comes from.
+func (c container) field() string {
+	switch {
+	case c.isJupyter():
+		return "spec.jupyterServer"
+	case c.init:
+		return "spec.pod.initContainers"
+	}
+	return "spec.pod.containers"
+}
+
+func (c container) imageField() string {
+	if c.isJupyter() {
+		return "spec.jupyterServer.image"
+	}
+	return "its image in " + c.field()
+}
+
+// resource is the field of one of the container's resources.
+func (c container) resource(name string) string {
+	if c.isJupyter() {
+		return "spec.jupyterServer.resources." + name
+	}
+	return "resources." + name + " in " + c.field()
+}
+
+// lastEnd is how the container ended: just now, or before it was started again.
+func (c container) lastEnd() *corev1.ContainerStateTerminated {
+	if c.status.State.Terminated != nil {
+		return c.status.State.Terminated
+	}
+	return c.status.LastTerminationState.Terminated
+}
+
+// done says that nothing has to be explained: the container is ready, or is an init container that succeeded.
+func (c container) done() bool {
+	end := c.status.State.Terminated
+	return c.status.Ready || c.init && end != nil && end.ExitCode == 0
+}
+
+// badConfiguration finds a container that cannot be made of what the spec says
+// (pkg/kubelet/kuberuntime/kuberuntime_container.go).
+func badConfiguration(o Observation) (Finding, bool) {
+	for _, c := range containers(o.Pod) {
+		w := c.status.State.Waiting
+		if w == nil || w.Reason != "CreateContainerConfigError" && w.Reason != "CreateContainerError" && w.Reason != "PreCreateHookError" {
+			continue
+		}
+		if f, found := commandMissing(c, w.Message); found {
+			return f, true
+		}
+		fact, advice := judgeConfiguration(o.Pod, c, plain(w.Message))
+		return degraded(w.Reason, fact, advice)
+	}
+	return none()
+}
+
+// judgeConfiguration reads pkg/kubelet/kubelet_pods.go (makeEnvironmentVariables) and
+// pkg/kubelet/kuberuntime/security_context_others.go (verifyRunAsNonRoot).
+func judgeConfiguration(pod *corev1.Pod, c container, why string) (fact, advice string) {
+	switch {
+	case strings.HasPrefix(why, "secret \"") && strings.Contains(why, "not found"):
+		name := between(why, "secret \"", "\"")
+		return fmt.Sprintf("The Secret %s does not exist, which %s takes values from", name, lower(c.name())), "Create it, or correct " + envField(c, name)
+	case strings.HasPrefix(why, "configmap \"") && strings.Contains(why, "not found"):
+		name := between(why, "configmap \"", "\"")
+		return fmt.Sprintf("The ConfigMap %s does not exist, which %s takes values from", name, lower(c.name())), "Create it, or correct " + envField(c, "")
+	case strings.HasPrefix(why, "couldn't find key "):
+		key, in, _ := strings.Cut(strings.TrimPrefix(why, "couldn't find key "), " in ")
+		kind, path, _ := strings.Cut(in, " ")
+		name := quote(strings.TrimPrefix(path, pod.Namespace+"/"))
+		return fmt.Sprintf("The %s %s has no key %s, which %s takes a value from", quote(kind), name, quote(key), lower(c.name())), "Add the key, or correct " + envField(c, name)
+	case strings.Contains(why, "image will run as root"):
+		return fmt.Sprintf("%s may not run as root, but its image does", c.name()), "Use an image with another user, or set spec.pod.securityContext.runAsUser"
+	case strings.Contains(why, "image has non-numeric user"):
+		return fmt.Sprintf("%s may not run as root, and its image names its user (%s) instead of giving a number, so that cannot be checked", c.name(), between(why, "non-numeric user (", ")")), "Set spec.pod.securityContext.runAsUser to the user's number, such as 1000"
+	case strings.Contains(why, "no command specified"):
+		return fmt.Sprintf("The image of %s has no program to start", lower(c.name())), "Correct " + c.imageField()
+	}
+	return fmt.Sprintf("%s cannot be made: %s", c.name(), why), "Correct " + c.field()
+}
+
+// envField is the field by which a container came to a Secret.
+func envField(c container, secret string) string {
+	if !c.isJupyter() {
+		return "env in " + c.field()
+	}
+	for _, e := range c.spec.Env {
+		if e.Name == "JUPYTER_TOKEN" && e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil && e.ValueFrom.SecretKeyRef.Name == secret {
+			return "spec.auth.token.secretKeyRef"
+		}
+	}
+	return "spec.jupyterServer.env or envFrom"
+}
+
+// notStarted finds a container whose program could not be started. containerd says StartError and exit code 128, others
+// ContainerCannotRun; the kubelet says RunContainerError between the tries (pkg/kubelet/container/sync_result.go).
+func notStarted(o Observation) (Finding, bool) {
+	for _, c := range containers(o.Pod) {
+		why := ""
+		w, end := c.status.State.Waiting, c.lastEnd()
+		switch {
+		case c.done():
+			continue
+		case end != nil && startFailed(end):
+			why = end.Message
+		case w != nil && (w.Reason == "RunContainerError" || w.Reason == "StartError" || w.Reason == "PreStartHookError" || w.Reason == "PostStartHookError"):
+			why = w.Message
+		default:
+			continue
+		}
+		if f, found := commandMissing(c, why); found {
+			return f, true
+		}
+		return degraded("StartError", fmt.Sprintf("%s cannot be started: %s", c.name(), innermost(why)), fmt.Sprintf("Correct %s, or ask the admin", c.field()))
+	}
+	return none()
+}
+
+func startFailed(end *corev1.ContainerStateTerminated) bool {
+	return end.Reason == "StartError" || end.Reason == "ContainerCannotRun"
+}
+
+// commandMissing reads what runc and crun say when the program cannot be run.
+func commandMissing(c container, why string) (Finding, bool) {
+	image := clip(quote(c.image()), 100)
+	switch {
+	case strings.Contains(why, "exec format error"):
+		return degraded("StartError", fmt.Sprintf("The image %s%s is made for another processor than the node's", image, c.aside()), "Use another image in "+c.imageField()+", or choose nodes in spec.scheduling.nodeSelector")
+	case !strings.Contains(why, "executable file not found in $PATH") && !strings.Contains(why, "executable file `") &&
+		!(strings.Contains(why, "exec: \"") && strings.Contains(why, "no such file or directory")):
+		return none()
+	case c.isJupyter():
+		return degraded("StartError", fmt.Sprintf("The image %s has no program jupyter on its PATH", image), "Use an image with Jupyter Server in spec.jupyterServer.image")
+	}
+	return degraded("StartError", fmt.Sprintf("The image %s%s does not hold the program that is to be started", image, c.aside()), "Correct the command or the image in "+c.field())
+}
+
+// outOfMemory finds a container that was killed for lack of memory and has not recovered.
+func outOfMemory(o Observation) (Finding, bool) {
+	for _, c := range containers(o.Pod) {
+		end := c.lastEnd()
+		if c.done() || end == nil || end.Reason != "OOMKilled" {
+			continue
+		}
+		limit, limited := c.spec.Resources.Limits[corev1.ResourceMemory]
+		if !limited {
+			return degraded("OOMKilled", c.name()+" was killed because its node ran out of memory", "Set "+c.resource("requests.memory")+" to what it needs")
+		}
+		advice := "Raise " + c.resource("limits.memory")
+		if c.isJupyter() {
+			advice += ", or load less data in the notebooks"
+		}
+		return degraded("OOMKilled", fmt.Sprintf("%s was killed because it used more memory than its limit of %s", c.name(), limit.String()), advice)
+	}
+	return none()
+}
+
+// probeKilled finds a container that was stopped because it did not answer
+// (pkg/kubelet/kuberuntime/kuberuntime_manager.go, computePodActions).
+func probeKilled(o Observation) (Finding, bool) {
+	for _, c := range containers(o.Pod) {
+		end := c.lastEnd()
+		if c.done() || end == nil {
+			continue
+		}
+		kills := slices.DeleteFunc(containerEvents(o, c, "Killing"), func(e corev1.Event) bool {
+			return !strings.Contains(e.Message, "failed startup probe") && !strings.Contains(e.Message, "failed liveness probe") ||
+				lastSeen(e).Before(end.StartedAt.Time) // an earlier run
+		})
+		if len(kills) == 0 {
+			continue
+		}
+		fact := c.name() + " was stopped because it did not answer" + at(c.spec.StartupProbe, c.spec.LivenessProbe) + " in time"
+		if line := lastWords(c, end, o); line != "" {
+			fact += "; the last it said: " + line
+		}
+		return degraded("Unhealthy", fact, "Correct what slows or breaks its start in "+c.field())
+	}
+	return none()
+}
+
+// crash finds the first container that ended by itself and has not recovered. What notStarted and outOfMemory explain is
+// left to them: no log says more.
+func crash(pod *corev1.Pod) (container, *corev1.ContainerStateTerminated, bool) {
+	for _, c := range containers(pod) {
+		end, w := c.lastEnd(), c.status.State.Waiting
+		if c.done() || end == nil || end.Reason == "OOMKilled" || startFailed(end) {
+			continue
+		}
+		looping := w != nil && w.Reason == "CrashLoopBackOff"
+		// A node that was restarted lost the container; it did not crash (pkg/kubelet/container/runtime.go).
+		lost := end.Reason == "ContainerStatusUnknown" || end.Reason == "Unknown"
+		if looping || !lost && end.ExitCode != 0 {
+			return c, end, true
+		}
+	}
+	return container{}, nil, false
+}
+
+// crashed finds a container that ended by itself, and what it said last.
+func crashed(o Observation) (Finding, bool) {
+	c, end, found := crash(o.Pod)
+	if !found {
+		return none()
+	}
+	line := lastWords(c, end, o)
+	if strings.Contains(line, "exec format error") {
+		return commandMissing(c, line)
+	}
+	fact := fmt.Sprintf("%s stopped with exit code %d", c.name(), end.ExitCode)
+	if line != "" {
+		fact += " and said: " + line
+	}
+	switch {
+	case c.isJupyter() && (end.ExitCode == 127 || end.ExitCode == 126):
+		return degraded("CrashLoopBackOff", fact, "The image must have jupyter on its PATH: correct spec.jupyterServer.image")
+	case end.ExitCode == 137:
+		return degraded("CrashLoopBackOff", fact, "It was killed, often for lack of memory: raise "+c.resource("limits.memory"))
+	case c.isJupyter():
+		return degraded("CrashLoopBackOff", fact, "Correct spec.jupyterServer (image, env, extraArgs); "+logHint(o.Pod, c))
+	}
+	return degraded("CrashLoopBackOff", fact, "Correct "+c.field()+"; "+logHint(o.Pod, c))
+}
+
+func logHint(pod *corev1.Pod, c container) string {
+	return fmt.Sprintf("more is in kubectl logs %s -c %s -p", quote(pod.Name), quote(c.status.Name))
+}
+
+// lastWords returns the last line that a crashed container wrote: of its log, or of its termination message, which holds
+// the end of the log with terminationMessagePolicy FallbackToLogsOnError.
+func lastWords(c container, end *corev1.ContainerStateTerminated, o Observation) string {
+	if first, _, found := crash(o.Pod); found && first.status.Name == c.status.Name && first.init == c.init {
+		if line := lastLine(o.LastLog); line != "" {
+			return line
+		}
+	}
+	return lastLine(end.Message)
+}
+
+// unhealthy finds a container that runs and does not answer for long.
+func unhealthy(o Observation) (Finding, bool) {
+	for _, c := range containers(o.Pod) {
+		running := c.status.State.Running
+		if c.done() || running == nil || o.Now.Sub(silentSince(o.Pod, c)) < patience {
+			continue
+		}
+		fact := c.name() + " runs, but does not answer" + at(c.spec.StartupProbe, c.spec.ReadinessProbe)
+		if e, found := newest(containerEvents(o, c, "Unhealthy")); found && !lastSeen(e).Before(running.StartedAt.Time) {
+			fact += probeOutput(e.Message)
+		}
+		started := c.status.Started != nil && *c.status.Started
+		switch {
+		case c.init:
+			if c.spec.RestartPolicy == nil || *c.spec.RestartPolicy != corev1.ContainerRestartPolicyAlways {
+				continue // it runs to its end: starting says so
+			}
+		case c.isJupyter() && started:
+			return degraded("Unhealthy", fact, "A notebook may keep it busy: wait, or restart it by deleting the pod "+quote(o.Pod.Name))
+		}
+		return degraded("Unhealthy", fact, fmt.Sprintf("See kubectl logs %s -c %s", quote(o.Pod.Name), quote(c.status.Name)))
+	}
+	return none()
+}
+
+// silentSince is the time since which a running container has not been ready.
+func silentSince(pod *corev1.Pod, c container) time.Time {
+	since := c.status.State.Running.StartedAt.Time
+	if t := condition(pod, corev1.ContainersReady).LastTransitionTime.Time; t.After(since) {
+		return t
+	}
+	return since
+}
+
+// at is the path at which an answer is expected.
+func at(probes ...*corev1.Probe) string {
+	for _, p := range probes {
+		if p != nil && p.HTTPGet != nil {
+			return " at " + quote(p.HTTPGet.Path)
+		}
+	}
+	return ""
+}
+
+// probeOutput boils down why a probe failed (pkg/probe/http/http.go, pkg/kubelet/prober/prober.go).
+func probeOutput(message string) string {
+	switch {
+	case strings.Contains(message, "connection refused"):
+		return " (nothing listens there)"
+	case strings.Contains(message, "HTTP probe failed with statuscode: "):
+		_, code, _ := strings.Cut(message, "statuscode: ")
+		return " as it should (HTTP status " + clip(quote(code), 20) + ")"
+	case strings.Contains(message, "deadline exceeded"), strings.Contains(message, "Client.Timeout"):
+		return " in time"
+	}
+	return ""
+}
+
+// starting is what remains: every step so far went well. It names the step.
+func starting(o Observation) (Finding, bool) {
+	for _, c := range containers(o.Pod) {
+		if c.done() {
+			continue
+		}
+		if c.status.State.Waiting != nil && pulling(o, c) {
+			return progressing("Starting", fmt.Sprintf("The image %s%s is being pulled", clip(quote(c.image()), 120), c.aside()), "This takes some minutes at the first time")
+		}
+		running := c.status.State.Running
+		switch {
+		case running == nil:
+			continue
+		case c.init && (c.spec.RestartPolicy == nil || *c.spec.RestartPolicy != corev1.ContainerRestartPolicyAlways):
+			return progressing("Starting", c.name()+" runs, and Jupyter starts after it", "")
+		}
+		f, found := progressing("Starting", c.name()+" runs and has not answered yet", "")
+		f.Recheck = max(time.Second, silentSince(o.Pod, c).Add(patience).Sub(o.Now))
+		return f, found
+	}
+	if o.Pod.Spec.NodeName == "" {
+		return progressing("Starting", "The pod waits for a node", "")
+	}
+	return progressing("Starting", fmt.Sprintf("The pod is being set up on the node %s", nodeName(o.Pod)), "")
+}
+
+func lower(subject string) string {
+	if rest, found := strings.CutPrefix(subject, "The "); found {
+		return "the " + rest
+	}
+	return subject
+}
