@@ -1,0 +1,182 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/config"
+	"github.com/jupyterserver/jupyter-server-operator/operator/release"
+	"github.com/jupyterserver/jupyter-server-operator/operator/render"
+)
+
+// blockedRetry is how long a server waits that only somebody else can mend. What mends it usually wakes us earlier.
+const blockedRetry = time.Minute
+
+// Reconciler makes the cluster follow one JupyterServer at a time.
+type Reconciler struct {
+	Client   client.Client // reads from the informers, writes to the API server
+	Live     client.Reader // reads from the API server
+	Config   config.Config
+	Renderer *render.Renderer
+	Engine   *release.Engine
+	Events   events.EventRecorder
+	Clock    clock.PassiveClock
+}
+
+// Reconcile is one turn of the loop.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	server := &v1alpha1.JupyterServer{}
+	if err := r.Client.Get(ctx, request.NamespacedName, server); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.Engine.Forget(request.NamespacedName)
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if server.DeletionTimestamp != nil {
+		return ctrl.Result{}, r.report(ctx, server, report{terminating: true})
+	}
+	outcome, retry := r.converge(ctx, server)
+	workload, err := r.observeWorkload(ctx, server, outcome)
+	if err != nil {
+		return ctrl.Result{}, errors.Join(retry, err)
+	}
+	if err := r.report(ctx, server, report{outcome: outcome, workload: workload, failure: retry}); err != nil {
+		return ctrl.Result{}, errors.Join(retry, err)
+	}
+	if retry != nil {
+		return ctrl.Result{}, retry
+	}
+	return ctrl.Result{RequeueAfter: soonest(outcome.lookAgain, workload.lookAgain)}, nil
+}
+
+// outcome is what came of bringing the release in line with the spec.
+type outcome struct {
+	// blocked says why the spec was not applied, and that only somebody else can mend it.
+	blocked *blocked
+	// release is the release as it is now. Nil: there is none.
+	release *v1alpha1.ReleaseStatus
+	// podChanges says that the pod that the informers show is not the one that was asked for last.
+	podChanges bool
+	lookAgain  time.Duration
+}
+
+// blocked is a reason that goes into the conditions, with a sentence for the person who wrote the spec.
+type blocked struct {
+	reason  string
+	message string
+}
+
+func (b *blocked) Error() string { return b.message }
+
+// converge brings the release in line with the spec. A blocked spec is part of the outcome; an error is tried again.
+func (r *Reconciler) converge(ctx context.Context, server *v1alpha1.JupyterServer) (outcome, error) {
+	out := outcome{release: r.Engine.Released(server)}
+	err := r.release(ctx, server, &out)
+	if stop := blockedBy(err); stop != nil {
+		out.blocked, out.lookAgain = stop, blockedRetry
+		return out, nil
+	}
+	return out, err
+}
+
+// release takes the steps of the design's one way: references, render, observe, act.
+func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer, out *outcome) error {
+	if err := r.permitted(server); err != nil {
+		return err
+	}
+	refs, err := r.resolve(ctx, server)
+	if err != nil {
+		return err
+	}
+	rendered, err := r.Renderer.Render(server, refs)
+	if err != nil {
+		return &blocked{v1alpha1.ReasonRenderFailed, sentence("the spec cannot be rendered: " + err.Error())}
+	}
+	observation, err := r.Engine.Observe(ctx, server, rendered)
+	if err != nil {
+		return err
+	}
+	out.lookAgain = observation.Unsettled
+	out.podChanges = observation.Changes("StatefulSet") || observation.Unsettled > 0
+	released, err := r.Engine.Act(ctx, server, rendered, observation)
+	if err != nil {
+		return err
+	}
+	out.release = released
+	r.announce(server, observation, released)
+	return nil
+}
+
+// permitted says what this version cannot do, and what the admin does not allow.
+func (r *Reconciler) permitted(server *v1alpha1.JupyterServer) error {
+	switch {
+	case server.Spec.Auth.Mode == v1alpha1.AuthModeOIDC:
+		return &blocked{v1alpha1.ReasonNotYetSupported, "This version of the operator cannot do auth.mode oidc yet: set spec.auth.mode to token."}
+	case server.Spec.Auth.Mode == v1alpha1.AuthModeNone && !r.Config.Auth.AllowNone:
+		return &blocked{v1alpha1.ReasonDenied, "The admin does not allow servers without access control: set spec.auth.mode to token."}
+	}
+	return nil
+}
+
+// blockedBy tells the errors that only somebody else can mend from those that are worth another try.
+func blockedBy(err error) *blocked {
+	var (
+		stop     *blocked
+		conflict *release.ConflictError
+		record   *release.RecordConflictError
+		apply    *release.ApplyError
+	)
+	switch {
+	case errors.As(err, &stop):
+		return stop
+	case errors.As(err, &conflict):
+		return &blocked{v1alpha1.ReasonNameConflict, sentence(err.Error() + ", so it was left alone: delete it, or give the JupyterServer another name")}
+	case errors.As(err, &record):
+		return &blocked{v1alpha1.ReasonReleaseConflict, sentence(err.Error() + ", so it was left alone: run `helm uninstall`, or give the JupyterServer another name")}
+	case errors.As(err, &apply) && apply.Refused():
+		return &blocked{v1alpha1.ReasonApplyRefused, sentence("the API server refused the " + apply.Object + ": " + apply.Err.Error())}
+	}
+	return nil
+}
+
+// announce tells in events what was done. Nothing was done: no event.
+func (r *Reconciler) announce(server *v1alpha1.JupyterServer, observation release.Observation, released *v1alpha1.ReleaseStatus) {
+	switch observation.State {
+	case release.Absent:
+		r.Events.Eventf(server, nil, corev1.EventTypeNormal, "Installed", "Install", "release %s was installed", released.Name)
+	case release.OutOfSync:
+		r.Events.Eventf(server, nil, corev1.EventTypeNormal, "Upgraded", "Upgrade", "release %s is now at revision %d", released.Name, released.Revision)
+	case release.Drifted:
+		r.Events.Eventf(server, nil, corev1.EventTypeWarning, "DriftRepaired", "Repair", "put back what differed: %s", observation.Summary())
+	}
+}
+
+// sentence makes one line with a capital and a full stop of a message, and keeps it short enough for a status.
+func sentence(message string) string {
+	message = strings.Join(strings.Fields(message), " ")
+	runes := []rune(message)
+	const limit = 600
+	if len(runes) > limit {
+		runes = append(runes[:limit], '…')
+	}
+	text := strings.ToUpper(string(runes[:1])) + string(runes[1:])
+	return strings.TrimSuffix(text, ".") + "."
+}
+
+// soonest is the shorter of two waits, where 0 means none.
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || (b != 0 && b < a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,185 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/config"
+	"github.com/jupyterserver/jupyter-server-operator/operator/release"
+	"github.com/jupyterserver/jupyter-server-operator/operator/render"
+)
+
+// The rules below are what the operator may do, and nothing else. `make generate` makes the chart's roles of them.
+//
+// +kubebuilder:rbac:groups=jupyterserver.dev,resources=jupyterservers,verbs=get;list;watch
+// +kubebuilder:rbac:groups=jupyterserver.dev,resources=jupyterservers/status,verbs=patch
+// +kubebuilder:rbac:groups=jupyterserver.dev,resources=jupyterservers/finalizers,verbs=update
+// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=events,verbs=list
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=ingresses;networkpolicies,verbs=get;list;watch;create;patch;delete
+
+// secretIndex is the informer's index of servers by the Secrets that their specs name.
+const secretIndex = "secret"
+
+// claimIndex is the informer's index of servers by the claim that their specs name.
+const claimIndex = "claim"
+
+// CacheOptions are what the informers hold: of objects of a release only those with the server's label, of nothing more
+// than is looked at. Helm's records stay out, they are large and read by name.
+func CacheOptions() cache.Options {
+	exists, err := labels.NewRequirement(release.ServerLabel, selection.Exists, nil)
+	if err != nil {
+		panic(err) // a constant is wrong
+	}
+	ours := labels.NewSelector().Add(*exists)
+	notRecords := fields.OneTermNotEqualSelector("type", string(release.RecordType))
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&appsv1.StatefulSet{}:           {Label: ours, Transform: release.Strip},
+			&corev1.Service{}:               {Label: ours, Transform: release.Strip},
+			&networkingv1.Ingress{}:         {Label: ours, Transform: release.Strip},
+			&networkingv1.NetworkPolicy{}:   {Label: ours, Transform: release.Strip},
+			&corev1.PersistentVolumeClaim{}: {Transform: release.Strip}, // of others too: existingClaim
+			&corev1.Pod{}:                   {Label: ours, Transform: StripPod},
+			&corev1.Secret{}:                {Field: notRecords, Transform: StripSecret}, // of others too: secretKeyRef
+		},
+	}
+}
+
+// Options are the settings of the controller.
+type Options struct {
+	Config config.Config
+	// Concurrency is how many servers are reconciled at once.
+	Concurrency int
+}
+
+// Setup adds the controller to a manager whose cache was made with CacheOptions.
+func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
+	renderer, err := render.New(chart.Files, options.Config)
+	if err != nil {
+		return err
+	}
+	kube, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	if err := index(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	clk := clock.RealClock{}
+	r := &Reconciler{
+		Client:   mgr.GetClient(),
+		Live:     mgr.GetAPIReader(),
+		Config:   options.Config,
+		Renderer: renderer,
+		Engine:   release.NewEngine(mgr.GetClient(), mgr.GetAPIReader(), kube, renderer.ChartMetadata(), clk),
+		Events:   mgr.GetEventRecorder(release.FieldManager),
+		Clock:    clk,
+	}
+	return r.watch(mgr, options.Concurrency)
+}
+
+// watch wires what wakes a server: its spec, its objects and its pod, and what its spec names.
+func (r *Reconciler) watch(mgr ctrl.Manager, concurrency int) error {
+	b := ctrl.NewControllerManagedBy(mgr).
+		Named("jupyterserver").
+		For(&v1alpha1.JupyterServer{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.byReference(secretIndex))).
+		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency})
+	for _, kind := range release.Kinds() {
+		mapping := byLabel
+		if _, isClaim := kind.(*corev1.PersistentVolumeClaim); isClaim {
+			mapping = r.byReference(claimIndex)
+		}
+		if m, isMetadata := kind.(*metav1.PartialObjectMetadata); isMetadata {
+			b = b.WatchesMetadata(m, handler.EnqueueRequestsFromMapFunc(mapping))
+			continue
+		}
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(mapping))
+	}
+	if err := b.Complete(r); err != nil {
+		return fmt.Errorf("setting up the controller: %w", err)
+	}
+	return nil
+}
+
+// byLabel maps an object of a server to the server. A label that is no name maps to nothing that exists.
+func byLabel(_ context.Context, o client.Object) []reconcile.Request {
+	name := o.GetLabels()[release.ServerLabel]
+	if name == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
+}
+
+// byReference maps an object to the servers whose specs name it, beside the server that it belongs to.
+func (r *Reconciler) byReference(field string) handler.MapFunc {
+	return func(ctx context.Context, o client.Object) []reconcile.Request {
+		requests := byLabel(ctx, o)
+		var servers v1alpha1.JupyterServerList
+		err := r.Client.List(ctx, &servers, client.InNamespace(o.GetNamespace()), client.MatchingFields{field: o.GetName()})
+		if err != nil {
+			return requests // only when the informers stop
+		}
+		for i := range servers.Items {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&servers.Items[i])})
+		}
+		return requests
+	}
+}
+
+func index(ctx context.Context, indexer client.FieldIndexer) error {
+	if err := release.IndexChildren(ctx, indexer); err != nil {
+		return err
+	}
+	indexes := map[string]func(*v1alpha1.JupyterServer) []string{
+		secretIndex: secretNames,
+		claimIndex: func(s *v1alpha1.JupyterServer) []string {
+			if s.Spec.Storage.ExistingClaim == "" {
+				return nil
+			}
+			return []string{s.Spec.Storage.ExistingClaim}
+		},
+	}
+	for field, names := range indexes {
+		err := indexer.IndexField(ctx, &v1alpha1.JupyterServer{}, field, func(o client.Object) []string {
+			server, ok := o.(*v1alpha1.JupyterServer)
+			if !ok {
+				return nil
+			}
+			return names(server)
+		})
+		if err != nil {
+			return fmt.Errorf("indexing servers by %s: %w", field, err)
+		}
+	}
+	return nil
+}

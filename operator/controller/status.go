@@ -1,0 +1,197 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/diagnosis"
+	"github.com/jupyterserver/jupyter-server-operator/operator/release"
+)
+
+// report is everything that a status is made of.
+type report struct {
+	outcome     outcome
+	workload    workload
+	failure     error // what is tried again
+	terminating bool
+}
+
+// summary is the part of a status that the conditions follow from.
+type summary struct {
+	state       v1alpha1.State
+	message     string
+	ready       metav1.ConditionStatus
+	reason      string
+	reconciling bool
+	stalled     bool
+}
+
+// report writes the status, if it differs: one patch at most for a turn of the loop.
+func (r *Reconciler) report(ctx context.Context, server *v1alpha1.JupyterServer, rep report) error {
+	updated := server.DeepCopy()
+	r.fill(&updated.Status, server, rep)
+	if equality.Semantic.DeepEqual(server.Status, updated.Status) {
+		return nil
+	}
+	err := r.Client.Status().Patch(ctx, updated, client.MergeFrom(server), client.FieldOwner(release.FieldManager))
+	if apierrors.IsNotFound(err) {
+		return nil // deleted meanwhile
+	}
+	if err != nil {
+		return fmt.Errorf("writing the status: %w", err)
+	}
+	r.announceTrouble(server, updated)
+	return nil
+}
+
+func (r *Reconciler) fill(status *v1alpha1.JupyterServerStatus, server *v1alpha1.JupyterServer, rep report) {
+	s := summarize(server, rep)
+	status.ObservedGeneration = server.Generation
+	status.State, status.Message = s.state, s.message
+	if rep.terminating {
+		r.condition(status, v1alpha1.ConditionReady, metav1.ConditionFalse, s.reason, s.message)
+		return
+	}
+	status.URL = r.Renderer.URL(server)
+	status.Release = rep.outcome.release
+	status.Pod, status.StartedAt = podStatus(rep.workload)
+
+	r.condition(status, v1alpha1.ConditionReady, s.ready, s.reason, s.message)
+	r.condition(status, v1alpha1.ConditionReconciling, boolCondition(s.reconciling), s.reason, s.message)
+	r.condition(status, v1alpha1.ConditionStalled, boolCondition(s.stalled), s.reason, s.message)
+	r.policyCondition(status, rep)
+	r.releasedCondition(status, rep)
+}
+
+// summarize finds the one state. What blocks the spec comes first, then a failure that is tried again, then the pod.
+func summarize(server *v1alpha1.JupyterServer, rep report) summary {
+	w := rep.workload
+	switch {
+	case rep.terminating:
+		return summary{state: v1alpha1.StateTerminating, ready: metav1.ConditionFalse, reason: "Terminating", message: "The server is being deleted."}
+	case rep.outcome.blocked != nil:
+		state := v1alpha1.StateFailed
+		if w.ready {
+			state = v1alpha1.StateRunning // with the last spec that could be applied
+		}
+		return summary{state: state, ready: metav1.ConditionFalse, reason: rep.outcome.blocked.reason, message: rep.outcome.blocked.message, stalled: true}
+	case rep.failure != nil:
+		return summary{state: stateOnFailure(rep), ready: metav1.ConditionFalse, reason: v1alpha1.ReasonApplyFailed, message: sentence(rep.failure.Error() + "; it is tried again"), reconciling: true}
+	case server.Spec.Suspend:
+		return summarizeSuspended(w)
+	case w.ready && w.current:
+		return summary{state: v1alpha1.StateRunning, ready: metav1.ConditionTrue, reason: v1alpha1.ReasonRunning}
+	case w.finding == nil:
+		return summary{state: v1alpha1.StateStarting, ready: metav1.ConditionFalse, reason: v1alpha1.ReasonStarting, message: "The pod is being started.", reconciling: true}
+	case w.finding.Severity == diagnosis.Degraded:
+		return summary{state: v1alpha1.StateFailed, ready: metav1.ConditionFalse, reason: w.finding.Reason, message: w.finding.Message, reconciling: true}
+	}
+	return summary{state: v1alpha1.StateStarting, ready: metav1.ConditionFalse, reason: w.finding.Reason, message: w.finding.Message, reconciling: true}
+}
+
+func stateOnFailure(rep report) v1alpha1.State {
+	switch {
+	case rep.workload.ready:
+		return v1alpha1.StateRunning
+	case rep.outcome.release == nil:
+		return v1alpha1.StatePending
+	}
+	return v1alpha1.StateStarting
+}
+
+func summarizeSuspended(w workload) summary {
+	if w.pod != nil {
+		return summary{state: v1alpha1.StateSuspending, ready: metav1.ConditionFalse, reason: v1alpha1.ReasonSuspending, message: "The pod is being stopped; the files are kept.", reconciling: true}
+	}
+	return summary{state: v1alpha1.StateSuspended, ready: metav1.ConditionTrue, reason: v1alpha1.ReasonSuspended, message: "The server is suspended; its files are kept. Set spec.suspend to false to go on."}
+}
+
+func podStatus(w workload) (*v1alpha1.PodStatus, *metav1.Time) {
+	if w.pod == nil {
+		return nil, nil
+	}
+	status := &v1alpha1.PodStatus{Name: w.pod.Name, Ready: w.ready}
+	for _, container := range w.pod.Status.ContainerStatuses {
+		if container.Name != diagnosis.JupyterContainer {
+			continue
+		}
+		status.Restarts = container.RestartCount
+		if container.State.Running != nil {
+			started := container.State.Running.StartedAt
+			return status, &started
+		}
+	}
+	return status, nil
+}
+
+// policyCondition: what is blocked for another reason was not judged.
+func (r *Reconciler) policyCondition(status *v1alpha1.JupyterServerStatus, rep report) {
+	switch stop := rep.outcome.blocked; {
+	case stop != nil && stop.reason == v1alpha1.ReasonDenied:
+		r.condition(status, v1alpha1.ConditionPolicyCompliant, metav1.ConditionFalse, stop.reason, stop.message)
+	default:
+		r.condition(status, v1alpha1.ConditionPolicyCompliant, metav1.ConditionTrue, v1alpha1.ReasonCompliant, "")
+	}
+}
+
+func (r *Reconciler) releasedCondition(status *v1alpha1.JupyterServerStatus, rep report) {
+	switch {
+	case rep.outcome.blocked != nil:
+		r.condition(status, v1alpha1.ConditionReleased, metav1.ConditionFalse, rep.outcome.blocked.reason, rep.outcome.blocked.message)
+	case rep.failure != nil:
+		r.condition(status, v1alpha1.ConditionReleased, metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, sentence(rep.failure.Error()))
+	default:
+		r.condition(status, v1alpha1.ConditionReleased, metav1.ConditionTrue, v1alpha1.ReasonReleased, fmt.Sprintf("Revision %d.", rep.outcome.release.Revision))
+	}
+}
+
+func (r *Reconciler) condition(status *v1alpha1.JupyterServerStatus, kind string, value metav1.ConditionStatus, reason, message string) {
+	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+		Type: kind, Status: value, Reason: reason, Message: message,
+		ObservedGeneration: status.ObservedGeneration, LastTransitionTime: metav1.NewTime(r.Clock.Now()),
+	})
+}
+
+func boolCondition(v bool) metav1.ConditionStatus {
+	if v {
+		return metav1.ConditionTrue
+	}
+	return metav1.ConditionFalse
+}
+
+// unreadySince is when the server stopped being ready, or was made.
+func unreadySince(server *v1alpha1.JupyterServer, now time.Time) time.Time {
+	if condition := meta.FindStatusCondition(server.Status.Conditions, v1alpha1.ConditionReady); condition != nil && condition.Status != metav1.ConditionTrue {
+		return condition.LastTransitionTime.Time
+	}
+	if len(server.Status.Conditions) == 0 {
+		return server.CreationTimestamp.Time
+	}
+	return now
+}
+
+// announceTrouble makes an event of a server that has come into trouble or out of it, once.
+func (r *Reconciler) announceTrouble(before, after *v1alpha1.JupyterServer) {
+	was, is := before.Status.State, after.Status.State
+	ready := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionReady)
+	previous := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
+	switch {
+	case is == v1alpha1.StateRunning && was != is && ready.Status == metav1.ConditionTrue:
+		r.Events.Eventf(after, nil, corev1.EventTypeNormal, ready.Reason, "Start", "the server answers at %s", after.Status.URL)
+	case ready.Status == metav1.ConditionFalse && isTrouble(after) && (previous == nil || previous.Reason != ready.Reason):
+		r.Events.Eventf(after, nil, corev1.EventTypeWarning, ready.Reason, "Reconcile", "%s", ready.Message)
+	}
+}
+
+func isTrouble(server *v1alpha1.JupyterServer) bool {
+	return server.Status.State == v1alpha1.StateFailed || meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionStalled)
+}

@@ -1,0 +1,163 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/diagnosis"
+)
+
+const (
+	// eventDelay is how long a start may take before its events are asked for: a start that goes well needs no answer.
+	eventDelay = 3 * time.Second
+	// longestLook is the longest time between two looks at a server that does not start.
+	longestLook = 30 * time.Second
+)
+
+// workload is what was seen of the pod.
+type workload struct {
+	set *appsv1.StatefulSet
+	pod *corev1.Pod
+	// ready says that the pod answers.
+	ready bool
+	// current says that the pod is the one that the spec asks for.
+	current bool
+	// finding is why it does not run. Nil: nothing to tell.
+	finding   *diagnosis.Finding
+	lookAgain time.Duration
+}
+
+// observeWorkload reads the children from the informers, and the events only of a server that does not start.
+func (r *Reconciler) observeWorkload(ctx context.Context, server *v1alpha1.JupyterServer, out outcome) (workload, error) {
+	var w workload
+	var err error
+	if w.set, err = get(ctx, r.Client, server.Namespace, server.Name, &appsv1.StatefulSet{}); err != nil {
+		return w, err
+	}
+	if w.pod, err = get(ctx, r.Client, server.Namespace, server.Name+"-0", &corev1.Pod{}); err != nil {
+		return w, err
+	}
+	w.ready = w.pod != nil && w.pod.DeletionTimestamp == nil && isReady(w.pod)
+	w.current = !out.podChanges && isCurrent(w.set, w.pod)
+	if out.release == nil || server.Spec.Suspend || (w.ready && w.current) {
+		return w, nil
+	}
+	return w, r.diagnose(ctx, server, &w)
+}
+
+func isReady(pod *corev1.Pod) bool {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			return condition.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// isCurrent says whether the pod was made from the newest template.
+func isCurrent(set *appsv1.StatefulSet, pod *corev1.Pod) bool {
+	return set != nil && pod != nil &&
+		set.Status.ObservedGeneration >= set.Generation &&
+		pod.Labels[appsv1.ControllerRevisionHashLabelKey] == set.Status.UpdateRevision
+}
+
+// diagnose looks for the root cause, at first in what the informers show, after a moment in the events as well.
+func (r *Reconciler) diagnose(ctx context.Context, server *v1alpha1.JupyterServer, w *workload) error {
+	claim, err := r.claim(ctx, server)
+	if err != nil {
+		return err
+	}
+	observation := diagnosis.Observation{Now: r.Clock.Now(), StatefulSet: w.set, Pod: w.pod, Claim: claim}
+	unready := r.Clock.Since(unreadySince(server, r.Clock.Now()))
+	w.lookAgain = min(max(unready/2, eventDelay), longestLook)
+	if unready >= eventDelay {
+		if observation.Events, err = r.events(ctx, server.Namespace, w.set, w.pod, claim); err != nil {
+			return err
+		}
+	}
+	if finding, found := diagnosis.Diagnose(observation); found {
+		w.finding = &finding
+		w.lookAgain = soonest(w.lookAgain, finding.Recheck)
+	}
+	return nil
+}
+
+func (r *Reconciler) claim(ctx context.Context, server *v1alpha1.JupyterServer) (*corev1.PersistentVolumeClaim, error) {
+	storage := server.Spec.Storage
+	if storage.Ephemeral {
+		return nil, nil
+	}
+	name := server.Name
+	if storage.ExistingClaim != "" {
+		name = storage.ExistingClaim
+	}
+	return get(ctx, r.Client, server.Namespace, name, &corev1.PersistentVolumeClaim{})
+}
+
+// events are read when they are needed only: an informer of all events of a cluster would cost more than it gives.
+func (r *Reconciler) events(ctx context.Context, namespace string, set *appsv1.StatefulSet, pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) ([]corev1.Event, error) {
+	var uids []types.UID
+	if set != nil {
+		uids = append(uids, set.UID)
+	}
+	if pod != nil {
+		uids = append(uids, pod.UID)
+	}
+	if claim != nil {
+		uids = append(uids, claim.UID)
+	}
+	var found []corev1.Event
+	for _, uid := range uids {
+		list := &corev1.EventList{}
+		selector := fields.OneTermEqualSelector("involvedObject.uid", string(uid))
+		if err := r.Live.List(ctx, list, client.InNamespace(namespace), client.MatchingFieldsSelector{Selector: selector}); err != nil {
+			return nil, fmt.Errorf("listing events: %w", err)
+		}
+		found = append(found, list.Items...)
+	}
+	return found, nil
+}
+
+// get reads an object from the informers, or nil where there is none.
+func get[T client.Object](ctx context.Context, c client.Reader, namespace, name string, into T) (T, error) {
+	err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, into)
+	if client.IgnoreNotFound(err) != nil {
+		return into, fmt.Errorf("reading %T %s: %w", into, name, err)
+	}
+	if err != nil {
+		var none T
+		return none, nil
+	}
+	return into, nil
+}
+
+// StripPod is the transform of the informer of pods: it drops what nobody looks at.
+func StripPod(in any) (any, error) {
+	pod, ok := in.(*corev1.Pod)
+	if !ok {
+		return in, nil
+	}
+	pod.ManagedFields = nil
+	pod.Spec.Volumes = nil
+	stripContainers(pod.Spec.InitContainers)
+	stripContainers(pod.Spec.Containers)
+	return pod, nil
+}
+
+func stripContainers(containers []corev1.Container) {
+	for i := range containers {
+		containers[i] = corev1.Container{
+			Name: containers[i].Name, Image: containers[i].Image, Resources: containers[i].Resources,
+			RestartPolicy: containers[i].RestartPolicy, StartupProbe: containers[i].StartupProbe,
+			ReadinessProbe: containers[i].ReadinessProbe, ImagePullPolicy: containers[i].ImagePullPolicy,
+		}
+	}
+}

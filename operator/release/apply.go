@@ -1,0 +1,117 @@
+package release
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+)
+
+// noVersion is a resource version that no object has. An apply that carries it creates what is not there, and conflicts
+// with whatever is: the API server checks it only against an object that exists (registry/generic/registry/store.go).
+// So one call makes an object without ever taking over somebody else's.
+const noVersion = "1"
+
+// payload is a rendered object as it is sent: with its owner, with what Helm expects on objects of a release
+// (helm.sh/helm/v3/pkg/action/validate.go), and with the digest of all that.
+func payload(server *v1alpha1.JupyterServer, desired *unstructured.Unstructured) (*unstructured.Unstructured, string, error) {
+	object := desired.DeepCopy()
+	object.SetNamespace(server.Namespace)
+	annotations := object.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations["meta.helm.sh/release-name"] = server.Name
+	annotations["meta.helm.sh/release-namespace"] = server.Namespace
+	object.SetAnnotations(annotations)
+	if !retained(server, object) {
+		object.SetOwnerReferences([]metav1.OwnerReference{OwnerReference(server)})
+	}
+	raw, err := object.MarshalJSON()
+	if err != nil {
+		return nil, "", fmt.Errorf("encoding %s: %w", keyOf(object), err)
+	}
+	sum := sha256.Sum256(raw)
+	hash := hex.EncodeToString(sum[:16])
+	annotations[appliedAnnotation] = hash
+	object.SetAnnotations(annotations)
+	return object, hash, nil
+}
+
+// retained says whether an object stays when the server is deleted.
+func retained(server *v1alpha1.JupyterServer, object client.Object) bool {
+	return server.Spec.Storage.Retain && keyOf(object).kind == "PersistentVolumeClaim"
+}
+
+// OwnerReference makes the garbage collector delete an object with its server, also while the operator is down.
+func OwnerReference(server *v1alpha1.JupyterServer) metav1.OwnerReference {
+	return *metav1.NewControllerRef(server, v1alpha1.GroupVersion.WithKind(v1alpha1.Kind))
+}
+
+// apply sends one object, and remembers what was written.
+func (e *Engine) apply(ctx context.Context, server *v1alpha1.JupyterServer, change Change) error {
+	object := change.Object.DeepCopy()
+	if change.live == nil {
+		object.SetResourceVersion(noVersion)
+	} else {
+		object.SetUID(change.live.uid) // never an object that took the place of the one we saw
+	}
+	err := e.send(ctx, object)
+	if apierrors.IsConflict(err) {
+		object, err = e.resolve(ctx, server, change)
+	}
+	if err != nil {
+		return err
+	}
+	e.written.setObject(server, keyOf(object), writing{
+		uid: object.GetUID(), resourceVersion: object.GetResourceVersion(), hash: change.hash, at: e.clock.Now(),
+	})
+	return nil
+}
+
+func (e *Engine) send(ctx context.Context, object *unstructured.Unstructured) error {
+	err := e.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(FieldManager), client.ForceOwnership)
+	if err == nil || apierrors.IsConflict(err) {
+		return err
+	}
+	return &ApplyError{Object: keyOf(object).String(), Err: err}
+}
+
+// resolve looks at the object that is in the way, and applies to it if it is ours after all.
+func (e *Engine) resolve(ctx context.Context, server *v1alpha1.JupyterServer, change Change) (*unstructured.Unstructured, error) {
+	key := keyOf(change.Object)
+	e.written.forgetObject(server, key)
+	gvk := change.Object.GroupVersionKind()
+	found := metadataOf(gvk)
+	if err := e.live.Get(ctx, client.ObjectKeyFromObject(change.Object), found); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", key, err)
+	}
+	there := observed(found, gvk)
+	switch {
+	case there.ownedByNamesake(server), there.deleting:
+		return nil, &TerminatingError{Object: key.String()}
+	case !there.ownedBy(server) && !there.unowned():
+		return nil, &ConflictError{Object: key.String()}
+	}
+	object := change.Object.DeepCopy()
+	object.SetUID(there.uid)
+	return object, e.send(ctx, object)
+}
+
+// prune deletes an object that is rendered no more, if it is still the one that was seen.
+func (e *Engine) prune(ctx context.Context, server *v1alpha1.JupyterServer, object client.Object) error {
+	uid := object.GetUID()
+	err := e.client.Delete(ctx, object, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return &ApplyError{Object: keyOf(object).String(), Err: err}
+	}
+	e.written.forgetObject(server, keyOf(object))
+	return nil
+}

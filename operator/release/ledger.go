@@ -1,0 +1,82 @@
+package release
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+)
+
+// ledger remembers what this process wrote last, because the informers hear of it later. Without it a reconcile right
+// after a write would do the same again. It is lost on a restart, when the informers are filled anew.
+type ledger struct {
+	mu      sync.Mutex
+	servers map[client.ObjectKey]*page
+}
+
+type page struct {
+	uid     types.UID // a server of the same name that comes later starts a new page
+	release *v1alpha1.ReleaseStatus
+	objects map[objectKey]writing
+}
+
+// writing is what the API server answered to a write.
+type writing struct {
+	uid             types.UID
+	resourceVersion string
+	hash            string
+	at              time.Time
+}
+
+func newLedger() *ledger { return &ledger{servers: map[client.ObjectKey]*page{}} }
+
+func (l *ledger) forget(key client.ObjectKey) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.servers, key)
+}
+
+// page must be called with the lock held.
+func (l *ledger) page(server *v1alpha1.JupyterServer) *page {
+	key := client.ObjectKeyFromObject(server)
+	p := l.servers[key]
+	if p == nil || p.uid != server.UID {
+		p = &page{uid: server.UID, objects: map[objectKey]writing{}}
+		l.servers[key] = p
+	}
+	return p
+}
+
+func (l *ledger) release(server *v1alpha1.JupyterServer) *v1alpha1.ReleaseStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.page(server).release
+}
+
+func (l *ledger) setRelease(server *v1alpha1.JupyterServer, r v1alpha1.ReleaseStatus) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.page(server).release = &r
+}
+
+func (l *ledger) object(server *v1alpha1.JupyterServer, key objectKey) (writing, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w, ok := l.page(server).objects[key]
+	return w, ok
+}
+
+func (l *ledger) setObject(server *v1alpha1.JupyterServer, key objectKey, w writing) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.page(server).objects[key] = w
+}
+
+func (l *ledger) forgetObject(server *v1alpha1.JupyterServer, key objectKey) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.page(server).objects, key)
+}

@@ -1,0 +1,251 @@
+package release
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/value"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+)
+
+// objectKey names an object of a release, all of which live in one namespace.
+type objectKey struct{ kind, name string }
+
+func (k objectKey) String() string { return k.kind + " " + k.name }
+
+func keyOf(o client.Object) objectKey {
+	return objectKey{o.GetObjectKind().GroupVersionKind().Kind, o.GetName()}
+}
+
+// ownedObject is what has to be known of a live object to tell whether it is still what was applied.
+type ownedObject struct {
+	object          client.Object
+	uid             types.UID
+	resourceVersion string
+	owners          []metav1.OwnerReference
+	applied         string // value of appliedAnnotation
+	deleting        bool
+	fields          ownFields
+}
+
+func observed(o client.Object, gvk schema.GroupVersionKind) *ownedObject {
+	identity := metadataOf(gvk)
+	identity.SetNamespace(o.GetNamespace())
+	identity.SetName(o.GetName())
+	identity.SetUID(o.GetUID())
+	return &ownedObject{
+		object:          identity,
+		uid:             o.GetUID(),
+		resourceVersion: o.GetResourceVersion(),
+		owners:          o.GetOwnerReferences(),
+		applied:         o.GetAnnotations()[appliedAnnotation],
+		deleting:        o.GetDeletionTimestamp() != nil,
+		fields:          ownFieldsOf(o.GetManagedFields()),
+	}
+}
+
+func (o *ownedObject) ownedBy(server *v1alpha1.JupyterServer) bool {
+	for _, owner := range o.owners {
+		if owner.UID == server.UID {
+			return true
+		}
+	}
+	return false
+}
+
+// ownedByNamesake says whether the owner is an earlier server of the same name, whose objects are being collected.
+func (o *ownedObject) ownedByNamesake(server *v1alpha1.JupyterServer) bool {
+	for _, owner := range o.owners {
+		if owner.Kind == v1alpha1.Kind && owner.Name == server.Name && owner.UID != server.UID {
+			return true
+		}
+	}
+	return false
+}
+
+// unowned says whether we applied the object and then let go of it: a claim that was retained.
+func (o *ownedObject) unowned() bool { return len(o.owners) == 0 && o.applied != "" }
+
+// olderThan says whether an object is older than a resource version that we wrote, or not there. Resource versions are
+// comparable since Kubernetes 1.35 (KEP-5504), and were in practice before.
+func (o *ownedObject) olderThan(version string) bool {
+	if o == nil {
+		return true
+	}
+	order, err := resourceversion.CompareResourceVersion(o.resourceVersion, version)
+	return err == nil && order < 0
+}
+
+// ownFields are the fields of a live object that server-side apply says we own (KEP-555). Whoever changes or removes a
+// field takes it out of this set, so the set alone tells about drift: without the content of the object, without the
+// API server's defaults, and without minding fields of others.
+type ownFields struct{ raw []byte }
+
+func ownFieldsOf(managed []metav1.ManagedFieldsEntry) ownFields {
+	for _, entry := range managed {
+		if isOurs(entry) {
+			return ownFields{entry.FieldsV1.Raw}
+		}
+	}
+	return ownFields{}
+}
+
+func isOurs(entry metav1.ManagedFieldsEntry) bool {
+	return entry.Manager == FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "" && entry.FieldsV1 != nil
+}
+
+// cover says whether we still own every field of a desired object.
+func (f ownFields) cover(desired *unstructured.Unstructured) bool {
+	set := &fieldpath.Set{}
+	if len(f.raw) == 0 || set.FromJSON(bytes.NewReader(f.raw)) != nil {
+		return false
+	}
+	for name, v := range desired.Object {
+		if name == "apiVersion" || name == "kind" {
+			continue
+		}
+		if name == "metadata" {
+			v = ownableMetadata(v)
+		}
+		if !coversField(set, name, v) {
+			return false
+		}
+	}
+	return true
+}
+
+// ownableMetadata leaves out what identifies an object, which nobody owns.
+func ownableMetadata(v any) any {
+	metadata, ok := v.(map[string]any)
+	if !ok {
+		return v
+	}
+	out := map[string]any{}
+	for name, v := range metadata {
+		switch name {
+		case "name", "namespace", "uid", "resourceVersion":
+		default:
+			out[name] = v
+		}
+	}
+	return out
+}
+
+func coversField(set *fieldpath.Set, name string, v any) bool {
+	if v == nil {
+		return true
+	}
+	element := fieldpath.PathElement{FieldName: &name}
+	below, ok := set.Children.Get(element)
+	if !ok {
+		return set.Members.Has(element) // a leaf, or owned as a whole
+	}
+	return covers(below, v)
+}
+
+func covers(set *fieldpath.Set, v any) bool {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, child := range v {
+			if !coversField(set, name, child) {
+				return false
+			}
+		}
+	case []any:
+		for _, item := range v {
+			if !coversItem(set, item) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// coversItem finds the item of a list by its key fields, or by its value in a set.
+func coversItem(set *fieldpath.Set, item any) bool {
+	fields, ok := item.(map[string]any)
+	if !ok {
+		v := value.NewValueInterface(item)
+		return set.Members.Has(fieldpath.PathElement{Value: &v})
+	}
+	for element := range set.Children.All() {
+		if element.Key != nil && hasKey(fields, *element.Key) {
+			return covers(set.Children.Descend(element), item)
+		}
+	}
+	return false
+}
+
+// hasKey says whether an item has the key fields of an element, where it has them at all: those that it leaves out are
+// defaulted by the API server.
+func hasKey(item map[string]any, key value.FieldList) bool {
+	for _, field := range key {
+		v, ok := item[field.Name]
+		if ok && !value.Equals(value.NewValueInterface(v), field.Value) {
+			return false
+		}
+	}
+	return true
+}
+
+// Strip is a transform of the informers: it drops from an object of a release what Observe does not look at.
+func Strip(in any) (any, error) {
+	o, ok := in.(client.Object)
+	if !ok {
+		return in, nil
+	}
+	var own []metav1.ManagedFieldsEntry
+	for _, entry := range o.GetManagedFields() {
+		if isOurs(entry) {
+			own = append(own, entry)
+		}
+	}
+	o.SetManagedFields(own)
+	switch o := in.(type) {
+	case *appsv1.StatefulSet:
+		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas}
+	case *corev1.PersistentVolumeClaim:
+		o.Spec = corev1.PersistentVolumeClaimSpec{VolumeName: o.Spec.VolumeName, StorageClassName: o.Spec.StorageClassName, Resources: o.Spec.Resources}
+	}
+	return in, nil
+}
+
+// listOf is an empty list of a kind.
+func listOf(kind client.Object) (client.ObjectList, error) {
+	switch o := kind.(type) {
+	case *appsv1.StatefulSet:
+		return &appsv1.StatefulSetList{}, nil
+	case *corev1.PersistentVolumeClaim:
+		return &corev1.PersistentVolumeClaimList{}, nil
+	case *metav1.PartialObjectMetadata:
+		list := &metav1.PartialObjectMetadataList{}
+		gvk := o.GroupVersionKind()
+		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+		return list, nil
+	}
+	return nil, fmt.Errorf("listing %T is not supported", kind)
+}
+
+func eachOwned(list client.ObjectList, visit func(client.Object)) error {
+	return meta.EachListItem(list, func(o runtime.Object) error {
+		object, ok := o.(client.Object)
+		if !ok {
+			return errors.New("a list item is no object")
+		}
+		visit(object)
+		return nil
+	})
+}

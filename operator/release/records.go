@@ -1,0 +1,239 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"helm.sh/helm/v3/pkg/chart"
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	"helm.sh/helm/v3/pkg/storage/driver"
+	helmtime "helm.sh/helm/v3/pkg/time"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/render"
+)
+
+const (
+	// keepRevisions is how many records of a release are kept.
+	keepRevisions = 5
+	// RecordType is the type of the Secrets that hold Helm's records (helm.sh/helm/v3/pkg/storage/driver/secrets.go).
+	RecordType corev1.SecretType = "helm.sh/release.v1"
+)
+
+// history is the records of one server's release.
+type history struct {
+	ctx     context.Context
+	server  *v1alpha1.JupyterServer
+	chart   *chart.Metadata
+	clock   clock.PassiveClock
+	secrets corev1client.SecretInterface
+	records *driver.Secrets
+	// superseded is the record that was deployed before, if there is one.
+	superseded *helmrelease.Release
+}
+
+func (e *Engine) history(ctx context.Context, server *v1alpha1.JupyterServer) *history {
+	secrets := e.kube.CoreV1().Secrets(server.Namespace)
+	owned := ownedSecrets{SecretInterface: secrets, ctx: ctx, owner: OwnerReference(server)}
+	return &history{ctx: ctx, server: server, chart: e.chart, clock: e.clock, secrets: secrets, records: driver.NewSecrets(owned)}
+}
+
+// begin writes the record of the next revision as pending. A record of ours that never got deployed, because of a crash
+// or a failure, is taken up again: its revision counts once.
+func (h *history) begin(released *v1alpha1.ReleaseStatus, rendered *render.Rendered) (*helmrelease.Release, error) {
+	revision, err := h.next(released)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		record := h.record(revision, rendered)
+		err := h.records.Create(key(h.server.Name, revision), record)
+		if err == nil {
+			return record, nil
+		}
+		if !errors.Is(err, driver.ErrReleaseExists) {
+			return nil, fmt.Errorf("writing the release record: %w", err)
+		}
+		there, err := h.read(revision)
+		if err != nil {
+			return nil, err
+		}
+		if there.Info.Status == helmrelease.StatusDeployed && there.Manifest == record.Manifest {
+			return there, nil // a crash came between this record and the status
+		}
+		if there.Info.Status == helmrelease.StatusDeployed || there.Info.Status == helmrelease.StatusSuperseded {
+			h.superseded = there
+			revision++
+			continue
+		}
+		if err := h.records.Update(key(h.server.Name, revision), record); err != nil {
+			return nil, fmt.Errorf("writing the release record: %w", err)
+		}
+		return record, nil
+	}
+}
+
+// next is the revision to write, and loads the one that it supersedes.
+func (h *history) next(released *v1alpha1.ReleaseStatus) (int, error) {
+	if released == nil {
+		return h.nextOfList()
+	}
+	previous, err := h.read(released.Revision)
+	if errors.Is(err, driver.ErrReleaseNotFound) {
+		return h.nextOfList()
+	}
+	if err != nil {
+		return 0, err
+	}
+	h.superseded = previous
+	return released.Revision + 1, nil
+}
+
+// nextOfList looks through all records of the name: those of others are never touched.
+func (h *history) nextOfList() (int, error) {
+	list, err := h.secrets.List(h.ctx, metav1.ListOptions{LabelSelector: "owner=helm,name=" + h.server.Name})
+	if err != nil {
+		return 0, fmt.Errorf("listing the release records: %w", err)
+	}
+	latest := 0
+	for i := range list.Items {
+		if err := h.checkOwner(&list.Items[i]); err != nil {
+			return 0, err
+		}
+		if revision, err := strconv.Atoi(list.Items[i].Labels["version"]); err == nil {
+			latest = max(latest, revision)
+		}
+	}
+	if latest == 0 {
+		return 1, nil
+	}
+	return latest, nil // begin takes it up again, or goes one further
+}
+
+// read returns a record of ours.
+func (h *history) read(revision int) (*helmrelease.Release, error) {
+	name := key(h.server.Name, revision)
+	secret, err := h.secrets.Get(h.ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, driver.ErrReleaseNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the release record %s: %w", name, err)
+	}
+	if err := h.checkOwner(secret); err != nil {
+		return nil, err
+	}
+	record, err := driver.NewSecrets(readSecret{secret: secret}).Get(name)
+	if err != nil {
+		return nil, fmt.Errorf("decoding the release record %s: %w", name, err)
+	}
+	return record, nil
+}
+
+func (h *history) checkOwner(secret *corev1.Secret) error {
+	there := &ownedObject{owners: secret.OwnerReferences}
+	switch {
+	case there.ownedBy(h.server):
+		return nil
+	case there.ownedByNamesake(h.server):
+		return &TerminatingError{Object: "release record " + secret.Name}
+	}
+	return &RecordConflictError{Name: h.server.Name}
+}
+
+// record is slim: it holds the values and the manifest, but not the chart's templates, which only a `helm upgrade`
+// without a chart would read.
+func (h *history) record(revision int, rendered *render.Rendered) *helmrelease.Release {
+	now := helmtime.Time{Time: h.clock.Now()}
+	status := helmrelease.StatusPendingUpgrade
+	first := now
+	if h.superseded == nil {
+		status = helmrelease.StatusPendingInstall
+	} else {
+		first = h.superseded.Info.FirstDeployed
+	}
+	return &helmrelease.Release{
+		Name:      h.server.Name,
+		Namespace: h.server.Namespace,
+		Version:   revision,
+		Chart:     &chart.Chart{Metadata: h.chart},
+		Config:    rendered.Values,
+		Manifest:  rendered.Manifest,
+		Info: &helmrelease.Info{
+			FirstDeployed: first,
+			LastDeployed:  now,
+			Status:        status,
+			Description:   "Being applied",
+			Notes:         fmt.Sprintf("This release belongs to the JupyterServer %s: change that instead of the release.\n", h.server.Name),
+		},
+	}
+}
+
+// finish marks a record as deployed and the one before as superseded, and drops the oldest.
+func (h *history) finish(record *helmrelease.Release) error {
+	record.Info.Status = helmrelease.StatusDeployed
+	record.Info.Description = "Applied"
+	if err := h.records.Update(key(record.Name, record.Version), record); err != nil {
+		return fmt.Errorf("writing the release record: %w", err)
+	}
+	if h.superseded != nil && h.superseded.Info.Status == helmrelease.StatusDeployed {
+		h.superseded.Info.Status = helmrelease.StatusSuperseded
+		if err := h.records.Update(key(record.Name, h.superseded.Version), h.superseded); err != nil {
+			return fmt.Errorf("writing the release record: %w", err)
+		}
+	}
+	if oldest := record.Version - keepRevisions; oldest > 0 {
+		err := h.secrets.Delete(h.ctx, key(record.Name, oldest), metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("dropping an old release record: %w", err)
+		}
+	}
+	return nil
+}
+
+// fail marks a record as failed, so that `helm history` tells. It is best effort: the reconcile fails with the cause
+// anyway, and a record left as pending is taken up again.
+func (h *history) fail(record *helmrelease.Release, cause error) {
+	record.Info.Status = helmrelease.StatusFailed
+	record.Info.Description = cause.Error()
+	_ = h.records.Update(key(record.Name, record.Version), record)
+}
+
+// key is the name of a record's Secret (makeKey of helm.sh/helm/v3/pkg/storage/storage.go).
+func key(name string, revision int) string {
+	return fmt.Sprintf("sh.helm.release.v1.%s.v%d", name, revision)
+}
+
+// ownedSecrets adds to Helm's storage driver what it lacks: a context that ends, and owner references on the records.
+type ownedSecrets struct {
+	corev1client.SecretInterface
+	ctx   context.Context
+	owner metav1.OwnerReference
+}
+
+func (s ownedSecrets) Create(_ context.Context, secret *corev1.Secret, opts metav1.CreateOptions) (*corev1.Secret, error) {
+	secret.OwnerReferences = []metav1.OwnerReference{s.owner}
+	return s.SecretInterface.Create(s.ctx, secret, opts)
+}
+
+func (s ownedSecrets) Update(_ context.Context, secret *corev1.Secret, opts metav1.UpdateOptions) (*corev1.Secret, error) {
+	secret.OwnerReferences = []metav1.OwnerReference{s.owner}
+	return s.SecretInterface.Update(s.ctx, secret, opts)
+}
+
+// readSecret lets Helm's driver decode a Secret that was read already.
+type readSecret struct {
+	corev1client.SecretInterface
+	secret *corev1.Secret
+}
+
+func (s readSecret) Get(context.Context, string, metav1.GetOptions) (*corev1.Secret, error) {
+	return s.secret, nil
+}

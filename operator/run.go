@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/klog/v2/textlogger"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/config"
+	"github.com/jupyterserver/jupyter-server-operator/operator/controller"
+)
+
+// runOptions are the settings of the process. What the admin decides about servers is in the configuration file.
+type runOptions struct {
+	config                string
+	namespaces            []string
+	concurrency           int
+	metricsAddress        string
+	metricsAuth           bool
+	healthAddress         string
+	leaderElection        bool
+	leaderElectionNS      string
+	gracefulShutdown      time.Duration
+	kubeAPIQPS, verbosity int
+}
+
+func newRunCommand() *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the controller",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return run(cmd.Context(), o)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.config, "config", "", "configuration file; without it the defaults hold")
+	flags.StringSliceVar(&o.namespaces, "namespaces", nil, "namespaces to watch, separated by commas; without it all")
+	flags.IntVar(&o.concurrency, "concurrency", 8, "how many servers are worked on at once")
+	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of /metrics; 0 turns it off")
+	flags.BoolVar(&o.metricsAuth, "metrics-auth", false, "serve /metrics over https, to those whom the API server lets get it")
+	flags.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns it off")
+	flags.BoolVar(&o.leaderElection, "leader-elect", false, "let one of several replicas work at a time")
+	flags.StringVar(&o.leaderElectionNS, "leader-election-namespace", "", "namespace of the lease; without it that of the pod")
+	flags.DurationVar(&o.gracefulShutdown, "graceful-shutdown-timeout", 20*time.Second, "how long work under way may take after a signal")
+	flags.IntVar(&o.kubeAPIQPS, "kube-api-qps", 200, "requests a second to the API server, at most; -1 for no limit")
+	flags.IntVar(&o.verbosity, "v", 0, "log level: 0 is quiet, 4 is chatty")
+	return cmd
+}
+
+func run(ctx context.Context, o runOptions) error {
+	log := textlogger.NewLogger(textlogger.NewConfig(textlogger.Verbosity(o.verbosity)))
+	ctrl.SetLogger(log)
+	cfg, err := config.Load(o.config)
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(o, log)
+	if err != nil {
+		return err
+	}
+	if err := controller.Setup(ctx, mgr, controller.Options{Config: cfg, Concurrency: o.concurrency}); err != nil {
+		return err
+	}
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("running the manager: %w", err)
+	}
+	return nil
+}
+
+func newManager(o runOptions, log logr.Logger) (ctrl.Manager, error) {
+	restConfig, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("finding a cluster: %w", err)
+	}
+	restConfig.QPS, restConfig.Burst = float32(o.kubeAPIQPS), max(1, o.kubeAPIQPS)
+	restConfig.UserAgent = "jupyter-server-operator/" + version
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("registering types: %w", err)
+	}
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("registering types: %w", err)
+	}
+	cacheOptions := controller.CacheOptions()
+	cacheOptions.DefaultNamespaces = namespaces(o.namespaces)
+	metrics := metricsserver.Options{BindAddress: o.metricsAddress}
+	if o.metricsAuth {
+		metrics.SecureServing = true
+		metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
+		Scheme:                        scheme,
+		Logger:                        log,
+		Cache:                         cacheOptions,
+		Client:                        client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Event{}}}},
+		Metrics:                       metrics,
+		HealthProbeBindAddress:        o.healthAddress,
+		LeaderElection:                o.leaderElection,
+		LeaderElectionID:              "jupyter-server-operator",
+		LeaderElectionNamespace:       o.leaderElectionNS,
+		LeaderElectionReleaseOnCancel: true, // the process ends when the manager does, so nobody works without the lease
+		GracefulShutdownTimeout:       &o.gracefulShutdown,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the manager: %w", err)
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, fmt.Errorf("adding the health check: %w", err)
+	}
+	if err := mgr.AddReadyzCheck("informers", informersReady(mgr)); err != nil {
+		return nil, fmt.Errorf("adding the readiness check: %w", err)
+	}
+	return mgr, nil
+}
+
+func namespaces(names []string) map[string]cache.Config {
+	if len(names) == 0 {
+		return nil
+	}
+	out := map[string]cache.Config{}
+	for _, name := range names {
+		out[name] = cache.Config{}
+	}
+	return out
+}
