@@ -148,9 +148,11 @@ func sortedNames(m map[string][]string) []string {
 	return names
 }
 
-// secretNames are all Secrets that a change of wakes the server: see watches.
+// secretNames are the Secrets a change of which wakes the server. Its own is among them by name, because somebody else's
+// of that name has no label.
 func secretNames(server *v1alpha1.JupyterServer) []string {
 	keys := environmentKeys(server)
+	keys[render.SecretName(server.Name)] = nil
 	if token := server.Spec.Auth.Token; token != nil && token.SecretKeyRef != nil {
 		keys[token.SecretKeyRef.Name] = nil
 	}

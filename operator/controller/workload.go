@@ -71,12 +71,16 @@ func isCurrent(set *appsv1.StatefulSet, pod *corev1.Pod) bool {
 
 // diagnose looks for the root cause, at first in what the informers show, after a moment in the events as well.
 func (r *Reconciler) diagnose(ctx context.Context, server *v1alpha1.JupyterServer, w *workload) error {
+	unready := r.Clock.Since(unreadySince(server, r.Clock.Now()))
+	if w.pod == nil && unready < eventDelay {
+		w.lookAgain = eventDelay
+		return nil
+	}
 	claim, err := r.claim(ctx, server)
 	if err != nil {
 		return err
 	}
 	observation := diagnosis.Observation{Now: r.Clock.Now(), StatefulSet: w.set, Pod: w.pod, Claim: claim}
-	unready := r.Clock.Since(unreadySince(server, r.Clock.Now()))
 	w.lookAgain = min(max(unready/2, eventDelay), longestLook)
 	if unready >= eventDelay {
 		if observation.Events, err = r.events(ctx, server.Namespace, w.set, w.pod, claim); err != nil {

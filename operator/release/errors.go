@@ -2,6 +2,7 @@ package release
 
 import (
 	"fmt"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
@@ -38,7 +39,9 @@ func (e *ApplyError) Error() string { return fmt.Sprintf("applying the %s: %v", 
 // Unwrap returns what the API server said.
 func (e *ApplyError) Unwrap() error { return e.Err }
 
-// Refused says whether the API server refused the object for what it is, so that trying again soon is of no use.
+// Refused says whether the API server refused the object for what it is, so that trying again soon is of no use. A field
+// that does not exist comes back as an internal error (apimachinery/pkg/util/managedfields/internal/structuredmerge.go).
 func (e *ApplyError) Refused() bool {
-	return apierrors.IsInvalid(e.Err) || apierrors.IsBadRequest(e.Err) || apierrors.IsForbidden(e.Err) || apierrors.IsMethodNotSupported(e.Err)
+	return apierrors.IsInvalid(e.Err) || apierrors.IsBadRequest(e.Err) || apierrors.IsForbidden(e.Err) ||
+		strings.Contains(e.Err.Error(), "failed to create typed patch object")
 }

@@ -186,6 +186,11 @@ func coversItem(set *fieldpath.Set, item any) bool {
 			return covers(set.Children.Descend(element), item)
 		}
 	}
+	for element := range set.Members.All() { // items that are owned as a whole, such as owner references
+		if element.Key != nil && hasKey(fields, *element.Key) {
+			return true
+		}
+	}
 	return false
 }
 

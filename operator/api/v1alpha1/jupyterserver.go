@@ -56,7 +56,7 @@ type JupyterServerSpec struct {
 	JupyterServer JupyterProcess `json:"jupyterServer"`
 
 	// Storage says where the files of the server live.
-	// +kubebuilder:default={}
+	// +kubebuilder:default={ephemeral: false, size: "1Gi", retain: false}
 	// +optional
 	Storage Storage `json:"storage"`
 
@@ -65,7 +65,7 @@ type JupyterServerSpec struct {
 	Routing Routing `json:"routing"`
 
 	// Auth says who gets in.
-	// +kubebuilder:default={}
+	// +kubebuilder:default={mode: "token"}
 	// +optional
 	Auth Auth `json:"auth"`
 
