@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -113,11 +114,12 @@ func (r *Reader) decode(ctx context.Context, object *unstructured.Unstructured) 
 	if len(errs) > 0 {
 		return nil, errs.ToAggregate()
 	}
-	server := &v1alpha1.JupyterServer{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, server); err != nil {
+	raw, err := object.MarshalJSON()
+	if err != nil {
 		return nil, err
 	}
-	return server, nil
+	server := &v1alpha1.JupyterServer{}
+	return server, json.Unmarshal(raw, server)
 }
 
 // unknownFields are refused, as `kubectl apply` does: a misspelt field would be lost without a word.
