@@ -1,0 +1,108 @@
+package postrender
+
+import (
+	"bytes"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"sigs.k8s.io/kustomize/kyaml/yaml"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+)
+
+// FuzzRun: no input makes Run panic; an output is a stream again, of as many documents; without a Patches object it is
+// the input; an object that is patched says what the formats of its patches say.
+func FuzzRun(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		g := readGolden(f, file)
+		f.Add(g.stream(), "Service", "spec: {ports: [{port: 80, name: x}]}", uint8(2))
+		f.Add(objects, "StatefulSet", g.patches, uint8(0))
+	}
+	f.Add(objects, "StatefulSet", "spec: {template: {spec: {$patch: replace, containers: [{name: a}], volumes: null}}}", uint8(2))
+	f.Add(objects, "Service", `[{"op": "move", "from": "/spec/ports/0", "path": "/spec/-"}]`, uint8(0))
+	f.Add(objects, "Service", "a: &a [b, !!str 1, ? c]\nd: *a", uint8(1))
+	f.Fuzz(func(t *testing.T, manifests, kind, patch string, patchType uint8) {
+		out, err := Run([]byte(manifests))
+		if err != nil {
+			return
+		}
+		documents, err := parse([]byte(manifests))
+		if err != nil {
+			t.Fatal(err)
+		}
+		patches, others, err := takePatches(documents)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(others) == len(documents) && !bytes.Equal(out, []byte(manifests)) {
+			t.Fatalf("no Patches object, but the output differs:\n%q", out)
+		}
+		checkStream(t, out, others)
+
+		// The same stream with one more patch.
+		types := []v1alpha1.PatchType{v1alpha1.PatchTypeJSON, v1alpha1.PatchTypeMerge, v1alpha1.PatchTypeStrategic}
+		patches = append(patches, v1alpha1.Patch{Target: v1alpha1.PatchTarget{Kind: kind}, Type: types[int(patchType)%3], Patch: patch})
+		object, err := yaml.Marshal(map[string]any{"apiVersion": patchesAPIVersion, "kind": patchesKind, "spec": map[string]any{"patches": patchList(patches)}})
+		if err != nil {
+			return
+		}
+		documents, err = parse(append([]byte("---\n"), object...))
+		if err != nil {
+			return // a string that YAML cannot hold
+		}
+		documents, err = applyPatches(append(others, documents...))
+		if err != nil {
+			return
+		}
+		out, err = join(documents)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkStream(t, out, documents)
+	})
+}
+
+func patchList(patches []v1alpha1.Patch) []any {
+	var list []any
+	for _, p := range patches {
+		list = append(list, map[string]any{"target": map[string]any{"kind": p.Target.Kind, "name": p.Target.Name}, "type": string(p.Type), "patch": p.Patch})
+	}
+	return list
+}
+
+// checkStream parses an output, and compares the patched objects with what was to be written.
+func checkStream(t *testing.T, out []byte, want []*document) {
+	t.Helper()
+	got, err := parse(out)
+	if err != nil {
+		t.Fatalf("the output does not parse: %v\n%q", err, out)
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%d documents instead of %d:\n%q", len(got), len(want), out)
+	}
+	for i, d := range want {
+		if d.after == nil {
+			continue
+		}
+		object, err := toJSON(got[i].body())
+		if err != nil {
+			t.Fatalf("%v:\n%q", err, out)
+		}
+		is, err := unmarshal(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wanted, err := unmarshal(d.after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(is, wanted) {
+			t.Fatalf("got %s\nwant %s\nin %q", object, d.after, out)
+		}
+	}
+}
