@@ -1,0 +1,52 @@
+// Command generate makes what follows from the CRD: the schema of the values of the chart of one server, and the
+// reference of all fields. `make generate` runs it in the root of the project, after controller-gen has made the CRD.
+package main
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+)
+
+const (
+	crdFile       = "operator/api/schema/jupyterserver.dev_jupyterservers.yaml"
+	valuesFile    = "chart-jupyter-server/values.schema.json"
+	referenceFile = "docs/reference.md"
+)
+
+func main() {
+	if err := generate(); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func generate() error {
+	raw, err := os.ReadFile(crdFile)
+	if err != nil {
+		return err
+	}
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	if err := yaml.UnmarshalStrict(raw, crd); err != nil {
+		return fmt.Errorf("reading %s: %w", crdFile, err)
+	}
+	root := crd.Spec.Versions[0].Schema.OpenAPIV3Schema
+	values, err := valuesSchema(root.Properties["spec"])
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(valuesFile, values, 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(referenceFile, reference(crd), 0o644)
+}
+
+// isOurs says whether a type is declared in the API package, and not in Kubernetes.
+func isOurs(t reflect.Type) bool {
+	return t.PkgPath() == reflect.TypeFor[v1alpha1.JupyterServer]().PkgPath()
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+)
+
+// object is a JSON object. Its keys are written in the order of the alphabet.
+type object = map[string]any
+
+// valuesSchema is the JSON schema of the chart's values: the spec, and the section that the operator adds. It is as
+// strict as the CRD, but for the rules in CEL, which no JSON schema can hold.
+func valuesSchema(spec apiextensionsv1.JSONSchemaProps) ([]byte, error) {
+	schema, err := jsonSchema(spec, reflect.TypeFor[v1alpha1.JupyterServerSpec]())
+	if err != nil {
+		return nil, err
+	}
+	properties, ok := schema["properties"].(object)
+	if !ok {
+		return nil, fmt.Errorf("the spec of the CRD has no properties")
+	}
+	selector, err := jsonSchema(labelSelector(spec), nil)
+	if err != nil {
+		return nil, err
+	}
+	properties["operator"] = operatorSection(selector)
+	properties["global"] = object{"type": "object", "description": "Helm adds it where the chart is part of another. It is not used."}
+	schema["$schema"] = "http://json-schema.org/draft-07/schema#"
+	schema["$comment"] = "Generated from the CRD of JupyterServers by `make generate`. Do not edit."
+	schema["title"] = "Values of the chart of one Jupyter server"
+
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", " ")
+	if err := encoder.Encode(schema); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// labelSelector is the schema of a label selector, taken from where the spec has one.
+func labelSelector(spec apiextensionsv1.JSONSchemaProps) apiextensionsv1.JSONSchemaProps {
+	return spec.Properties["scheduling"].Properties["topologySpreadConstraints"].Items.Schema.Properties["labelSelector"]
+}
+
+// operatorSection describes what is not of the spec (see operator/render/values.go).
+func operatorSection(selector object) object {
+	text := func(description string) object { return object{"type": "string", "description": description} }
+	peer := closed(object{
+		"podSelector":       selector,
+		"namespaceSelector": selector,
+		"ipBlock": with(closed(object{
+			"cidr":   object{"type": "string"},
+			"except": object{"type": "array", "items": object{"type": "string"}},
+		}), "required", []string{"cidr"}),
+	})
+	policy := closed(object{
+		"enabled":     object{"type": "boolean", "description": "Make a NetworkPolicy."},
+		"ingressFrom": object{"type": "array", "items": peer, "description": "Who may reach the server's port. Empty: everybody."},
+	})
+	return with(closed(object{
+		"ingressClassName": text("The ingress class of servers that name none."),
+		"networkPolicy":    policy,
+		"secretsChecksum":  text("Changes when a Secret changes that the pod reads only at its start."),
+	}), "description", "What the operator adds to a spec.")
+}
+
+func closed(properties object) object {
+	return object{"type": "object", "properties": properties, "additionalProperties": false}
+}
+
+func with(schema object, key string, value any) object {
+	schema[key] = value
+	return schema
+}
+
+// jsonSchema turns a schema of a CRD into a JSON schema. Descriptions stay where the type is ours: those of Kubernetes
+// would make the file ten times as large. The type is nil below the types of Kubernetes.
+func jsonSchema(in apiextensionsv1.JSONSchemaProps, t reflect.Type) (object, error) {
+	out := object{}
+	if in.XIntOrString {
+		out["type"] = []string{"integer", "string"}
+	} else if in.Type != "" {
+		out["type"] = in.Type
+	}
+	if in.Default != nil {
+		out["default"] = json.RawMessage(in.Default.Raw)
+	}
+	if len(in.Enum) > 0 {
+		out["enum"] = in.Enum
+	}
+	if len(in.Required) > 0 {
+		out["required"] = in.Required
+	}
+	if in.Pattern != "" {
+		out["pattern"] = in.Pattern
+	}
+	for key, limit := range map[string]*int64{
+		"minLength": in.MinLength, "minItems": in.MinItems, "maxItems": in.MaxItems,
+		"minProperties": in.MinProperties, "maxProperties": in.MaxProperties,
+		"maxLength": in.MaxLength,
+	} {
+		if limit != nil {
+			out[key] = *limit
+		}
+	}
+	if in.Minimum != nil {
+		out["minimum"] = *in.Minimum
+	}
+	if in.Maximum != nil {
+		out["maximum"] = *in.Maximum
+	}
+	if unknown := unhandled(in); unknown != "" {
+		return nil, fmt.Errorf("the CRD uses %s, which the generator of %s does not know", unknown, valuesFile)
+	}
+	return out, children(out, in, t)
+}
+
+// unhandled names a keyword that would be lost. None of them is in use today.
+func unhandled(in apiextensionsv1.JSONSchemaProps) string {
+	used := map[string]bool{
+		"allOf":            len(in.AllOf) > 0,
+		"oneOf":            len(in.OneOf) > 0,
+		"not":              in.Not != nil,
+		"nullable":         in.Nullable,
+		"uniqueItems":      in.UniqueItems,
+		"exclusiveMinimum": in.ExclusiveMinimum,
+		"exclusiveMaximum": in.ExclusiveMaximum,
+		"multipleOf":       in.MultipleOf != nil,
+		"anyOf":            len(in.AnyOf) > 0 && !in.XIntOrString,
+	}
+	for _, keyword := range slices.Sorted(maps.Keys(used)) {
+		if used[keyword] {
+			return keyword
+		}
+	}
+	return ""
+}
+
+func children(out object, in apiextensionsv1.JSONSchemaProps, t reflect.Type) error {
+	t = indirect(t)
+	if in.Items != nil {
+		items, err := jsonSchema(*in.Items.Schema, element(t))
+		if err != nil {
+			return err
+		}
+		out["items"] = items
+	}
+	if in.AdditionalProperties != nil && in.AdditionalProperties.Schema != nil {
+		additional, err := jsonSchema(*in.AdditionalProperties.Schema, element(t))
+		if err != nil {
+			return err
+		}
+		out["additionalProperties"] = additional
+	}
+	if len(in.Properties) == 0 {
+		return nil
+	}
+	properties := object{}
+	for name, property := range in.Properties {
+		var fieldType reflect.Type
+		ours := t != nil && t.Kind() == reflect.Struct && isOurs(t)
+		if ours {
+			fieldType = fieldByJSONName(t, name)
+		}
+		child, err := jsonSchema(property, fieldType)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if ours && property.Description != "" {
+			child["description"] = strings.Join(strings.Fields(property.Description), " ")
+		}
+		properties[name] = child
+	}
+	out["properties"] = properties
+	if in.XPreserveUnknownFields == nil {
+		out["additionalProperties"] = false
+	}
+	return nil
+}
+
+func indirect(t reflect.Type) reflect.Type {
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t
+}
+
+// element is the type of the items of a list or map.
+func element(t reflect.Type) reflect.Type {
+	if t == nil || (t.Kind() != reflect.Slice && t.Kind() != reflect.Map) {
+		return nil
+	}
+	return t.Elem()
+}
+
+func fieldByJSONName(t reflect.Type, name string) reflect.Type {
+	for i := range t.NumField() {
+		if jsonName(t.Field(i)) == name {
+			return t.Field(i).Type
+		}
+	}
+	return nil
+}
+
+func jsonName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
+}
