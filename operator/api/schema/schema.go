@@ -21,7 +21,6 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	sigsyaml "sigs.k8s.io/yaml"
@@ -110,7 +109,7 @@ func (r *Reader) decode(ctx context.Context, object *unstructured.Unstructured) 
 		return nil, errs.ToAggregate()
 	}
 	// A nil old object makes the rules that compare with it (immutable fields) stand back, as at a creation.
-	errs, _ := r.rules.Validate(ctx, field.NewPath(""), r.structural, object.Object, nil, celconfig.RuntimeCELCostBudget)
+	errs, _ := r.rules.Validate(ctx, nil, r.structural, object.Object, nil, celconfig.RuntimeCELCostBudget)
 	if len(errs) > 0 {
 		return nil, errs.ToAggregate()
 	}

@@ -304,11 +304,11 @@ type Auth struct {
 // server; still, who may read the JupyterServer reads it there, so prefer a reference.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.value) != has(self.secretKeyRef)",message="set exactly one of value and secretKeyRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.value) || self.value.matches('^[!-~]+$')",message="value must be printable ASCII without spaces"
 type SecretValue struct {
 	// Value is the secret itself.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=4096
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]+$')",message="must be printable ASCII without spaces"
 	// +optional
 	Value string `json:"value,omitempty"`
 	// SecretKeyRef names a key of a Secret of the namespace.

@@ -1,0 +1,98 @@
+package schema_test
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/schema"
+)
+
+func newReader(t *testing.T) *schema.Reader {
+	t.Helper()
+	reader, err := schema.NewReader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reader
+}
+
+// TestRefused reads what must be refused, one document at a time. The controller's suite sends the same documents to a
+// real API server.
+func TestRefused(t *testing.T) {
+	raw, err := os.ReadFile("testdata/refused.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := newReader(t)
+	for _, document := range bytes.Split(raw, []byte("\n---\n"))[1:] {
+		reason, want := annotation(document, "test/reason"), annotation(document, "test/want")
+		t.Run(reason, func(t *testing.T) {
+			_, err := reader.Read(t.Context(), bytes.NewReader(document), "default")
+			if err == nil || !says(err.Error(), want) {
+				t.Errorf("error %v, want one that says %q", err, want)
+			}
+		})
+	}
+}
+
+// says is whether a message holds the parts of what is wanted, the field's path and the sentence, in this order.
+func says(message, want string) bool {
+	for _, part := range strings.Split(want, "…") {
+		_, rest, found := strings.Cut(message, part)
+		if !found {
+			return false
+		}
+		message = rest
+	}
+	return true
+}
+
+// annotation reads an annotation of a document that may be no valid object.
+func annotation(document []byte, name string) string {
+	_, rest, _ := strings.Cut(string(document), `"`+name+`": "`)
+	value, _, _ := strings.Cut(strings.ReplaceAll(rest, `\"`, "\x00"), `"`)
+	return strings.ReplaceAll(value, "\x00", `"`)
+}
+
+func TestRead(t *testing.T) {
+	tests := []struct {
+		reason string
+		text   string
+		want   string // an error
+		count  int
+	}{
+		{reason: "documents of other kinds are left out", text: "kind: Secret\napiVersion: v1\nmetadata: {name: x}\n---\n---\napiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}}\n", count: 1},
+		{reason: "a misspelt field is an error", text: "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}, jupyterserver: {image: x}}\n", want: `unknown field "spec.jupyterserver"`},
+		{reason: "a name is needed", text: "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nspec: {routing: {host: h}}\n", want: "metadata.name is missing"},
+		{reason: "text is not YAML", text: "a: b: c", want: "document 1 is not YAML"},
+		{reason: "an object has a kind", text: "a: b", want: "document 1"},
+		{reason: "an empty file holds nothing", text: "", count: 0},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			servers, err := newReader(t).Read(t.Context(), strings.NewReader(test.text), "default")
+			if test.want != "" {
+				if err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Fatalf("error %v, want %q", err, test.want)
+				}
+				return
+			}
+			if err != nil || len(servers) != test.count {
+				t.Fatalf("%d servers, error %v", len(servers), err)
+			}
+		})
+	}
+}
+
+func TestReadDefaults(t *testing.T) {
+	servers, err := newReader(t).Read(t.Context(), strings.NewReader("apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}}\n"), "science")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := servers[0]
+	if s.Namespace != "science" || s.Spec.Storage.Size != "1Gi" || s.Spec.Routing.Path != "/" || s.Spec.Auth.Mode != "token" || s.Spec.JupyterServer.RootDir != "/home/jovyan/work" {
+		t.Errorf("defaults are missing: %+v", s)
+	}
+}
