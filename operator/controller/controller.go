@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -19,8 +21,12 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 )
 
-// blockedRetry is how long a server waits that only somebody else can mend. What mends it usually wakes us earlier.
-const blockedRetry = time.Minute
+// A server that only somebody else can mend is tried again after half the time that it has been so, within these bounds.
+// What mends it usually wakes us earlier.
+const (
+	soonestRetry = 5 * time.Second
+	latestRetry  = 2 * time.Minute
+)
 
 // Reconciler makes the cluster follow one JupyterServer at a time.
 type Reconciler struct {
@@ -83,10 +89,19 @@ func (r *Reconciler) converge(ctx context.Context, server *v1alpha1.JupyterServe
 	out := outcome{release: r.Engine.Released(server)}
 	err := r.release(ctx, server, &out)
 	if stop := blockedBy(err); stop != nil {
-		out.blocked, out.lookAgain = stop, blockedRetry
+		out.blocked, out.lookAgain = stop, min(max(r.blockedFor(server)/2, soonestRetry), latestRetry)
 		return out, nil
 	}
 	return out, err
+}
+
+// blockedFor is for how long a server has been blocked.
+func (r *Reconciler) blockedFor(server *v1alpha1.JupyterServer) time.Duration {
+	stalled := meta.FindStatusCondition(server.Status.Conditions, v1alpha1.ConditionStalled)
+	if stalled == nil || stalled.Status != metav1.ConditionTrue {
+		return 0
+	}
+	return r.Clock.Since(stalled.LastTransitionTime.Time)
 }
 
 // release takes the steps of the design's one way: references, render, observe, act.

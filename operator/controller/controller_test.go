@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -475,14 +476,28 @@ func TestForeignObjectsAreLeftAlone(t *testing.T) {
 			if !strings.Contains(message, "alice exists already") {
 				t.Errorf("message %q", message)
 			}
-			// Deleted, it is in nobody's way. Its deletion does not always wake us; an edit of the server does.
+			w.quiet()
+			w.nothingInstalled("alice", test.object)
+			// Deleted, it is in nobody's way. Its deletion does not always wake us; time does.
 			if err := suite.client.Delete(w.ctx, after); err != nil {
 				t.Fatal(err)
 			}
 			w.unprotect(after)
-			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.DefaultURL = "/tree" })
 			w.released("alice")
 		})
+	}
+}
+
+// nothingInstalled checks that a refused install left nothing of the kinds of a release behind, but what was there.
+func (w *world) nothingInstalled(name string, but client.Object) {
+	w.Helper()
+	for _, o := range []client.Object{&appsv1.StatefulSet{}, &corev1.Service{}, &networkingv1.Ingress{}, &networkingv1.NetworkPolicy{}, &corev1.PersistentVolumeClaim{}} {
+		if reflect.TypeOf(o) == reflect.TypeOf(but) {
+			continue
+		}
+		if err := w.tryGet(name, o); !apierrors.IsNotFound(err) && o.GetDeletionTimestamp() == nil {
+			w.Errorf("%T %s was left behind (%v)", o, name, err)
+		}
 	}
 }
 
@@ -615,8 +630,8 @@ func TestRefusedByTheAPIServer(t *testing.T) {
 			server := w.server("alice")
 			test.edit(server)
 			w.create(server)
-			message := w.stalled("alice", test.want)
-			t.Log(message)
+			w.stalled("alice", test.want)
+			w.nothingInstalled("alice", nil)
 			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Patches, s.Spec.Scheduling = nil, nil })
 			w.released("alice")
 			if out := w.helm("history", "alice"); strings.Contains(out, "pending") {

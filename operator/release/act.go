@@ -2,6 +2,10 @@ package release
 
 import (
 	"context"
+	"errors"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
@@ -23,11 +27,23 @@ func (e *Engine) Act(ctx context.Context, server *v1alpha1.JupyterServer, render
 // upgrade writes a record, applies, and marks the record as deployed. A first install is an upgrade from nothing.
 func (e *Engine) upgrade(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, obs Observation) (*v1alpha1.ReleaseStatus, error) {
 	history := e.history(ctx, server)
-	record, err := history.begin(e.Released(server), rendered)
+	revision, err := history.next(e.Released(server))
+	if err != nil {
+		return nil, err
+	}
+	if careful(server, obs) {
+		if err := e.rehearse(ctx, server, obs); err != nil {
+			return nil, err
+		}
+	}
+	record, err := history.begin(revision, rendered)
 	if err != nil {
 		return nil, err
 	}
 	if err := e.converge(ctx, server, obs); err != nil {
+		if obs.State == Absent {
+			e.undo(ctx, server, obs, err)
+		}
 		history.fail(record, err)
 		return nil, err
 	}
@@ -37,6 +53,43 @@ func (e *Engine) upgrade(ctx context.Context, server *v1alpha1.JupyterServer, re
 	released := v1alpha1.ReleaseStatus{Name: record.Name, Revision: record.Version, InputDigest: rendered.Digest}
 	e.written.setRelease(server, released)
 	return &released, nil
+}
+
+// careful says whether to rehearse. An upgrade changes something that runs, and few objects differ. A first install is
+// tried without, to save a request for every object; when that failed, the next one is rehearsed.
+func careful(server *v1alpha1.JupyterServer, obs Observation) bool {
+	return obs.State == OutOfSync || meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionStalled)
+}
+
+// rehearse asks the API server what it would say to every object, so that a refusal of one changes none.
+func (e *Engine) rehearse(ctx context.Context, server *v1alpha1.JupyterServer, obs Observation) error {
+	for _, change := range obs.Apply {
+		if _, err := e.applyAs(ctx, server, change, client.DryRunAll); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// undo takes back what a first install made before the API server refused one of its objects, or somebody else's was in
+// the way. It is best effort: what stays is ours, and the next install takes it up.
+func (e *Engine) undo(ctx context.Context, server *v1alpha1.JupyterServer, obs Observation, cause error) {
+	var conflict *ConflictError
+	var refused *ApplyError
+	if !errors.As(cause, &conflict) && (!errors.As(cause, &refused) || !refused.Refused()) {
+		return
+	}
+	for _, change := range obs.Apply {
+		made, ok := e.written.object(server, keyOf(change.Object))
+		if change.live != nil || !ok {
+			continue // it was there before, a retained claim for instance
+		}
+		object := metadataOf(change.Object.GroupVersionKind())
+		object.SetNamespace(server.Namespace)
+		object.SetName(change.Object.GetName())
+		object.SetUID(made.uid)
+		_ = e.prune(ctx, server, object)
+	}
 }
 
 // converge applies what differs and deletes what is rendered no more.

@@ -57,16 +57,7 @@ func OwnerReference(server *v1alpha1.JupyterServer) metav1.OwnerReference {
 
 // apply sends one object, and remembers what was written.
 func (e *Engine) apply(ctx context.Context, server *v1alpha1.JupyterServer, change Change) error {
-	object := change.Object.DeepCopy()
-	if change.live == nil {
-		object.SetResourceVersion(noVersion)
-	} else {
-		object.SetUID(change.live.uid) // never an object that took the place of the one we saw
-	}
-	err := e.send(ctx, object)
-	if apierrors.IsConflict(err) {
-		object, err = e.resolve(ctx, server, change)
-	}
+	object, err := e.applyAs(ctx, server, change)
 	if err != nil {
 		return err
 	}
@@ -76,8 +67,24 @@ func (e *Engine) apply(ctx context.Context, server *v1alpha1.JupyterServer, chan
 	return nil
 }
 
-func (e *Engine) send(ctx context.Context, object *unstructured.Unstructured) error {
-	err := e.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner(FieldManager), client.ForceOwnership)
+// applyAs sends one object: as new, or to the one that was seen.
+func (e *Engine) applyAs(ctx context.Context, server *v1alpha1.JupyterServer, change Change, options ...client.ApplyOption) (*unstructured.Unstructured, error) {
+	object := change.Object.DeepCopy()
+	if change.live == nil {
+		object.SetResourceVersion(noVersion)
+	} else {
+		object.SetUID(change.live.uid) // never an object that took the place of the one we saw
+	}
+	err := e.send(ctx, object, options)
+	if apierrors.IsConflict(err) {
+		return e.resolve(ctx, server, change, options)
+	}
+	return object, err
+}
+
+func (e *Engine) send(ctx context.Context, object *unstructured.Unstructured, options []client.ApplyOption) error {
+	options = append([]client.ApplyOption{client.FieldOwner(FieldManager), client.ForceOwnership}, options...)
+	err := e.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...)
 	if err == nil || apierrors.IsConflict(err) {
 		return err
 	}
@@ -85,7 +92,7 @@ func (e *Engine) send(ctx context.Context, object *unstructured.Unstructured) er
 }
 
 // resolve looks at the object that is in the way, and applies to it if it is ours after all.
-func (e *Engine) resolve(ctx context.Context, server *v1alpha1.JupyterServer, change Change) (*unstructured.Unstructured, error) {
+func (e *Engine) resolve(ctx context.Context, server *v1alpha1.JupyterServer, change Change, options []client.ApplyOption) (*unstructured.Unstructured, error) {
 	key := keyOf(change.Object)
 	e.written.forgetObject(server, key)
 	gvk := change.Object.GroupVersionKind()
@@ -102,7 +109,7 @@ func (e *Engine) resolve(ctx context.Context, server *v1alpha1.JupyterServer, ch
 	}
 	object := change.Object.DeepCopy()
 	object.SetUID(there.uid)
-	return object, e.send(ctx, object)
+	return object, e.send(ctx, object, options)
 }
 
 // prune deletes an object that is rendered no more, if it is still the one that was seen.

@@ -45,13 +45,9 @@ func (e *Engine) history(ctx context.Context, server *v1alpha1.JupyterServer) *h
 	return &history{ctx: ctx, server: server, chart: e.chart, clock: e.clock, secrets: secrets, records: driver.NewSecrets(owned)}
 }
 
-// begin writes the record of the next revision as pending. A record of ours that never got deployed, because of a crash
-// or a failure, is taken up again: its revision counts once.
-func (h *history) begin(released *v1alpha1.ReleaseStatus, rendered *render.Rendered) (*helmrelease.Release, error) {
-	revision, err := h.next(released)
-	if err != nil {
-		return nil, err
-	}
+// begin writes the record of a revision as pending. A record of ours that never got deployed, because of a crash or a
+// failure, is taken up again: its revision counts once.
+func (h *history) begin(revision int, rendered *render.Rendered) (*helmrelease.Release, error) {
 	for {
 		record := h.record(revision, rendered)
 		err := h.records.Create(key(h.server.Name, revision), record)
