@@ -1,0 +1,175 @@
+// Package jupyter is a small client of a running Jupyter server: its REST API (client.go) and its kernels over websocket
+// (kernel.go). It does what a browser does, so that what it proves holds for people too.
+//
+// What may live here: the protocol of Jupyter. What may not: Kubernetes, and what is expected of a server.
+package jupyter
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Client talks to one server. It is safe for concurrent use.
+type Client struct {
+	base  *url.URL
+	token string
+	http  *http.Client
+}
+
+// New returns a client of the server at a URL such as http://jupyter.localhost:8000/alice/. The token is sent in a
+// header, never in a URL: URLs end up in logs. An empty token is not sent.
+func New(server, token string) (*Client, error) {
+	base, err := url.Parse(server)
+	if err != nil {
+		return nil, fmt.Errorf("the URL of the server: %w", err)
+	}
+	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
+		return nil, fmt.Errorf("%q is no URL of a server, such as http://jupyter.localhost:8000/alice/", server)
+	}
+	base.Path = strings.TrimSuffix(base.Path, "/") + "/"
+	return &Client{base: base, token: token, http: &http.Client{
+		Transport: &http.Transport{DialContext: dial},
+		// A redirect leads to the login page: that is an answer of its own.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
+}
+
+// dial resolves names below localhost as browsers do (RFC 6761, section 6.3); Go's resolver leaves them to the system.
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasSuffix(host, ".localhost") {
+		address = net.JoinHostPort("127.0.0.1", port)
+	}
+	return (&net.Dialer{}).DialContext(ctx, network, address)
+}
+
+// Close gives up idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// StatusError is an answer other than 2xx.
+type StatusError struct {
+	Method, Path string
+	Code         int
+	Body         string // its first bytes
+}
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("%s %s: HTTP status %d: %s", e.Method, e.Path, e.Code, e.Body)
+}
+
+// Code is the HTTP status of an error of this package, or 0.
+func Code(err error) int {
+	var status *StatusError
+	if errors.As(err, &status) {
+		return status.Code
+	}
+	return 0
+}
+
+// Version is the version of the Jupyter server, which it tells without a token.
+func (c *Client) Version(ctx context.Context) (string, error) {
+	anonymous := *c
+	anonymous.token = ""
+	var answer struct{ Version string }
+	if err := anonymous.do(ctx, http.MethodGet, "api", nil, &answer); err != nil {
+		return "", err
+	}
+	if answer.Version == "" {
+		return "", fmt.Errorf("GET %sapi: the answer holds no version, so that is no Jupyter server", c.base.Path)
+	}
+	return answer.Version, nil
+}
+
+// Status asks for the server's status, which needs the token.
+func (c *Client) Status(ctx context.Context) error {
+	var answer struct{ Started string }
+	return c.do(ctx, http.MethodGet, "api/status", nil, &answer)
+}
+
+// PutFile writes a text file below the server's root folder.
+func (c *Client) PutFile(ctx context.Context, path, text string) error {
+	file := map[string]string{"type": "file", "format": "text", "content": text}
+	return c.do(ctx, http.MethodPut, "api/contents/"+path, file, nil)
+}
+
+// File reads a text file below the server's root folder.
+func (c *Client) File(ctx context.Context, path string) (string, error) {
+	var file struct{ Content string }
+	err := c.do(ctx, http.MethodGet, "api/contents/"+path+"?type=file&format=text", nil, &file)
+	return file.Content, err
+}
+
+// do sends a request and decodes the answer. Path is below the server's URL and may carry a query.
+func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
+	target, err := c.base.Parse(path)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	var body io.Reader
+	if in != nil {
+		raw, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", method, target.Path, err)
+		}
+		body = bytes.NewReader(raw)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), body)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, target.Path, err)
+	}
+	request.Header = c.header()
+	response, err := c.http.Do(request)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, target.Path, errors.Unwrap(err)) // what it wraps repeats the URL
+	}
+	defer response.Body.Close()
+	return decode(response, out)
+}
+
+func (c *Client) header() http.Header {
+	header := http.Header{}
+	if c.token != "" {
+		header.Set("Authorization", "token "+c.token)
+	}
+	return header
+}
+
+func decode(response *http.Response, out any) error {
+	const limit = 32 << 20
+	where := response.Request.Method + " " + response.Request.URL.Path
+	raw, err := io.ReadAll(io.LimitReader(response.Body, limit))
+	if err != nil {
+		return fmt.Errorf("%s: %w", where, err)
+	}
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return &StatusError{Method: response.Request.Method, Path: response.Request.URL.Path, Code: response.StatusCode, Body: start(raw)}
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(raw, out); err != nil {
+		return fmt.Errorf("%s: HTTP status %d, but no JSON (%w): %s", where, response.StatusCode, err, start(raw))
+	}
+	return nil
+}
+
+// start is the start of an answer, for an error message.
+func start(raw []byte) string {
+	const limit = 200
+	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(raw), "?")), " ")
+	if len(text) > limit {
+		return strings.ToValidUTF8(text[:limit], "") + "…"
+	}
+	return text
+}

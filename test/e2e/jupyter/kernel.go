@@ -1,0 +1,165 @@
+package jupyter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
+	"github.com/google/uuid"
+)
+
+// StartKernel starts a kernel of the server's default kind and returns its id.
+func (c *Client) StartKernel(ctx context.Context) (string, error) {
+	var kernel struct{ ID string }
+	if err := c.do(ctx, http.MethodPost, "api/kernels", struct{}{}, &kernel); err != nil {
+		return "", err
+	}
+	if kernel.ID == "" {
+		return "", errors.New("POST api/kernels: the answer holds no kernel id")
+	}
+	return kernel.ID, nil
+}
+
+// DeleteKernel stops a kernel.
+func (c *Client) DeleteKernel(ctx context.Context, id string) error {
+	return c.do(ctx, http.MethodDelete, "api/kernels/"+id, nil, nil)
+}
+
+// Output is what a cell gave.
+type Output struct {
+	// Stream is what it printed.
+	Stream string
+	// Result is the value of its last expression as text, if it has one.
+	Result string
+}
+
+// ExecutionError is an exception of the code that was run.
+type ExecutionError struct{ Name, Value string }
+
+func (e *ExecutionError) Error() string {
+	return fmt.Sprintf("the cell failed: %s: %s", e.Name, e.Value)
+}
+
+// Execute runs code in a kernel over the websocket and waits for its end.
+func (c *Client) Execute(ctx context.Context, kernel, code string) (Output, error) {
+	session := uuid.NewString()
+	conn, err := c.dialKernel(ctx, kernel, session)
+	if err != nil {
+		return Output{}, err
+	}
+	defer conn.CloseNow()
+	request := executeRequest(session, code)
+	if err := wsjson.Write(ctx, conn, request); err != nil {
+		return Output{}, fmt.Errorf("sending the cell to the kernel: %w", err)
+	}
+	out, err := collect(ctx, conn, request.Header.ID)
+	if err != nil {
+		return out, err
+	}
+	return out, conn.Close(websocket.StatusNormalClosure, "")
+}
+
+func (c *Client) dialKernel(ctx context.Context, kernel, session string) (*websocket.Conn, error) {
+	target, err := c.base.Parse("api/kernels/" + kernel + "/channels?session_id=" + url.QueryEscape(session))
+	if err != nil {
+		return nil, fmt.Errorf("the websocket of the kernel: %w", err)
+	}
+	conn, response, err := websocket.Dial(ctx, target.String(), &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: c.header()})
+	if err != nil && response != nil && response.StatusCode != http.StatusSwitchingProtocols {
+		raw, _ := io.ReadAll(response.Body) // the library keeps its first kilobyte
+		return nil, &StatusError{Method: "WEBSOCKET", Path: target.Path, Code: response.StatusCode, Body: start(raw)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the websocket %s: %w", target.Path, err)
+	}
+	conn.SetReadLimit(32 << 20)
+	return conn, nil
+}
+
+// message is one of the Jupyter messaging protocol 5, as the websocket carries it where no subprotocol is asked for: in
+// JSON, with the channel beside (jupyter_server/services/kernels/connection/channels.py).
+type message struct {
+	Channel  string          `json:"channel"`
+	Header   header          `json:"header"`
+	Parent   header          `json:"parent_header"`
+	Metadata struct{}        `json:"metadata"`
+	Content  json.RawMessage `json:"content"`
+	Buffers  []string        `json:"buffers"`
+}
+
+type header struct {
+	ID       string `json:"msg_id,omitempty"`
+	Type     string `json:"msg_type,omitempty"`
+	Session  string `json:"session,omitempty"`
+	Username string `json:"username,omitempty"`
+	Version  string `json:"version,omitempty"`
+}
+
+func executeRequest(session, code string) message {
+	content, err := json.Marshal(map[string]any{
+		"code": code, "silent": false, "store_history": true, "user_expressions": map[string]any{}, "allow_stdin": false, "stop_on_error": true,
+	})
+	if err != nil {
+		panic(err) // strings and booleans always encode
+	}
+	return message{
+		Channel: "shell",
+		Header:  header{ID: uuid.NewString(), Type: "execute_request", Session: session, Username: "e2e", Version: "5.3"},
+		Content: content,
+		Buffers: []string{},
+	}
+}
+
+// collect reads until the kernel has replied and is idle again: output comes on another channel than the reply, so one
+// may pass the other.
+func collect(ctx context.Context, conn *websocket.Conn, request string) (Output, error) {
+	var (
+		out           Output
+		stream        strings.Builder
+		failure       error
+		replied, idle bool
+	)
+	for !replied || !idle {
+		var m message
+		if err := wsjson.Read(ctx, conn, &m); err != nil {
+			out.Stream = stream.String()
+			return out, fmt.Errorf("waiting for the kernel (replied: %t, idle: %t, printed so far: %q): %w", replied, idle, out.Stream, err)
+		}
+		if m.Parent.ID != request {
+			continue
+		}
+		var content struct {
+			Text   string         `json:"text"`
+			Data   map[string]any `json:"data"`
+			State  string         `json:"execution_state"`
+			Status string         `json:"status"`
+			Name   string         `json:"ename"`
+			Value  string         `json:"evalue"`
+		}
+		if err := json.Unmarshal(m.Content, &content); err != nil {
+			return out, fmt.Errorf("a message %s of the kernel: %w", m.Header.Type, err)
+		}
+		switch m.Header.Type {
+		case "stream":
+			stream.WriteString(content.Text)
+		case "execute_result":
+			out.Result, _ = content.Data["text/plain"].(string)
+		case "status":
+			idle = idle || content.State == "idle"
+		case "execute_reply":
+			replied = true
+			if content.Status != "ok" {
+				failure = &ExecutionError{Name: content.Name, Value: content.Value}
+			}
+		}
+	}
+	out.Stream = stream.String()
+	return out, failure
+}

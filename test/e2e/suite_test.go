@@ -1,0 +1,98 @@
+package e2e
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+)
+
+const (
+	operatorNamespace  = "jupyter-server-operator"
+	operatorDeployment = "jupyter-server-operator"
+)
+
+// suite is what all tests share.
+var suite struct {
+	client client.Client
+	image  string
+	// localcluster is the folder of the local cluster's command, "" on another cluster.
+	localcluster string
+}
+
+func TestMain(m *testing.M) {
+	if err := prepare(); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func prepare() (err error) {
+	if os.Getenv("KUBECONFIG") == "" {
+		return errors.New("KUBECONFIG is not set: run `make test-e2e`, which starts a cluster and names it")
+	}
+	for _, program := range []string{"kubectl", "helm"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("the tests use %s as people do: run `make test-e2e`, which puts it on the PATH: %w", program, err)
+		}
+	}
+	suite.image = cmp.Or(os.Getenv("E2E_JUPYTER_IMAGE"), "localhost/jupyterlab:4.0")
+	if suite.localcluster, err = localcluster(os.Getenv("LOCALCLUSTER")); err != nil {
+		return err
+	}
+	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
+	if err != nil {
+		return fmt.Errorf("reading KUBECONFIG: %w", err)
+	}
+	cfg.QPS, cfg.Burst = 100, 200
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	if suite.client, err = client.New(cfg, client.Options{Scheme: scheme}); err != nil {
+		return fmt.Errorf("connecting to the cluster of KUBECONFIG: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return operatorRuns(ctx)
+}
+
+// localcluster is the folder of the local cluster's command. That there is none has to be said, so that no test is skipped by
+// mistake.
+func localcluster(variable string) (string, error) {
+	switch variable {
+	case "":
+		return "", errors.New("LOCALCLUSTER is not set: give the folder test/localcluster, or `none` for another cluster")
+	case "none":
+		return "", nil
+	}
+	if _, err := os.Stat(variable); err != nil {
+		return "", fmt.Errorf("LOCALCLUSTER: %w", err)
+	}
+	return variable, nil
+}
+
+func operatorRuns(ctx context.Context) error {
+	deployment := &appsv1.Deployment{}
+	key := client.ObjectKey{Namespace: operatorNamespace, Name: operatorDeployment}
+	if err := suite.client.Get(ctx, key, deployment); err != nil {
+		return fmt.Errorf("the operator is not installed in the cluster of KUBECONFIG: run `make test-e2e`, which does it: %w", err)
+	}
+	if deployment.Status.AvailableReplicas == 0 {
+		return fmt.Errorf("no pod of the operator is ready: see `kubectl -n %s describe pods`", operatorNamespace)
+	}
+	return nil
+}
