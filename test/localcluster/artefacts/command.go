@@ -1,0 +1,59 @@
+package artefacts
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// lastLines is how much of a failed command's output is shown.
+const lastLines = 30
+
+// command is a program of the machine, run for what it does.
+type command struct {
+	folder      string
+	environment []string
+	name        string
+	arguments   []string
+}
+
+// run runs the command, and shows the end of what it said when it fails.
+func (c command) run(ctx context.Context) error {
+	output, err := c.start(ctx)
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	said := tail(output, lastLines)
+	if said == "" {
+		return fmt.Errorf("%s: %w", c.name, err)
+	}
+	return fmt.Errorf("%s: %w, and said last:\n%s", c.name, err, said)
+}
+
+func (c command) start(ctx context.Context) (string, error) {
+	var output bytes.Buffer
+	cmd := exec.CommandContext(ctx, c.name, c.arguments...)
+	cmd.Dir = c.folder
+	cmd.Env = append(os.Environ(), c.environment...)
+	cmd.Stdout, cmd.Stderr = &output, &output
+	// What the command starts ends with it: all of them are one group.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 10 * time.Second
+	err := cmd.Run()
+	return output.String(), err
+}
+
+// tail keeps the last lines of a text.
+func tail(text string, lines int) string {
+	all := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}

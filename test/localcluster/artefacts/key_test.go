@@ -1,0 +1,74 @@
+package artefacts
+
+import (
+	"path/filepath"
+	"testing"
+)
+
+func TestKey(t *testing.T) {
+	base := recipe{name: "a", from: []string{"components/a"}, needs: []string{"b"}, terms: "flags"}
+	made := map[string]string{"b": "1"}
+	files := map[string]string{"components/a/go.mod": "module a", "components/a/ext/ext.go": "package ext"}
+	original := keyOf(t, base, files, made)
+
+	other := func(change func(*recipe)) recipe {
+		changed := base
+		change(&changed)
+		return changed
+	}
+	cases := map[string]struct {
+		reason string
+		recipe recipe
+		files  map[string]string
+		made   map[string]string
+		same   bool
+	}{
+		"Nothing": {
+			reason: "the same sources give the same key, in whatever folder they are",
+			recipe: base, files: files, made: made, same: true,
+		},
+		"Unrelated": {
+			reason: "a file of another component plays no part",
+			recipe: base, made: made, same: true,
+			files: map[string]string{"components/a/go.mod": "module a", "components/a/ext/ext.go": "package ext", "components/c/go.mod": "x"},
+		},
+		"Content": {
+			reason: "a changed pin builds again",
+			recipe: base, made: made,
+			files: map[string]string{"components/a/go.mod": "module a // 2", "components/a/ext/ext.go": "package ext"},
+		},
+		"Name": {
+			reason: "a moved file builds again",
+			recipe: base, made: made,
+			files: map[string]string{"components/a/go.mod": "module a", "components/a/ext/two.go": "package ext"},
+		},
+		"Terms": {
+			reason: "other flags build again",
+			recipe: other(func(r *recipe) { r.terms = "other" }), files: files, made: made,
+		},
+		"Need": {
+			reason: "what it is packed from was built again, so it is packed again",
+			recipe: base, files: files, made: map[string]string{"b": "2"},
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			if got := keyOf(t, tc.recipe, tc.files, tc.made); (got == original) != tc.same {
+				t.Errorf("%s: got %s, the original is %s", tc.reason, got, original)
+			}
+		})
+	}
+}
+
+func keyOf(t *testing.T, r recipe, files, made map[string]string) string {
+	t.Helper()
+	source := t.TempDir()
+	for file, content := range files {
+		write(t, filepath.Join(source, file), content)
+	}
+	key, err := r.key(source, made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}

@@ -1,0 +1,87 @@
+package artefacts
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestCutToDefault(t *testing.T) {
+	cases := map[string]struct {
+		reason  string
+		source  string
+		want    string
+		wantErr bool
+	}{
+		"Providers": {
+			reason: "only the default case stays, with the imports that it needs, and no comments",
+			source: `package dns
+
+import (
+	"fmt"
+
+	"example.org/lego/challenge"
+	"example.org/lego/providers/dns/alpha"
+	own "example.org/lego/providers/dns/beta"
+)
+
+func ByName(name string) (challenge.Provider, error) {
+	switch name {
+	case "alpha", "a":
+		return alpha.New()
+	case "beta":
+		return own.New()
+	default:
+		return nil, fmt.Errorf("unrecognized DNS provider: %s", name)
+	}
+}
+`,
+			want: `package dns
+
+import (
+	"fmt"
+
+	"example.org/lego/challenge"
+)
+
+func ByName(name string) (challenge.Provider, error) {
+	switch name {
+	default:
+		return nil, fmt.Errorf("unrecognized DNS provider: %s", name)
+	}
+}
+`,
+		},
+		"NoSwitch": {
+			reason:  "a lego that is generated otherwise must be looked at, and not be built whole",
+			source:  "package dns\n",
+			wantErr: true,
+		},
+		"NotGo": {
+			reason:  "what cannot be read is not cut",
+			source:  "<html>",
+			wantErr: true,
+		},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := cutToDefault([]byte(tc.source))
+			if (err != nil) != tc.wantErr {
+				t.Fatalf("%s: got error %v", tc.reason, err)
+			}
+			if squeeze(string(got)) != squeeze(tc.want) {
+				t.Errorf("%s: got\n%s\nwant\n%s", tc.reason, got, tc.want)
+			}
+		})
+	}
+}
+
+// squeeze drops empty lines, which the printer may leave where something was cut.
+func squeeze(text string) string {
+	var kept []string
+	for line := range strings.Lines(text) {
+		if strings.TrimSpace(line) != "" {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "")
+}

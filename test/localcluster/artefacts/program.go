@@ -1,0 +1,77 @@
+package artefacts
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// component is a Go module below components/ that pins programs of others.
+type component struct {
+	name      string
+	programs  []program
+	tags      string
+	variables map[string]string // what the linker sets
+	prepare   func(ctx context.Context, folder string) error
+}
+
+// program is one command and the package that it is built from.
+type program struct {
+	name, pkg string
+}
+
+func (c component) recipe() recipe {
+	r := recipe{
+		name:  c.name,
+		from:  []string{filepath.Join("components", c.name)},
+		terms: terms(c.programs, c.tags, c.variables),
+		make:  c.build,
+	}
+	for _, p := range c.programs {
+		r.files = append(r.files, filepath.Join(binFolder, p.name))
+	}
+	return r
+}
+
+func (c component) build(ctx context.Context, j job) error {
+	folder := j.component(c.name)
+	if c.prepare != nil {
+		// A component that needs more than its module is built in a copy, so that the source stays clean.
+		copied := j.output("module")
+		if err := os.CopyFS(copied, os.DirFS(folder)); err != nil {
+			return fmt.Errorf("copy the module: %w", err)
+		}
+		if err := c.prepare(ctx, copied); err != nil {
+			return err
+		}
+		folder = copied
+	}
+	for _, p := range c.programs {
+		if err := p.build(ctx, folder, j.output(filepath.Join(binFolder, p.name)), c.tags, c.variables); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// build makes a static program without symbols.
+func (p program) build(ctx context.Context, folder, output, tags string, variables map[string]string) error {
+	link := "-s -w"
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		link += fmt.Sprintf(" -X %s=%s", name, variables[name])
+	}
+	c := command{
+		folder: folder,
+		// Neither a workspace nor flags of the person who builds may decide what is built.
+		environment: []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS="},
+		name:        "go",
+		arguments:   []string{"build", "-trimpath", "-tags", tags, "-ldflags", link, "-o", output, p.pkg},
+	}
+	if err := c.run(ctx); err != nil {
+		return fmt.Errorf("build %s: %w", p.name, err)
+	}
+	return nil
+}

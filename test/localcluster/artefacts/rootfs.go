@@ -1,0 +1,116 @@
+package artefacts
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+)
+
+// rootfs is a Debian system in a tar file.
+type rootfs struct {
+	suite    string
+	packages []string
+	exclude  []string // what dpkg leaves out of the packages
+	hooks    []string // shell commands that finish the system; its folder is $1
+}
+
+// jupyterlab is Debian's JupyterLab. No documentation, and none of what its web parts were built from: they
+// are JavaScript bundles by now, and Node.js would be two thirds of the image.
+func jupyterlab() rootfs {
+	return rootfs{
+		suite: "trixie",
+		packages: []string{
+			"jupyter-client",
+			"jupyter-core",
+			"jupyter-server",
+			"jupyterlab",
+			"python3-ipykernel",
+			"tini",
+		},
+		exclude: []string{
+			"/usr/share/doc/*",
+			"/usr/share/info/*",
+			"/usr/share/lintian/*",
+			"/usr/share/locale/*",
+			"/usr/share/man/*",
+		},
+		hooks: []string{
+			`chroot "$1" useradd --uid 1000 --gid 100 --create-home --shell /bin/bash jovyan`,
+			`rm -rf "$1"/usr/bin/node* "$1"/usr/share/nodejs "$1"/usr/lib/*/nodejs "$1"/usr/lib/*/libnode.so.*`,
+			`chroot "$1" find /usr/bin /usr/share/javascript -xtype l -delete`,
+			// What the machine that builds has there is nobody else's.
+			`rm -f "$1/etc/resolv.conf" "$1/etc/hostname"`,
+		},
+	}
+}
+
+// jupyterlabImage holds JupyterLab, and starts it as the images of the Jupyter project do: as the user jovyan.
+func jupyterlabImage() recipe {
+	system := jupyterlab()
+	spec := ImageSpec{
+		Ref:        "localhost/jupyterlab:4.0",
+		Cmd:        []string{"jupyter", "lab"},
+		User:       "1000",
+		WorkingDir: "/home/jovyan",
+		Env: []string{
+			"PATH=/usr/local/bin:/usr/bin:/bin",
+			"HOME=/home/jovyan",
+			"LANG=C.UTF-8",
+			"SHELL=/bin/bash",
+		},
+	}
+	return recipe{
+		name:  "jupyterlab-image",
+		files: []string{imageFile("jupyterlab")},
+		terms: terms(spec, system),
+		make: func(ctx context.Context, j job) error {
+			layer := j.output("rootfs.tar")
+			if err := system.write(ctx, j.workspace, layer); err != nil {
+				return err
+			}
+			return packLayer(spec, layer, j.output(imageFile("jupyterlab")))
+		},
+	}
+}
+
+// write makes the tar file, from the mirror that this machine uses itself.
+func (r rootfs) write(ctx context.Context, temporary, output string) error {
+	if os.Geteuid() != 0 {
+		return errors.New("only root can make a Debian system")
+	}
+	if err := InstallPackages(ctx, nil, "mmdebstrap"); err != nil {
+		return err
+	}
+	from, err := mirror("/etc/apt")
+	if err != nil {
+		return err
+	}
+	c := command{
+		// One date for all files, so that the same packages give the same bytes.
+		environment: []string{"TMPDIR=" + temporary, "SOURCE_DATE_EPOCH=1735689600"},
+		// mmdebstrap mounts /proc, /sys and /dev/shm of this machine into the system that it makes. In a mount
+		// namespace of its own they are gone when it is, however it ends; else whoever removes the folder of
+		// a killed run would remove what is mounted there.
+		name: "unshare",
+		arguments: append([]string{"--mount", "--propagation", "private", "mmdebstrap"},
+			r.arguments(from, output)...),
+	}
+	return c.run(ctx)
+}
+
+func (r rootfs) arguments(mirror, output string) []string {
+	arguments := []string{
+		"--mode=root",
+		"--variant=minbase",
+		"--format=tar",
+		"--include=" + strings.Join(r.packages, ","),
+	}
+	for _, path := range r.exclude {
+		arguments = append(arguments, "--dpkgopt=path-exclude="+path)
+	}
+	for _, hook := range r.hooks {
+		arguments = append(arguments, "--customize-hook="+hook)
+	}
+	return append(arguments, r.suite, output, mirror)
+}
