@@ -1,0 +1,256 @@
+// Package helmchart_test checks the chart that installs the operator. The goldens are in testdata: a comment, then the
+// values, then what they render to. `go test ./helm-chart -update` rewrites the outputs.
+package helmchart_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/engine"
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	"helm.sh/helm/v3/pkg/releaseutil"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/schema"
+	"github.com/jupyterserver/jupyter-server-operator/operator/config"
+)
+
+var update = flag.Bool("update", false, "rewrite the outputs in testdata")
+
+const image = "image: {repository: registry.example.org/operator}\n"
+
+func load(t *testing.T) *chart.Chart {
+	t.Helper()
+	c, err := loader.LoadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// render returns the objects in the order in which Helm installs them.
+func render(t *testing.T, values string) ([]releaseutil.Manifest, error) {
+	t.Helper()
+	c := load(t)
+	read, err := chartutil.ReadValues([]byte(values))
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := chartutil.ReleaseOptions{Name: "jupyter-server-operator", Namespace: "jupyter", IsInstall: true}
+	top, err := chartutil.ToRenderValues(c, read, options, nil)
+	if err != nil {
+		return nil, err
+	}
+	files, err := engine.Engine{}.Render(c, top)
+	if err != nil {
+		return nil, err
+	}
+	delete(files, c.Name()+"/templates/NOTES.txt")
+	_, manifests, err := releaseutil.SortManifests(files, nil, releaseutil.InstallOrder)
+	return manifests, err
+}
+
+func mustRender(t *testing.T, values string) []releaseutil.Manifest {
+	t.Helper()
+	manifests, err := render(t, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return manifests
+}
+
+// find decodes the one object of a kind.
+func find(t *testing.T, manifests []releaseutil.Manifest, kind string, into any) {
+	t.Helper()
+	for _, m := range manifests {
+		if m.Head.Kind != kind {
+			continue
+		}
+		if err := yaml.UnmarshalStrict([]byte(m.Content), into); err != nil {
+			t.Fatalf("%s: %v", kind, err)
+		}
+		return
+	}
+	t.Fatalf("no %s is rendered", kind)
+}
+
+func TestGolden(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no goldens: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			input, want, _ := strings.Cut(string(raw), "-- output --\n")
+			_, values, found := strings.Cut(input, "-- values --\n")
+			if !found {
+				t.Fatal("there is no line `-- values --`")
+			}
+			var got strings.Builder
+			for _, m := range mustRender(t, values) {
+				got.WriteString("---\n" + shorten(m) + "\n")
+			}
+			if *update {
+				if err := os.WriteFile(file, []byte(input+"-- output --\n"+got.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if got.String() != want {
+				t.Errorf("the output differs; see `go test ./helm-chart -update && git diff`. Got:\n%s", got.String())
+			}
+		})
+	}
+}
+
+// shorten cuts the specification out of the CRD: it has a test of its own.
+func shorten(m releaseutil.Manifest) string {
+	if m.Head.Kind != "CustomResourceDefinition" {
+		return m.Content
+	}
+	head, _, _ := strings.Cut(m.Content, "\nspec:\n")
+	return head + "\nspec: # ..."
+}
+
+func TestCRDIsTheOneOfTheOperator(t *testing.T) {
+	var want apiextensionsv1.CustomResourceDefinition
+	if err := yaml.UnmarshalStrict(schema.CRD, &want); err != nil {
+		t.Fatal(err)
+	}
+	for _, keep := range []string{"true", "false"} {
+		var got apiextensionsv1.CustomResourceDefinition
+		find(t, mustRender(t, image+"crd: {keep: "+keep+"}"), "CustomResourceDefinition", &got)
+		if !reflect.DeepEqual(got.Spec, want.Spec) || got.Name != want.Name {
+			t.Error("the chart's CRD is not the operator's: run `make generate`")
+		}
+		if policy := got.Annotations["helm.sh/resource-policy"]; (policy == "keep") != (keep == "true") {
+			t.Errorf("crd.keep %s gives the resource policy %q", keep, policy)
+		}
+	}
+	for _, m := range mustRender(t, image+"crd: {install: false}") {
+		if m.Head.Kind == "CustomResourceDefinition" {
+			t.Error("crd.install false renders the CRD")
+		}
+	}
+}
+
+// Helm keeps a release with its chart in one Secret, and the API server takes no Secret above 1 MiB.
+func TestReleaseFitsIntoASecret(t *testing.T) {
+	var manifest strings.Builder
+	for _, m := range mustRender(t, image) {
+		manifest.WriteString("---\n" + m.Content + "\n")
+	}
+	raw, err := json.Marshal(helmrelease.Release{Name: "jupyter-server-operator", Chart: load(t), Manifest: manifest.String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	if _, err := w.Write(raw); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	size := base64.StdEncoding.EncodedLen(packed.Len())
+	t.Logf("%d bytes", size)
+	if size > corev1.MaxSecretSize/2 {
+		t.Errorf("a release record has %d bytes, too near the limit of %d", size, corev1.MaxSecretSize)
+	}
+}
+
+func TestDefaultConfigurationIsTheOperators(t *testing.T) {
+	var got corev1.ConfigMap
+	find(t, mustRender(t, image), "ConfigMap", &got)
+	parsed, err := config.Parse([]byte(got.Data["config.yaml"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Default()
+	if parsed.NetworkPolicy.IngressFrom == nil || len(parsed.NetworkPolicy.IngressFrom) == 0 {
+		parsed.NetworkPolicy.IngressFrom = want.NetworkPolicy.IngressFrom // [] and nothing are the same
+	}
+	if !reflect.DeepEqual(parsed, want) {
+		t.Errorf("values.yaml gives %+v, the operator's default is %+v", parsed, want)
+	}
+}
+
+// A change of the configuration restarts the operator, which reads it only when it starts.
+func TestConfigurationRollsTheDeployment(t *testing.T) {
+	var before, after appsv1.Deployment
+	find(t, mustRender(t, image), "Deployment", &before)
+	find(t, mustRender(t, image+"config: {auth: {allowNone: true}}"), "Deployment", &after)
+	if reflect.DeepEqual(before.Spec.Template, after.Spec.Template) {
+		t.Error("the pod is the same with another configuration")
+	}
+}
+
+// The restricted Pod Security Standard (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
+func TestPodIsRestricted(t *testing.T) {
+	var deployment appsv1.Deployment
+	find(t, mustRender(t, image), "Deployment", &deployment)
+	pod := deployment.Spec.Template.Spec
+	if pod.HostNetwork || pod.HostPID || pod.HostIPC {
+		t.Error("the pod uses namespaces of the host")
+	}
+	if sc := pod.SecurityContext; sc == nil || sc.RunAsNonRoot == nil || !*sc.RunAsNonRoot || sc.RunAsUser == nil || *sc.RunAsUser == 0 ||
+		sc.SeccompProfile == nil || sc.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+		t.Errorf("the security context of the pod is %+v", pod.SecurityContext)
+	}
+	for _, volume := range pod.Volumes {
+		if volume.ConfigMap == nil {
+			t.Errorf("volume %s is no ConfigMap", volume.Name)
+		}
+	}
+	for _, container := range pod.Containers {
+		sc := container.SecurityContext
+		if sc == nil || sc.AllowPrivilegeEscalation == nil || *sc.AllowPrivilegeEscalation ||
+			sc.ReadOnlyRootFilesystem == nil || !*sc.ReadOnlyRootFilesystem ||
+			sc.Capabilities == nil || !reflect.DeepEqual(sc.Capabilities.Drop, []corev1.Capability{"ALL"}) || len(sc.Capabilities.Add) > 0 {
+			t.Errorf("the security context of container %s is %+v", container.Name, sc)
+		}
+	}
+}
+
+func TestRefusedValues(t *testing.T) {
+	tests := map[string]struct{ values, err string }{
+		"no image":            {"", "image.repository is required"},
+		"misspelt":            {image + "watchNamespace: [a]", "watchNamespace"},
+		"misspelt setting":    {image + "config: {auth: {allowNon: true}}", "allowNon"},
+		"no port":             {image + "config: {ingress: {httpPort: 70000}}", "/config/ingress/httpPort"},
+		"port of the health":  {image + "metrics: {port: 8081}", "/metrics/port"},
+		"namespace":           {image + "watchNamespaces: [Team A]", "/watchNamespaces/0"},
+		"two same namespaces": {image + "watchNamespaces: [a, a]", "/watchNamespaces"},
+		"digest":              {"image: {repository: r, digest: abc}", "/image/digest"},
+		"empty peer":          {image + "networkPolicy: {metricsFrom: [{}]}", "/networkPolicy/metricsFrom/0"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := render(t, test.values)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			if !strings.Contains(err.Error(), test.err) {
+				t.Errorf("the error does not name %q: %v", test.err, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,45 @@
+{{- define "operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end }}
+
+{{/* The name of every object: that of the release, which holds the name of the chart or gets it added. */}}
+{{- define "operator.fullname" -}}
+{{- $name := include "operator.name" . }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "operator.labels" -}}
+{{ include "operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "operator.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "operator.fullname" .) "default" .Values.serviceAccount.create) -}}
+{{- end }}
+
+{{- define "operator.image" -}}
+{{- $repository := required "image.repository is required: build the image from the Dockerfile, push it to a registry that your cluster reaches, and name it here" .Values.image.repository }}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" $repository .Values.image.digest }}
+{{- else -}}
+{{- printf "%s:%s" $repository (.Values.image.tag | default .Chart.AppVersion) }}
+{{- end }}
+{{- end }}
+
+{{/* What the operator may do, as controller-gen made it of the markers in operator/controller/setup.go. */}}
+{{- define "operator.rules" -}}
+{{- (.Files.Get "files/role.yaml" | fromYaml).rules | toYaml }}
+{{- end }}
