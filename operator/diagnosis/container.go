@@ -247,7 +247,7 @@ func probeKilled(o Observation) (Finding, bool) {
 			continue
 		}
 		fact := c.name() + " was stopped because it did not answer" + at(c.spec.StartupProbe, c.spec.LivenessProbe) + " in time"
-		if line := lastWords(c, end, o); line != "" {
+		if line := lastLine(end.Message); line != "" {
 			fact += "; the last it said: " + line
 		}
 		return degraded("Unhealthy", fact, "Correct what slows or breaks its start in "+c.field())
@@ -279,7 +279,8 @@ func crashed(o Observation) (Finding, bool) {
 	if !found {
 		return none()
 	}
-	line := lastWords(c, end, o)
+	// The end of the log, with terminationMessagePolicy FallbackToLogsOnError: no log has to be read.
+	line := lastLine(end.Message)
 	if strings.Contains(line, "exec format error") {
 		return commandMissing(c, line)
 	}
@@ -300,17 +301,6 @@ func crashed(o Observation) (Finding, bool) {
 
 func logHint(pod *corev1.Pod, c container) string {
 	return fmt.Sprintf("more is in kubectl logs %s -c %s -p", quote(pod.Name), quote(c.status.Name))
-}
-
-// lastWords returns the last line that a crashed container wrote: of its log, or of its termination message, which holds
-// the end of the log with terminationMessagePolicy FallbackToLogsOnError.
-func lastWords(c container, end *corev1.ContainerStateTerminated, o Observation) string {
-	if first, _, found := crash(o.Pod); found && first.status.Name == c.status.Name && first.init == c.init {
-		if line := lastLine(o.LastLog); line != "" {
-			return line
-		}
-	}
-	return lastLine(end.Message)
 }
 
 // unhealthy finds a container that runs and does not answer for long.

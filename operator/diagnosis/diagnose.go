@@ -25,8 +25,6 @@ type Observation struct {
 	Claim *corev1.PersistentVolumeClaim
 	// Events are those of the pod, the StatefulSet and the claim, in any order. Events of other objects are ignored.
 	Events []corev1.Event
-	// LastLog is the end of the log that CrashedContainer names. It may be empty.
-	LastLog string
 }
 
 // Severity says whether a finding is a reason to worry.
@@ -96,16 +94,6 @@ func Diagnose(o Observation) (Finding, bool) {
 		// Nothing is wrong.
 		starting,
 	})
-}
-
-// CrashedContainer names the container whose log tells why it crashed, and whether the log of its previous run is meant
-// (PodLogOptions.Previous). It returns false when no log would help, so that none has to be read.
-func CrashedContainer(pod *corev1.Pod) (name string, previous, found bool) {
-	if pod == nil {
-		return "", false, false
-	}
-	c, _, found := crash(pod)
-	return c.status.Name, found && c.status.State.Terminated == nil, found
 }
 
 func first(o Observation, causes []cause) (Finding, bool) {

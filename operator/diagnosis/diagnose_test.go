@@ -161,7 +161,13 @@ func about(name string) change {
 }
 
 func log(text string) change {
-	return func(o *Observation) { o.LastLog = text }
+	return func(o *Observation) {
+		for i := range o.Pod.Status.ContainerStatuses {
+			if end := o.Pod.Status.ContainerStatuses[i].LastTerminationState.Terminated; end != nil {
+				end.Message = text
+			}
+		}
+	}
 }
 
 func claimPhase(phase corev1.PersistentVolumeClaimPhase) change {
@@ -435,32 +441,6 @@ func TestDiagnoseIsSteady(t *testing.T) {
 	o.Events[0].LastTimestamp = ago(7 * time.Minute)
 	if got, _ := Diagnose(o); !strings.HasPrefix(got.Message, "The ConfigMap b,") {
 		t.Errorf("got %q, want what still fails", got.Message)
-	}
-}
-
-func TestCrashedContainer(t *testing.T) {
-	stopped := status("jupyter", func(s *corev1.ContainerStatus) {
-		s.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Error", ExitCode: 1}}
-	})
-	tests := []struct {
-		name, reason string
-		pod          *corev1.Pod
-		want         string
-		previous     bool
-	}{
-		{"none", "no pod, no log", nil, "", false},
-		{"well", "a log of a pod that starts would cost a call for nothing", observe().Pod, "", false},
-		{"backing off", "the run that crashed is the previous one", observe(ended("traefik", "Error", 1, "")).Pod, "traefik", true},
-		{"just stopped", "the run that crashed is still the last one", observe(stopped).Pod, "jupyter", false},
-		{"out of memory", "no log says more than the reason", observe(ended("jupyter", "OOMKilled", 137, "")).Pod, "", false},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got, previous, found := CrashedContainer(tt.pod)
-			if got != tt.want || previous != tt.previous || found != (tt.want != "") {
-				t.Errorf("%s: got %q, %v, %v", tt.reason, got, previous, found)
-			}
-		})
 	}
 }
 
