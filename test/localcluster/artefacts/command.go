@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -44,8 +45,11 @@ func (c command) start(ctx context.Context) (string, error) {
 	cmd.Dir = c.folder
 	cmd.Env = append(os.Environ(), c.environment...)
 	cmd.Stdout, cmd.Stderr = &output, &output
-	// What the command starts ends with it: all of them are one group.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// What the command starts ends with it: all of them are one group. The system ends the command when the
+	// thread that started it does, so that this thread has to stay.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = ownGroup()
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 10 * time.Second
 	err := cmd.Run()

@@ -1,6 +1,7 @@
 package artefacts
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -72,6 +73,13 @@ func ByName(name string) (challenge.Provider, error) {
 				t.Errorf("%s: got\n%s\nwant\n%s", tc.reason, got, tc.want)
 			}
 		})
+	}
+}
+
+func TestLegoIsTheOneThatTraefikPins(t *testing.T) {
+	pins := string(read(t, filepath.Join("..", "components", "traefik", "go.mod")))
+	if want := legoModule + " " + legoVersion + " => ./lego"; !strings.Contains(pins, want) {
+		t.Errorf("the component must replace the lego that is cut: want %q in its go.mod", want)
 	}
 }
 

@@ -89,11 +89,11 @@ func (r rootfs) write(ctx context.Context, temporary, output string) error {
 	c := command{
 		// One date for all files, so that the same packages give the same bytes.
 		environment: []string{"TMPDIR=" + temporary, "SOURCE_DATE_EPOCH=1735689600"},
-		// mmdebstrap mounts /proc, /sys and /dev/shm of this machine into the system that it makes. In a mount
-		// namespace of its own they are gone when it is, however it ends; else whoever removes the folder of
-		// a killed run would remove what is mounted there.
+		// mmdebstrap mounts /proc, /sys and /dev/shm of this machine into the system that it makes. In
+		// namespaces of its own its mounts and processes are gone when it is, however it ends; else whoever
+		// removes the folder of a killed run would remove what is mounted there.
 		name: "unshare",
-		arguments: append([]string{"--mount", "--propagation", "private", "mmdebstrap"},
+		arguments: append([]string{"--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc", "mmdebstrap"},
 			r.arguments(from, output)...),
 	}
 	return c.run(ctx)

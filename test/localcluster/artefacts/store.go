@@ -20,7 +20,8 @@ import (
 type Store struct {
 	// Dir is the folder. It defaults to jupyter-server-operator in the user's cache folder.
 	Dir string
-	// Source is the folder of the module test/localcluster, which pins what is built.
+	// Source is the folder of the module test/localcluster, which pins what is built. It defaults to the
+	// working directory.
 	Source string
 	// Progress is told what is being built. It defaults to nowhere.
 	Progress io.Writer

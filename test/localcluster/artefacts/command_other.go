@@ -1,0 +1,10 @@
+//go:build !linux
+
+package artefacts
+
+import "syscall"
+
+// ownGroup starts a command in a group of its own.
+func ownGroup() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true}
+}
