@@ -1,0 +1,146 @@
+# Everything that is done with this project. `make` prints what there is.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VERSION ?= 0.1.0-dev
+IMAGE ?= jupyter-server-operator:$(VERSION)
+GIVEN_IMAGE := $(if $(filter file,$(origin IMAGE)),,$(IMAGE))
+
+# Programs that are built from source once.
+BIN := $(HOME)/.cache/jupyter-server-operator/bin
+export PATH := $(BIN):$(PATH)
+
+LOCALCLUSTER := go -C test/localcluster run .
+# One step of a test run: its name, its output, its time.
+STEP := test/tools/step
+# Reads go test -json; fails when no test ran, and in CI when one was skipped.
+GOTEST := go run ./test/tools/gotest
+# Tests of what runs at the same time want the race detector, which needs a C compiler.
+RACE ?= -race
+
+# Go modules besides the root.
+MODULES := test/localcluster test/e2e
+TOOLS := test/tools/controller-gen test/tools/golangci-lint
+
+.PHONY: help
+help: ## Print this
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Use
+
+.PHONY: run
+run: ## Start a cluster, the operator and a Jupyter server in it (CLUSTER=current IMAGE=...: in the cluster of kubectl)
+	@CLUSTER='$(CLUSTER)' IMAGE='$(GIVEN_IMAGE)' test/run.sh
+
+.PHONY: stop
+stop: ## Take down what `make run` started (CLUSTER=current: in the cluster of kubectl)
+	@CLUSTER='$(CLUSTER)' test/stop.sh
+
+##@ Build
+
+.PHONY: build
+build: ## Build the operator into bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/jupyter-server-operator ./operator
+
+.PHONY: image
+image: ## Build the image (IMAGE=registry/name:tag, CONTAINER_TOOL=docker or podman)
+	$(or $(CONTAINER_TOOL),docker) build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
+
+CRD := jupyterserver.dev_jupyterservers.yaml
+GENERATED := operator/api/schema/$(CRD) operator/api/v1alpha1/zz_generated.deepcopy.go helm-chart/files \
+  chart-jupyter-server/values.schema.json docs/reference.md
+
+.PHONY: generate
+generate: $(BIN)/controller-gen ## Generate the CRD, deep copies, roles, the chart's values schema and docs/reference.md
+	controller-gen object crd rbac:roleName=jupyter-server-operator paths=./operator/... \
+	  output:crd:dir=operator/api/schema output:rbac:dir=helm-chart/files
+	cp operator/api/schema/$(CRD) helm-chart/files/
+	go run ./operator/api/schema/generate
+
+.PHONY: verify-generated
+verify-generated: ## Fail when generated files are not up to date (they are brought up to date)
+	@before="$$(mktemp -d)"; trap 'rm -rf "$$before"' EXIT; \
+	cp -r --parents $(GENERATED) "$$before"; \
+	$(MAKE) generate; \
+	for file in $(GENERATED); do diff -ru "$$before/$$file" "$$file" | head -n 40 || true; done; \
+	for file in $(GENERATED); do diff -rq "$$before/$$file" "$$file" >/dev/null || { \
+	  echo "error: $$file was not up to date; it is now: commit it" >&2; exit 1; }; done
+
+.PHONY: clean
+clean: ## Remove what was built here (the programs in ~/.cache/jupyter-server-operator stay)
+	rm -rf bin artifacts
+
+##@ Test
+
+.PHONY: test
+test: ## Everything: generated files, vet, linters, unit and API-level tests, charts, end-to-end tests
+	@$(STEP) 'generated files' $(MAKE) verify-generated
+	@$(STEP) 'vet' $(MAKE) vet
+	@$(STEP) 'linters' $(MAKE) lint
+	@$(STEP) 'charts' $(MAKE) test-charts
+	@$(STEP) 'unit and API-level tests' $(MAKE) test-unit
+	@$(STEP) 'end-to-end tests' $(MAKE) test-e2e
+
+.PHONY: vet
+vet: ## go vet in all modules
+	go vet ./...
+	for module in $(MODULES); do go -C $$module vet ./...; done
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint ## golangci-lint in all modules
+	golangci-lint run --config .golangci.yaml ./...
+	for module in $(MODULES); do (cd $$module && golangci-lint run --config '$(CURDIR)/.golangci.yaml' ./...); done
+
+.PHONY: test-unit
+test-unit: ## Unit tests, and API-level tests against a real etcd and kube-apiserver
+	@$(LOCALCLUSTER) build kubernetes
+	@{ KUBEBUILDER_ASSETS="$$($(LOCALCLUSTER) bin)" go test -json $(RACE) ./...; \
+	  go -C test/localcluster test -json ./...; } | $(GOTEST)
+
+# The version of Kubernetes is what the charts are rendered for where no cluster says it.
+.PHONY: test-charts
+test-charts: ## helm lint and helm template of both charts
+	@$(LOCALCLUSTER) build helm
+	helm lint --strict --kube-version 1.37.2 helm-chart
+	helm lint --strict --kube-version 1.37.2 chart-jupyter-server --set routing.host=jupyter.example.org
+	helm template jupyter-server-operator helm-chart --kube-version 1.37.2 --set image.repository=registry.example.org/operator > /dev/null
+	helm template alice chart-jupyter-server --kube-version 1.37.2 --set routing.host=jupyter.example.org > /dev/null
+	@if helm template alice chart-jupyter-server --kube-version 1.37.2 --set routing.hosst=x > /dev/null 2>&1; then \
+	  echo 'error: chart-jupyter-server takes a misspelt value' >&2; exit 1; fi
+
+.PHONY: test-e2e
+test-e2e: ## End-to-end tests on a real node; a cluster that was not there before is taken down afterwards
+	@if [ "$(CLUSTER)" = current ]; then $(MAKE) test-e2e-here; else test/tools/with-cluster $(MAKE) test-e2e-here; fi
+
+.PHONY: test-e2e-here
+test-e2e-here:
+	@CLUSTER='$(CLUSTER)' IMAGE='$(GIVEN_IMAGE)' test/run.sh e2e -json | $(GOTEST)
+
+##@ The local cluster
+
+.PHONY: cluster-up
+cluster-up: ## Start a one-node Kubernetes on this machine (Debian, root; else its control plane alone)
+	@$(LOCALCLUSTER) up
+
+.PHONY: cluster-down
+cluster-down: ## Stop it, and leave nothing behind
+	@$(LOCALCLUSTER) down
+
+.PHONY: cluster-status
+cluster-status: ## What runs of it
+	@$(LOCALCLUSTER) status
+
+# Tools, each in a Go module of its own.
+
+$(BIN)/controller-gen: test/tools/controller-gen/go.mod
+	@mkdir -p $(BIN)
+	go -C test/tools/controller-gen build -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
+	@touch $@
+
+$(BIN)/golangci-lint: test/tools/golangci-lint/go.mod
+	@mkdir -p $(BIN)
+	go -C test/tools/golangci-lint build -trimpath -ldflags '-s -w' -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
