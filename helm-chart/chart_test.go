@@ -185,7 +185,7 @@ func TestDefaultConfigurationIsTheOperators(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config.Default()
-	if parsed.NetworkPolicy.IngressFrom == nil || len(parsed.NetworkPolicy.IngressFrom) == 0 {
+	if len(parsed.NetworkPolicy.IngressFrom) == 0 {
 		parsed.NetworkPolicy.IngressFrom = want.NetworkPolicy.IngressFrom // [] and nothing are the same
 	}
 	if !reflect.DeepEqual(parsed, want) {
@@ -239,6 +239,7 @@ func TestRefusedValues(t *testing.T) {
 		"port of the health":  {image + "metrics: {port: 8081}", "/metrics/port"},
 		"namespace":           {image + "watchNamespaces: [Team A]", "/watchNamespaces/0"},
 		"two same namespaces": {image + "watchNamespaces: [a, a]", "/watchNamespaces"},
+		"two leaders":         {image + "replicas: 2\nleaderElection: {enabled: false}", "/replicas"},
 		"digest":              {"image: {repository: r, digest: abc}", "/image/digest"},
 		"empty peer":          {image + "networkPolicy: {metricsFrom: [{}]}", "/networkPolicy/metricsFrom/0"},
 	}

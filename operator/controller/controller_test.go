@@ -644,7 +644,7 @@ func TestRefusedByTheAPIServer(t *testing.T) {
 func TestStateFollowsThePod(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
-	server := w.released("alice")
+	w.released("alice")
 	set := &appsv1.StatefulSet{}
 	w.get("alice", set)
 	set.Status = appsv1.StatefulSetStatus{ObservedGeneration: set.Generation, UpdateRevision: "alice-1", Replicas: 1}
@@ -666,7 +666,7 @@ func TestStateFollowsThePod(t *testing.T) {
 		Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
 		ContainerStatuses: []corev1.ContainerStatus{{Name: "jupyter", RestartCount: 3, Ready: true, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}}},
 	})
-	server = w.status("alice", "running", func(s v1alpha1.JupyterServerStatus) bool { return s.State == v1alpha1.StateRunning })
+	server := w.status("alice", "running", func(s v1alpha1.JupyterServerStatus) bool { return s.State == v1alpha1.StateRunning })
 	if server.Status.Message != "" || server.Status.StartedAt == nil || server.Status.Pod.Restarts != 3 || !server.Status.Pod.Ready {
 		t.Errorf("status of a running server: %+v", server.Status)
 	}

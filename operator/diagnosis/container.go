@@ -172,7 +172,7 @@ func envField(c container, secret string) string {
 // ContainerCannotRun; the kubelet says RunContainerError between the tries (pkg/kubelet/container/sync_result.go).
 func notStarted(o Observation) (Finding, bool) {
 	for _, c := range containers(o.Pod) {
-		why := ""
+		var why string
 		w, end := c.status.State.Waiting, c.lastEnd()
 		switch {
 		case c.done():

@@ -97,7 +97,7 @@ type ownFields struct{ raw []byte }
 func ownFieldsOf(managed []metav1.ManagedFieldsEntry) ownFields {
 	for _, entry := range managed {
 		if isOurs(entry) {
-			return ownFields{entry.FieldsV1.Raw}
+			return ownFields{entry.FieldsV1.GetRawBytes()}
 		}
 	}
 	return ownFields{}

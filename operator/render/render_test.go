@@ -100,7 +100,8 @@ func setSection(archive *txtar.Archive, name, content string) {
 			kept = append(kept, file)
 		}
 	}
-	archive.Files = append(kept, txtar.File{Name: name, Data: []byte(content)})
+	kept = append(kept, txtar.File{Name: name, Data: []byte(content)})
+	archive.Files = kept
 }
 
 func TestRenderIsDeterministic(t *testing.T) {
