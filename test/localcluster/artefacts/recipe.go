@@ -45,10 +45,12 @@ func recipes() []recipe {
 		programImage("coredns", ImageSpec{
 			Ref:        "localhost/coredns:1",
 			Entrypoint: []string{"/coredns"},
+			User:       "65532:65532",
 		}),
 		programImage("traefik", ImageSpec{
 			Ref:        "localhost/traefik:3.7.9",
 			Entrypoint: []string{"/traefik"},
+			User:       "65532:65532",
 		}),
 		jupyterlabImage(),
 	}

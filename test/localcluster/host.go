@@ -1,0 +1,133 @@
+// The host: what running a node changes on it, remembered so that down can put it
+// back.
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// hostFolders are made by components outside of the cluster's own folders, at
+// paths that they do not let one choose. The comment says by whom.
+var hostFolders = []string{
+	"/run/containerd",     // shim sockets: pkg/shim/util_unix.go in containerd
+	"/run/netns",          // network plugins: plugins/pkg/ns
+	"/var/lib/cni",        // results: libcni.CacheDir
+	"/var/lib/kubelet",    // device plugins: pkg/kubelet/cm/devicemanager
+	"/var/log/containers", // links to logs: pkg/kubelet/kuberuntime
+	"/etc/cni",
+	"/opt/cni",
+	"/opt/containerd",
+}
+
+// hostSettings are kernel parameters that the kubelet (pkg/kubelet/cm), kube-proxy
+// (pkg/proxy/nftables) and the network plugins (plugins/pkg/ip) set.
+var hostSettings = []string{
+	"kernel/keys/root_maxbytes",
+	"kernel/keys/root_maxkeys",
+	"kernel/panic",
+	"kernel/panic_on_oops",
+	"net/ipv4/ip_forward",
+	"net/ipv4/conf/all/route_localnet",
+	"net/ipv4/vs/conntrack",
+	"net/netfilter/nf_conntrack_tcp_be_liberal",
+	"vm/overcommit_memory",
+	"vm/panic_on_oom",
+}
+
+// hostRecord is how the host was before the first start.
+type hostRecord struct {
+	Missing  []string          `json:"missing"`
+	Settings map[string]string `json:"settings"`
+}
+
+func settingPath(name string) string { return filepath.Join("/proc/sys", name) }
+
+// rememberHost writes down how the host is, once.
+func (c *cluster) rememberHost() error {
+	if _, err := os.Stat(c.layout.hostRecord()); err == nil {
+		return nil
+	}
+	r := hostRecord{Settings: map[string]string{}}
+	for _, folder := range hostFolders {
+		if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+			r.Missing = append(r.Missing, folder)
+		}
+	}
+	for _, name := range hostSettings {
+		value, err := os.ReadFile(settingPath(name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read the setting %s: %w", name, err)
+		}
+		r.Settings[name] = strings.TrimSpace(string(value))
+	}
+	content, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(c.layout.hostRecord(), content, 0o644)
+}
+
+// restoreHost puts the host back to how it was.
+func (c *cluster) restoreHost() error {
+	content, err := os.ReadFile(c.layout.hostRecord())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var r hostRecord
+	if err := json.Unmarshal(content, &r); err != nil {
+		return fmt.Errorf("read how the host was: %w", err)
+	}
+	var failed []error
+	for name, value := range r.Settings {
+		now, err := os.ReadFile(settingPath(name))
+		if err != nil || strings.TrimSpace(string(now)) == value {
+			continue
+		}
+		if err := os.WriteFile(settingPath(name), []byte(value), 0o644); err != nil {
+			failed = append(failed, fmt.Errorf("restore the setting %s: %w", name, err))
+		}
+	}
+	for _, folder := range r.Missing {
+		if err := os.RemoveAll(folder); err != nil {
+			failed = append(failed, fmt.Errorf("remove %s: %w", folder, err))
+		}
+	}
+	return errors.Join(append(failed, c.removeLeftovers())...)
+}
+
+// removeLeftovers removes our files from folders that others use too.
+func (c *cluster) removeLeftovers() error {
+	results, err := filepath.Glob("/var/lib/cni/results/" + cniNetwork + "-*")
+	if err != nil {
+		return err
+	}
+	links, err := filepath.Glob("/var/log/containers/*")
+	if err != nil {
+		return err
+	}
+	for _, link := range links {
+		target, err := os.Readlink(link)
+		if err == nil && strings.HasPrefix(target, c.layout.podLogs()+"/") {
+			results = append(results, link)
+		}
+	}
+	for _, path := range results {
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("remove what the node left: %w", err)
+		}
+	}
+	return nil
+}

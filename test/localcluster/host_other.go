@@ -1,0 +1,27 @@
+//go:build !linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"runtime"
+)
+
+var errNoPods = errors.New(runsPods())
+
+// runsPods returns why pods cannot run here.
+func runsPods() string {
+	return "pods need Linux, and this is " + runtime.GOOS
+}
+
+// Without pods there is no node to set up or to tear down.
+
+func makeCgroups() error                                { return errNoPods }
+func removeCgroups(context.Context) error               { return nil }
+func unmountBelow(...string) error                      { return nil }
+func makeNetwork(context.Context) error                 { return errNoPods }
+func removeRules(context.Context) error                 { return nil }
+func removeBridge() error                               { return nil }
+func (c *cluster) killContainers(context.Context) error { return nil }
+func (c *cluster) shims() ([]identity, error)           { return nil, nil }

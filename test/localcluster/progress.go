@@ -1,0 +1,63 @@
+// Progress: says what is happening, and for how long.
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// heartbeat is how often a step that is still running says so.
+const heartbeat = 30 * time.Second
+
+// progress prints steps as they happen.
+type progress struct {
+	out   io.Writer
+	began time.Time
+
+	mu sync.Mutex // a step says that it still runs while others speak
+}
+
+func newProgress(out io.Writer) *progress {
+	return &progress{out: out, began: time.Now()}
+}
+
+func (p *progress) say(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.out, "[%6.1fs] %s\n", time.Since(p.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// step runs one long thing: it prints a line at the start, one every 30 seconds,
+// and one at the end.
+func (p *progress) step(ctx context.Context, name string, run func(context.Context) error) error {
+	began := time.Now()
+	p.say("%s ...", name)
+	done := make(chan struct{})
+	var beating sync.WaitGroup
+	beating.Go(func() {
+		ticker := time.NewTicker(heartbeat)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				p.say("%s: still running after %.0f s", name, time.Since(began).Seconds())
+			}
+		}
+	})
+	err := run(ctx)
+	close(done)
+	beating.Wait()
+	took := time.Since(began)
+	if err != nil {
+		p.say("%s: failed after %.1f s", name, took.Seconds())
+		return err
+	}
+	p.say("%s: done in %.1f s", name, took.Seconds())
+	return nil
+}
