@@ -122,10 +122,10 @@ func (s *summary) packageEnded(e event, text string) {
 	switch e.Action {
 	case "fail":
 		s.failedPackages = append(s.failedPackages, e.Package)
-		fmt.Fprintf(s.out, "FAIL  %s (%gs)\n%s", e.Package, e.Elapsed, text)
+		fmt.Fprintf(s.out, "FAIL  %s (%.1fs)\n%s", e.Package, e.Elapsed, text)
 	case "pass":
 		s.packages++
-		fmt.Fprintf(s.out, "ok    %s: %d tests (%gs)\n", e.Package, s.tests[e.Package], e.Elapsed)
+		fmt.Fprintf(s.out, "ok    %s: %d tests (%.1fs)\n", e.Package, s.tests[e.Package], e.Elapsed)
 	}
 }
 
