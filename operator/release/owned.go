@@ -181,17 +181,24 @@ func coversItem(set *fieldpath.Set, item any) bool {
 		v := value.NewValueInterface(item)
 		return set.Members.Has(fieldpath.PathElement{Value: &v})
 	}
-	for element := range set.Children.All() {
-		if element.Key != nil && hasKey(fields, *element.Key) {
-			return covers(set.Children.Descend(element), item)
-		}
+	if element, found := elementOf(&set.Children, fields); found {
+		return covers(set.Children.Descend(element), item)
 	}
-	for element := range set.Members.All() { // items that are owned as a whole, such as owner references
-		if element.Key != nil && hasKey(fields, *element.Key) {
-			return true
+	_, found := elementOf(&set.Members, fields) // items that are owned as a whole, such as owner references
+	return found
+}
+
+// elementOf finds the element of a list whose key fields an item has. It does not range over All: that iterator panics
+// when it is left early (sigs.k8s.io/structured-merge-diff/v6 v6.4.2, fieldpath/set.go).
+func elementOf(elements interface {
+	Iterate(func(fieldpath.PathElement))
+}, item map[string]any) (out fieldpath.PathElement, found bool) {
+	elements.Iterate(func(element fieldpath.PathElement) {
+		if !found && element.Key != nil && hasKey(item, *element.Key) {
+			out, found = element, true
 		}
-	}
-	return false
+	})
+	return out, found
 }
 
 // hasKey says whether an item has the key fields of an element, where it has them at all: those that it leaves out are

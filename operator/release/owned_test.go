@@ -57,6 +57,17 @@ func TestOwnFieldsCover(t *testing.T) {
 			want: true,
 		},
 		{
+			reason: "a list has several items",
+			fields: `{"f:metadata": {"f:labels": {"f:a": {}}, "f:ownerReferences": {"k:{\"uid\":\"u1\"}": {}, "k:{\"uid\":\"u2\"}": {}}}, "f:spec": {"f:selector": {}, "f:externalIPs": {}, "f:ports": {
+				"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:name": {}, "f:port": {}, "f:protocol": {}},
+				"k:{\"port\":81,\"protocol\":\"TCP\"}": {".": {}, "f:name": {}, "f:port": {}, "f:protocol": {}}}}}`,
+			edit: func(o map[string]any) {
+				spec := o["spec"].(map[string]any)
+				spec["ports"] = append(spec["ports"].([]any), map[string]any{"name": "more", "port": int64(81), "protocol": "TCP"})
+			},
+			want: true,
+		},
+		{
 			reason: "a field that is not set is nobody's",
 			fields: ownedService,
 			edit:   func(o map[string]any) { o["spec"].(map[string]any)["type"] = nil },
