@@ -153,7 +153,7 @@ run_e2e() {
     else
         export LOCALCLUSTER=none KUBECONFIG=${KUBECONFIG:-$HOME/.kube/config}
     fi
-    go -C test/e2e test -count=1 -timeout=30m -parallel=4 ./... "$@"
+    go -C test/e2e test -count=1 -timeout=30m -parallel=4 ./... "$@" >&3
 }
 
 what=${1:-server}
@@ -162,6 +162,10 @@ server | operator | e2e) ;;
 *) die "$what is none of server, operator and e2e" ;;
 esac
 mkdir -p bin
+exec 3>&1
+if [ "$what" = e2e ]; then
+    exec 1>&2 # stdout is that of `go test` alone, which a program may read
+fi
 case $CLUSTER in
 local)
     start_local_cluster
