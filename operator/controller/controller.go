@@ -52,6 +52,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, r.report(ctx, server, report{terminating: true})
 	}
 	outcome, retry := r.converge(ctx, server)
+	if namespaceGoes(retry) {
+		return ctrl.Result{}, r.report(ctx, server, report{terminating: true}) // the server goes with it
+	}
 	workload, err := r.observeWorkload(ctx, server, outcome)
 	if err != nil {
 		return ctrl.Result{}, errors.Join(retry, err)
@@ -152,6 +155,8 @@ func blockedBy(err error) *blocked {
 		apply    *release.ApplyError
 	)
 	switch {
+	case namespaceGoes(err):
+		return nil
 	case errors.As(err, &stop):
 		return stop
 	case errors.As(err, &conflict):
@@ -162,6 +167,12 @@ func blockedBy(err error) *blocked {
 		return &blocked{v1alpha1.ReasonApplyRefused, sentence("the API server refused the " + apply.Object + ": " + apply.Err.Error())}
 	}
 	return nil
+}
+
+// namespaceGoes says that nothing can be made in the namespace any more, because it is being deleted
+// (apiserver/pkg/admission/plugin/namespace/lifecycle/admission.go).
+func namespaceGoes(err error) bool {
+	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }
 
 // announce tells in events what was done. Nothing was done: no event.

@@ -239,6 +239,22 @@ func TestForeignFieldsAreLeftAlone(t *testing.T) {
 	}
 }
 
+// What is deleted with a namespace is not made again, and nobody is told that it cannot be.
+func TestServerGoesWithItsNamespace(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	if err := suite.client.Delete(w.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}); err != nil {
+		t.Fatal(err)
+	}
+	w.remove("alice", &corev1.Service{})
+	w.eventually("the state is Terminating", func() error {
+		server := &v1alpha1.JupyterServer{}
+		w.get("alice", server)
+		return expect(server.Status.State, v1alpha1.StateTerminating)
+	})
+}
+
 func TestUpgradeAndPrune(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
