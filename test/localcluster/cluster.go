@@ -231,8 +231,7 @@ func (c *cluster) checkIngressPort(m mode) error {
 		return nil
 	}
 	have, err := c.readMode()
-	running, shimsErr := c.shims()
-	if err == nil && shimsErr == nil && have.IngressPort == m.IngressPort && len(running) > 0 {
+	if err == nil && have.IngressPort == m.IngressPort && c.containersRun() {
 		return nil
 	}
 	return fmt.Errorf("port %d is taken: another program listens on %s, which the ingress needs; end it or choose another with --ingress-port", m.IngressPort, address)

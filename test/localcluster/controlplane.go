@@ -28,12 +28,28 @@ func (c *cluster) startControlPlane(ctx context.Context, apiHost string, withNod
 	if err := c.startAndWait(ctx, c.apiserver(apiHost, withNode), 2*time.Minute, "be ready", ready); err != nil {
 		return err
 	}
-	for _, p := range []process{c.controllerManager(), c.scheduler()} {
-		if _, err := c.ensureProcess(ctx, p); err != nil {
+	if err := c.startAndWait(ctx, c.controllerManager(), time.Minute, "answer", healthy("https", 10257)); err != nil {
+		return err
+	}
+	return c.startAndWait(ctx, c.scheduler(), time.Minute, "answer", healthy("https", 10259))
+}
+
+// healthy asks a component on loopback whether it works. Its certificate is one that it made itself.
+func healthy(scheme string, port int) func() error {
+	return func() error {
+		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+		defer transport.CloseIdleConnections()
+		client := http.Client{Transport: transport, Timeout: 2 * time.Second}
+		answer, err := client.Get(fmt.Sprintf("%s://%s:%d/healthz", scheme, loopback, port))
+		if err != nil {
 			return err
 		}
+		defer func() { _ = answer.Body.Close() }() // nothing of it is read
+		if answer.StatusCode != http.StatusOK {
+			return fmt.Errorf("it says %s", answer.Status)
+		}
+		return nil
 	}
-	return nil
 }
 
 func (c *cluster) startAndWait(ctx context.Context, p process, limit time.Duration, what string, ready func() error) error {

@@ -8,9 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 )
 
 // hostFolders are made by components outside of the cluster's own folders, at
@@ -100,17 +103,48 @@ func (c *cluster) restoreHost() error {
 			failed = append(failed, fmt.Errorf("restore the setting %s: %w", name, err))
 		}
 	}
+	failed = append(failed, c.removeLeftovers(r.Missing))
 	for _, folder := range r.Missing {
-		if err := os.RemoveAll(folder); err != nil {
-			failed = append(failed, fmt.Errorf("remove %s: %w", folder, err))
-		}
+		failed = append(failed, removeEmptyFolders(folder))
 	}
-	return errors.Join(append(failed, c.removeLeftovers())...)
+	return errors.Join(failed...)
 }
 
-// removeLeftovers removes our files from folders that others use too.
-func (c *cluster) removeLeftovers() error {
-	results, err := filepath.Glob("/var/lib/cni/results/" + cniNetwork + "-*")
+// removeEmptyFolders removes a folder and those in it, as far as they hold no file: another runtime may have put some
+// there since.
+func removeEmptyFolders(top string) error {
+	var folders []string
+	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil && d.IsDir() {
+			folders = append(folders, path)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("look into %s: %w", top, err)
+	}
+	for _, folder := range slices.Backward(folders) {
+		if err := os.Remove(folder); err != nil && !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove %s: %w", folder, err)
+		}
+	}
+	return nil
+}
+
+// hostFiles are what our components leave in folders of the host, by folder: they count as ours where the folder was
+// not there before.
+var hostFiles = map[string][]string{
+	"/var/lib/kubelet": {"device-plugins/DEPRECATION", "device-plugins/kubelet.sock", "device-plugins/kubelet_internal_checkpoint"},
+	"/run/containerd":  {"s/*"},
+	"/var/lib/cni":     {"results/cni-loopback-*"},
+}
+
+// removeLeftovers removes our files from folders that others may use too.
+func (c *cluster) removeLeftovers(missing []string) error {
+	leftovers, err := filepath.Glob("/var/lib/cni/results/" + cniNetwork + "-*")
 	if err != nil {
 		return err
 	}
@@ -121,13 +155,32 @@ func (c *cluster) removeLeftovers() error {
 	for _, link := range links {
 		target, err := os.Readlink(link)
 		if err == nil && strings.HasPrefix(target, c.layout.podLogs()+"/") {
-			results = append(results, link)
+			leftovers = append(leftovers, link)
 		}
 	}
-	for _, path := range results {
-		if err := os.Remove(path); err != nil {
+	for _, folder := range missing {
+		for _, pattern := range hostFiles[folder] {
+			files, err := filepath.Glob(filepath.Join(folder, pattern))
+			if err != nil {
+				return err
+			}
+			leftovers = append(leftovers, slices.DeleteFunc(files, answers)...)
+		}
+	}
+	for _, path := range leftovers {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove what the node left: %w", err)
 		}
 	}
 	return nil
+}
+
+// answers says whether a file is a socket that somebody listens on.
+func answers(path string) bool {
+	connection, err := net.Dial("unix", path)
+	if err != nil {
+		return false
+	}
+	_ = connection.Close() // only asked whether it answers
+	return true
 }

@@ -50,7 +50,7 @@ func makeCgroups() error {
 	if err != nil {
 		return err
 	}
-	if len(folders) == 1 {
+	if _, err := os.Stat(filepath.Join(cgroupMount, "cgroup.controllers")); err == nil {
 		if err := delegateControllers(); err != nil {
 			return err
 		}
@@ -69,12 +69,18 @@ func makeCgroups() error {
 	return nil
 }
 
+// kubeletControllers are those that the kubelet asks for (pkg/kubelet/cm/cgroup_manager_linux.go).
+var kubeletControllers = []string{"cpu", "cpuset", "memory", "pids", "hugetlb"}
+
 func delegateControllers() error {
 	have, err := os.ReadFile(filepath.Join(cgroupMount, "cgroup.controllers"))
 	if err != nil {
 		return fmt.Errorf("read the cgroup controllers: %w", err)
 	}
 	for _, controller := range strings.Fields(string(have)) {
+		if !slices.Contains(kubeletControllers, controller) {
+			continue
+		}
 		path := filepath.Join(cgroupMount, "cgroup.subtree_control")
 		if err := os.WriteFile(path, []byte("+"+controller), 0o644); err != nil {
 			return fmt.Errorf("delegate the cgroup controller %s: %w", controller, err)
@@ -104,6 +110,33 @@ func inheritCpuset(parent, folder, name string) error {
 	return nil
 }
 
+// containersRun says whether any container of the cluster runs. One may outlive its shim, when that was killed.
+func (c *cluster) containersRun() bool {
+	shims, err := c.shims()
+	if err == nil && len(shims) > 0 {
+		return true
+	}
+	contained, err := containedProcesses()
+	return err == nil && len(contained) > 0
+}
+
+// containedProcesses are those in the cluster's cgroups.
+func containedProcesses() ([]identity, error) {
+	folders, err := cgroupFolders()
+	if err != nil {
+		return nil, err
+	}
+	var contained []identity
+	for _, folder := range folders {
+		in, err := processesBelow(folder)
+		if err != nil {
+			return nil, err
+		}
+		contained = append(contained, in...)
+	}
+	return contained, nil
+}
+
 // killContainers ends the shims, so that none restarts or reports anything, and
 // then every process in the cluster's cgroups.
 func (c *cluster) killContainers(ctx context.Context) error {
@@ -114,17 +147,9 @@ func (c *cluster) killContainers(ctx context.Context) error {
 	if err := endIdentities(ctx, shims, syscall.SIGKILL); err != nil {
 		return fmt.Errorf("kill the containers' shims: %w", err)
 	}
-	folders, err := cgroupFolders()
+	contained, err := containedProcesses()
 	if err != nil {
 		return err
-	}
-	var contained []identity
-	for _, folder := range folders {
-		in, err := processesBelow(folder)
-		if err != nil {
-			return err
-		}
-		contained = append(contained, in...)
 	}
 	if err := endIdentities(ctx, contained, syscall.SIGKILL); err != nil {
 		return fmt.Errorf("kill the containers: %w", err)

@@ -56,16 +56,14 @@ func (c *cluster) startNode(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, p := range []process{c.kubeletProcess(), c.proxyProcess(), c.provisionerProcess()} {
-		started, err := c.ensureProcess(ctx, p)
-		if err != nil {
-			return err
-		}
-		if started {
-			c.progress.say("started %s", p.name)
-		}
+	if err := c.startAndWait(ctx, c.kubeletProcess(), time.Minute, "answer", healthy("http", 10248)); err != nil {
+		return err
 	}
-	return nil
+	if err := c.startAndWait(ctx, c.proxyProcess(), time.Minute, "answer", healthy("http", 10256)); err != nil {
+		return err
+	}
+	_, err := c.ensureProcess(ctx, c.provisionerProcess())
+	return err
 }
 
 // waitForNode waits until the kubelet of this boot has said that it is ready.
