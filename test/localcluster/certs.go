@@ -73,7 +73,7 @@ func (c *cluster) makeCertificates(apiHost string) error {
 	if err != nil {
 		return err
 	}
-	for _, make := range []struct {
+	for _, issue := range []struct {
 		by   authority
 		leaf leaf
 	}{
@@ -86,7 +86,7 @@ func (c *cluster) makeCertificates(apiHost string) error {
 		{ca, leaf{file: "apiserver-kubelet-client", user: apiserverUser}},
 		{ca, leaf{file: "kubelet", user: "system:node:" + nodeName, groups: []string{"system:nodes"}, hosts: []string{nodeIP, nodeName}}},
 	} {
-		if err := c.makeLeaf(make.by, make.leaf); err != nil {
+		if err := c.makeLeaf(issue.by, issue.leaf); err != nil {
 			return err
 		}
 	}

@@ -47,8 +47,8 @@ func (c *cluster) loadImage(ctx context.Context, archive string) error {
 		if err != nil {
 			return fmt.Errorf("import %s: %w\n%s", archive, err, lastLines(string(output), 10))
 		}
-		refs, err = archiveRefs(archive)
-		return err
+		refs = archiveRefs(archive)
+		return nil
 	})
 	if err != nil {
 		return err
@@ -122,19 +122,18 @@ func archiveID(archive string) (string, error) {
 	return "", errors.New("neither a Docker nor an OCI archive: no manifest.json, no index.json")
 }
 
-// archiveRefs returns the names that an archive's images get, one per line. For an
-// OCI archive it returns none; the record of its import then only says that it
-// happened.
-func archiveRefs(archive string) ([]byte, error) {
+// archiveRefs returns the names that an archive's images get, one per line. For an OCI archive, which import has just
+// accepted, it returns none; the record of its import then only says that it happened.
+func archiveRefs(archive string) []byte {
 	manifest, err := tarball.LoadManifest(func() (io.ReadCloser, error) { return os.Open(archive) })
 	if err != nil {
-		return nil, nil //nolint:nilerr // an OCI archive, which import has just accepted
+		return nil
 	}
 	var refs []string
 	for _, image := range manifest {
 		refs = append(refs, image.RepoTags...)
 	}
-	return []byte(strings.Join(refs, "\n") + "\n"), nil
+	return []byte(strings.Join(refs, "\n") + "\n")
 }
 
 func readFromTar(archive, wanted string) ([]byte, error) {

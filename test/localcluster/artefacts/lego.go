@@ -124,7 +124,7 @@ func removeUnusedImports(file *ast.File) {
 		}
 		var kept []ast.Spec
 		for _, spec := range imports.Specs {
-			if used[importName(spec.(*ast.ImportSpec))] {
+			if imported, ok := spec.(*ast.ImportSpec); ok && used[importName(imported)] {
 				kept = append(kept, spec)
 			}
 		}
