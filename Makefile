@@ -96,7 +96,7 @@ lint: $(BIN)/golangci-lint ## golangci-lint in all modules
 
 .PHONY: test-unit
 test-unit: ## Unit tests, and API-level tests against a real etcd and kube-apiserver
-	@$(LOCALCLUSTER) build kubernetes
+	@$(LOCALCLUSTER) build kubernetes helm
 	@{ KUBEBUILDER_ASSETS="$$($(LOCALCLUSTER) bin)" go test -json $(RACE) ./...; \
 	  go -C test/localcluster test -json ./...; } | $(GOTEST)
 

@@ -164,7 +164,7 @@ func blockedBy(err error) *blocked {
 	case errors.As(err, &record):
 		return &blocked{v1alpha1.ReasonReleaseConflict, sentence(err.Error() + ", so it was left alone: run `helm uninstall`, or give the JupyterServer another name")}
 	case errors.As(err, &apply) && apply.Refused():
-		return &blocked{v1alpha1.ReasonApplyRefused, sentence("the API server refused the " + apply.Object + ": " + apply.Err.Error())}
+		return &blocked{v1alpha1.ReasonApplyRefused, sentence("the API server refused the " + apply.Object + ": " + firstLine(apply.Err.Error()))}
 	}
 	return nil
 }
@@ -185,6 +185,12 @@ func (r *Reconciler) announce(server *v1alpha1.JupyterServer, observation releas
 	case release.Drifted:
 		r.Events.Eventf(server, nil, corev1.EventTypeWarning, "DriftRepaired", "Repair", "put back what differed: %s", observation.Summary())
 	}
+}
+
+// firstLine leaves out the difference between two objects that the API server appends to some refusals.
+func firstLine(message string) string {
+	first, _, _ := strings.Cut(message, "\n")
+	return first
 }
 
 // sentence makes one line with a capital and a full stop of a message, and keeps it short enough for a status.

@@ -72,7 +72,8 @@ func (e *Engine) rehearse(ctx context.Context, server *v1alpha1.JupyterServer, o
 }
 
 // undo takes back what a first install made before the API server refused one of its objects, or somebody else's was in
-// the way. It is best effort: what stays is ours, and the next install takes it up.
+// the way. It is best effort: what stays is ours, and the next install takes it up. A claim stays in any case: the
+// operator has no right to delete claims, so that no fault of it can cost anybody's files.
 func (e *Engine) undo(ctx context.Context, server *v1alpha1.JupyterServer, obs Observation, cause error) {
 	var conflict *ConflictError
 	var refused *ApplyError
@@ -81,8 +82,8 @@ func (e *Engine) undo(ctx context.Context, server *v1alpha1.JupyterServer, obs O
 	}
 	for _, change := range obs.Apply {
 		made, ok := e.written.object(server, keyOf(change.Object))
-		if change.live != nil || !ok {
-			continue // it was there before, a retained claim for instance
+		if change.live != nil || !ok || change.Object.GetKind() == claimKind {
+			continue
 		}
 		object := metadataOf(change.Object.GroupVersionKind())
 		object.SetNamespace(server.Namespace)

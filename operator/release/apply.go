@@ -47,7 +47,7 @@ func payload(server *v1alpha1.JupyterServer, desired *unstructured.Unstructured)
 
 // retained says whether an object stays when the server is deleted.
 func retained(server *v1alpha1.JupyterServer, object client.Object) bool {
-	return server.Spec.Storage.Retain && keyOf(object).kind == "PersistentVolumeClaim"
+	return server.Spec.Storage.Retain && keyOf(object).kind == claimKind
 }
 
 // OwnerReference makes the garbage collector delete an object with its server, also while the operator is down.

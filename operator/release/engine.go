@@ -32,6 +32,8 @@ const (
 
 	// appliedAnnotation holds a digest of what was applied, so that an unchanged object is known without its content.
 	appliedAnnotation = "jupyterserver.dev/applied"
+	claimKind         = "PersistentVolumeClaim"
+
 	// settleTime is how long the informers may lag behind our own writes before we believe them again.
 	settleTime = 15 * time.Second
 )
@@ -250,7 +252,7 @@ func (e *Engine) compare(server *v1alpha1.JupyterServer, object *unstructured.Un
 func prunable(server *v1alpha1.JupyterServer, rest map[objectKey]*ownedObject) []client.Object {
 	var out []client.Object
 	for key, child := range rest {
-		if key.kind == "PersistentVolumeClaim" || child.deleting || !child.ownedBy(server) || child.applied == "" {
+		if key.kind == claimKind || child.deleting || !child.ownedBy(server) || child.applied == "" {
 			continue
 		}
 		out = append(out, child.object)

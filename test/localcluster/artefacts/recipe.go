@@ -101,7 +101,18 @@ func coredns() component {
 }
 
 func helm() component {
-	return component{name: "helm", programs: []program{{"helm", "helm.sh/helm/v3/cmd/helm"}}}
+	return component{
+		name:     "helm",
+		programs: []program{{"helm", "helm.sh/helm/v3/cmd/helm"}},
+		// What `helm template` takes for the cluster's version where it is told none.
+		variables: map[string]string{
+			"helm.sh/helm/v3/internal/version.version":       "v3.22.0",
+			"helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor":  "1",
+			"helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor":  "37",
+			"helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor": "1",
+			"helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor": "37",
+		},
+	}
 }
 
 func traefik() component {
