@@ -2,9 +2,11 @@ package controller_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -65,7 +67,7 @@ func runSuite(m *testing.M) (int, error) {
 		return 1, err
 	}
 	code := m.Run()
-	return code, stop()
+	return code, errors.Join(stop(), os.RemoveAll(filepath.Dir(suite.kubeconfig)))
 }
 
 func prepare(cfg *rest.Config) error {
