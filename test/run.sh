@@ -153,36 +153,38 @@ run_e2e() {
     else
         export LOCALCLUSTER=none KUBECONFIG=${KUBECONFIG:-$HOME/.kube/config}
     fi
-    go -C test/e2e test -count=1 -timeout=30m -parallel=4 ./... "$@" >&3
+    go -C test/e2e test -count=1 -timeout=30m -parallel=4 ./... "$@"
 }
 
-what=${1:-server}
-case $what in
-server | operator | e2e) ;;
-*) die "$what is none of server, operator and e2e" ;;
-esac
-mkdir -p bin
-exec 3>&1
-if [ "$what" = e2e ]; then
-    exec 1>&2 # stdout is that of `go test` alone, which a program may read
-fi
-case $CLUSTER in
-local)
-    start_local_cluster
-    build_local_image
-    ;;
-current) use_current_cluster ;;
-*) die "CLUSTER=$CLUSTER is neither local nor current" ;;
-esac
-install_operator
-case $what in
+prepare() {
+    mkdir -p bin
+    case $CLUSTER in
+    local)
+        start_local_cluster
+        build_local_image
+        ;;
+    current) use_current_cluster ;;
+    *) die "CLUSTER=$CLUSTER is neither local nor current" ;;
+    esac
+    install_operator
+}
+
+case ${1:-server} in
 server)
+    prepare
     run_server
     prove_server
     tell
     ;;
+operator)
+    prepare
+    ;;
 e2e)
     shift
+    prepare >&2 # stdout is that of `go test` alone, which a program may read
     run_e2e "$@"
+    ;;
+*)
+    die "$1 is none of server, operator and e2e"
     ;;
 esac
