@@ -188,6 +188,23 @@ func inState(state v1alpha1.State) func(*v1alpha1.JupyterServer) error {
 	}
 }
 
+func TestLargerSizeReachesTheClaim(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.server("alice", `storage: {size: 1Gi}`)
+	pod := w.podUID("alice-0")
+	w.apply("alice", `storage: {size: 2Gi}`)
+	w.running("alice")
+	claim := &corev1.PersistentVolumeClaim{}
+	w.get("alice", claim)
+	if got := claim.Spec.Resources.Requests.Storage().String(); got != "2Gi" {
+		t.Errorf("the claim asks for %s, want 2Gi", got)
+	}
+	if w.podUID("alice-0") != pod {
+		t.Error("a larger claim made another pod")
+	}
+}
+
 func TestEphemeralServerHasNoClaim(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
