@@ -59,11 +59,11 @@ func (r *Reconciler) tokenSecret(ctx context.Context, server *v1alpha1.JupyterSe
 	if err != nil {
 		return nil, &blocked{v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("The Secret %s of spec.auth.token.secretKeyRef does not exist in the namespace: create it, or correct the name.", ref.Name)}
 	}
-	value, ok := secret.Data[ref.Key]
+	value, ok := secret.StringData[ref.Key]
 	if !ok {
 		return nil, &blocked{v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("The Secret %s of spec.auth.token.secretKeyRef has no key %s: add it, or correct the key.", ref.Name, ref.Key)}
 	}
-	if string(value) == string(digest(nil)) {
+	if value == digest(nil) {
 		return nil, &blocked{v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("The key %s of the Secret %s is empty, and an empty token would let everybody in: put a token there.", ref.Key, ref.Name)}
 	}
 	return secret, nil
@@ -92,7 +92,7 @@ func (r *Reconciler) checksum(ctx context.Context, server *v1alpha1.JupyterServe
 		}
 		fmt.Fprintf(sum, "%s %s\n", name, secret.UID)
 		for _, key := range selectedKeys(secret, keys[name]) {
-			fmt.Fprintf(sum, "%s %x\n", key, secret.Data[key])
+			fmt.Fprintf(sum, "%s %s\n", key, secret.StringData[key])
 		}
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:16]), nil
@@ -129,7 +129,7 @@ func selectedKeys(secret *corev1.Secret, wanted []string) []string {
 	selected := map[string][]string{}
 	for _, key := range wanted {
 		if key == allKeys {
-			for every := range secret.Data {
+			for every := range secret.StringData {
 				selected[every] = nil
 			}
 			continue

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -20,24 +19,30 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 )
 
-// StripSecret is the transform of the informer of Secrets: it puts a digest in the place of every value, so that the
-// operator's memory holds no secret, and drops what nobody looks at.
+// StripSecret is the transform of the informer of Secrets: it keeps a digest of every value, so that the operator's memory
+// holds no secret, and drops what nobody looks at. The digests stand in stringData, which the API server never sends, and
+// data is emptied: informers may transform an object twice (client-go/tools/cache, TransformFunc), and a digest of a
+// digest would look like another secret.
 func StripSecret(in any) (any, error) {
 	secret, ok := in.(*corev1.Secret)
 	if !ok {
 		return in, nil
 	}
-	for key, value := range secret.Data {
-		secret.Data[key] = digest(value)
+	if secret.StringData == nil {
+		secret.StringData = make(map[string]string, len(secret.Data))
 	}
+	for key, value := range secret.Data {
+		secret.StringData[key] = digest(value)
+	}
+	secret.Data = nil
 	secret.ManagedFields = nil
 	secret.Annotations = nil
 	return secret, nil
 }
 
-func digest(value []byte) []byte {
+func digest(value []byte) string {
 	sum := sha256.Sum256(value)
-	return sum[:]
+	return hex.EncodeToString(sum[:])
 }
 
 // ensureSecret keeps the server's own Secret: a token that is generated once, or the inline one. It returns the Secret
@@ -59,7 +64,7 @@ func (r *Reconciler) ensureSecret(ctx context.Context, server *v1alpha1.JupyterS
 	if err := checkOwner(server, secret); err != nil {
 		return nil, err
 	}
-	if current := secret.Data[render.TokenKey]; current != nil && (inline == "" || subtle.ConstantTimeCompare(current, digest([]byte(inline))) == 1) {
+	if current, ok := secret.StringData[render.TokenKey]; ok && (inline == "" || current == digest([]byte(inline))) {
 		return secret, nil
 	}
 	return r.setToken(ctx, secret, inline)
