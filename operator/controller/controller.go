@@ -37,6 +37,8 @@ type Reconciler struct {
 	Engine   *release.Engine
 	Events   events.EventRecorder
 	Clock    clock.PassiveClock
+
+	written writtenStatuses
 }
 
 // Reconcile is one turn of the loop.
@@ -45,9 +47,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.Client.Get(ctx, request.NamespacedName, server); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.Engine.Forget(request.NamespacedName)
+			r.written.forget(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
+	r.written.restore(server)
 	if server.DeletionTimestamp != nil {
 		return ctrl.Result{}, r.report(ctx, server, report{terminating: true})
 	}

@@ -49,6 +49,7 @@ func (r *Reconciler) report(ctx context.Context, server *v1alpha1.JupyterServer,
 	if err != nil {
 		return fmt.Errorf("writing the status: %w", err)
 	}
+	r.written.remember(updated)
 	r.announceTrouble(server, updated)
 	return nil
 }

@@ -221,7 +221,10 @@ func (e *Engine) children(ctx context.Context, server *v1alpha1.JupyterServer) (
 // compare says what is to be done about one object, and for how long the informers' word does not count.
 func (e *Engine) compare(server *v1alpha1.JupyterServer, object *unstructured.Unstructured, hash string, child *ownedObject) (*Change, time.Duration) {
 	change := &Change{Object: object, hash: hash, live: child}
-	if last, ok := e.written.object(server, keyOf(object)); ok && child.olderThan(last.resourceVersion) {
+	last, ok := e.written.object(server, keyOf(object))
+	if ok && !child.olderThan(last.resourceVersion) {
+		e.written.forgetObject(server, keyOf(object)) // seen: if it is missing from now on, it was deleted
+	} else if ok {
 		if lag := settleTime - e.clock.Since(last.at); lag > 0 {
 			if last.hash == hash {
 				return nil, lag
