@@ -119,6 +119,9 @@ func (c *cluster) buildFor(ctx context.Context, m mode) error {
 }
 
 func (c *cluster) start(ctx context.Context, m mode) error {
+	if err := keepFilesToOurselves(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(c.layout.state, 0o755); err != nil {
 		return err
 	}

@@ -6,6 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// keepFilesToOurselves makes what this program has inherited end with it (see process_linux.go).
+func keepFilesToOurselves() error {
+	for fd := 3; fd < 256; fd++ {
+		unix.CloseOnExec(fd)
+	}
+	return nil
+}
+
 // startTime returns when a process started, to the microsecond.
 func startTime(pid int) (string, error) {
 	info, err := unix.SysctlKinfoProc("kern.proc.pid", pid)

@@ -3,9 +3,21 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
+
+// keepFilesToOurselves makes what this program has inherited end with it: a daemon that kept the pipe of a caller's shell
+// open would let that shell wait for ever.
+func keepFilesToOurselves() error {
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("keep inherited files from the processes to start: %w", err)
+	}
+	return nil
+}
 
 // startTime returns the boot and the clock tick at which a process started
 // (proc(5), field 22 of stat), and nothing for a zombie.
