@@ -141,6 +141,9 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 
 // permitted says what this version cannot do, and what the admin does not allow.
 func (r *Reconciler) permitted(server *v1alpha1.JupyterServer) error {
+	if err := server.Spec.Unreadable(); err != nil {
+		return &blocked{v1alpha1.ReasonSpecUnreadable, sentence("the spec holds a value that Kubernetes does not take: " + err.Error())}
+	}
 	switch {
 	case server.Spec.Auth.Mode == v1alpha1.AuthModeOIDC:
 		return &blocked{v1alpha1.ReasonNotYetSupported, "This version of the operator cannot do auth.mode oidc yet: set spec.auth.mode to token."}
@@ -168,7 +171,7 @@ func blockedBy(err error) *blocked {
 	case errors.As(err, &record):
 		return &blocked{v1alpha1.ReasonReleaseConflict, sentence(err.Error() + ", so it was left alone: run `helm uninstall`, or give the JupyterServer another name")}
 	case errors.As(err, &apply) && apply.Refused():
-		return &blocked{v1alpha1.ReasonApplyRefused, sentence("the API server refused the " + apply.Object + ": " + firstLine(apply.Err.Error()))}
+		return &blocked{v1alpha1.ReasonApplyRefused, sentence("the API server refused the " + apply.Object + ": " + withoutDiff(apply.Err.Error()))}
 	}
 	return nil
 }
@@ -191,10 +194,10 @@ func (r *Reconciler) announce(server *v1alpha1.JupyterServer, observation releas
 	}
 }
 
-// firstLine leaves out the difference between two objects that the API server appends to some refusals.
-func firstLine(message string) string {
-	first, _, _ := strings.Cut(message, "\n")
-	return first
+// withoutDiff leaves out the difference between two objects that the API server appends to some refusals.
+func withoutDiff(message string) string {
+	before, _, _ := strings.Cut(message, "\n@@")
+	return before
 }
 
 // sentence makes one line with a capital and a full stop of a message, and keeps it short enough for a status.

@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -29,8 +30,12 @@ import (
 // sparse drops the zero values that Go's encoding adds, so that the CRD's defaults hold.
 func sparse(t *testing.T, server *v1alpha1.JupyterServer) *unstructured.Unstructured {
 	t.Helper()
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(server)
+	raw, err := json.Marshal(server)
 	if err != nil {
+		t.Fatal(err)
+	}
+	content := map[string]any{}
+	if err := utiljson.Unmarshal(raw, &content); err != nil {
 		t.Fatal(err)
 	}
 	delete(content, "status")
@@ -548,6 +553,7 @@ func TestForeignSecretAndReleaseAreLeftAlone(t *testing.T) {
 			t.Errorf("the foreign release was changed: %+v", ingress.Spec)
 		}
 		w.helm("uninstall", "alice")
+		w.remove("alice", &corev1.PersistentVolumeClaim{}) // Helm keeps it: it holds files
 		w.unprotect(&corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "alice"}})
 		w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.DefaultURL = "/tree" })
 		w.released("alice")
@@ -736,3 +742,136 @@ func expect[T comparable](got, want T) error {
 }
 
 func quantity(s string) resource.Quantity { return resource.MustParse(s) }
+
+// A value that the schema lets pass and Go's types do not take stops its own server only.
+func TestUnreadableServerDoesNotStopAnother(t *testing.T) {
+	tests := []struct {
+		reason string
+		spec   map[string]any
+	}{
+		{"a quantity with a broken exponent", map[string]any{"pod": map[string]any{"containers": []any{map[string]any{"name": "x", "resources": map[string]any{"limits": map[string]any{"memory": "1e1.5"}}}}}}},
+		{"a port over 32 bits", map[string]any{"pod": map[string]any{"containers": []any{map[string]any{"name": "x", "readinessProbe": map[string]any{"tcpSocket": map[string]any{"port": int64(99999999999)}}}}}}},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			w := newWorld(t)
+			broken := sparse(t, w.server("broken"))
+			broken.Object["spec"].(map[string]any)["pod"] = test.spec["pod"]
+			if err := suite.client.Create(w.ctx, broken); err != nil {
+				t.Fatal(err)
+			}
+			w.create(w.server("alice"))
+			w.released("alice")
+			w.stalled("broken", v1alpha1.ReasonSpecUnreadable)
+		})
+	}
+}
+
+func TestMemoryAsALargeNumber(t *testing.T) {
+	w := newWorld(t)
+	server := sparse(t, w.server("alice"))
+	server.Object["spec"].(map[string]any)["jupyterServer"] = map[string]any{"resources": map[string]any{"limits": map[string]any{"memory": int64(4294967296)}}}
+	if err := suite.client.Create(w.ctx, server); err != nil {
+		t.Fatal(err)
+	}
+	w.released("alice")
+	set := &appsv1.StatefulSet{}
+	w.get("alice", set)
+	if got := set.Spec.Template.Spec.Containers[0].Resources.Limits.Memory().Value(); got != 4294967296 {
+		t.Errorf("memory %d", got)
+	}
+}
+
+// What somebody does to the records by hand never blocks the server.
+func TestRecordsThatWereTamperedWith(t *testing.T) {
+	tests := []struct {
+		reason string
+		tamper func(w *world)
+	}{
+		{"a rollback by hand", func(w *world) { w.helm("rollback", "alice", "1") }},
+		{"a record that cannot be decoded", func(w *world) {
+			w.patch("sh.helm.release.v1.alice.v2", &corev1.Secret{}, `{"stringData":{"release":"garbage"}}`)
+		}},
+		{"a record with valid base64 of nothing", func(w *world) {
+			w.patch("sh.helm.release.v1.alice.v2", &corev1.Secret{}, `{"data":{"release":"Z2FyYmFnZQ=="}}`)
+		}},
+		{"a record without its owner", func(w *world) {
+			w.patchJSON("sh.helm.release.v1.alice.v2", &corev1.Secret{}, `[{"op":"remove","path":"/metadata/ownerReferences"}]`)
+		}},
+		{"a deleted record", func(w *world) { w.remove("sh.helm.release.v1.alice.v2", &corev1.Secret{}) }},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			w := newWorld(t)
+			w.create(w.server("alice"))
+			w.released("alice")
+			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.DefaultURL = "/tree" })
+			w.released("alice")
+			test.tamper(w)
+			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.DefaultURL = "/doc" })
+			w.released("alice")
+			if out := w.helm("list"); !strings.Contains(out, "deployed") {
+				t.Errorf("helm list:\n%s", out)
+			}
+			var records corev1.SecretList
+			if err := suite.client.List(w.ctx, &records, client.InNamespace(w.namespace), client.MatchingLabels{"owner": "helm"}); err != nil {
+				t.Fatal(err)
+			}
+			for _, record := range records.Items {
+				if len(record.OwnerReferences) == 0 {
+					t.Errorf("%s would outlive the server", record.Name)
+				}
+			}
+		})
+	}
+}
+
+func TestTokenThatWasTakenOutOfTheSpecIsGone(t *testing.T) {
+	w := newWorld(t)
+	server := w.server("alice")
+	server.Spec.Auth.Token = &v1alpha1.SecretValue{Value: "leaked-token"}
+	w.create(server)
+	w.released("alice")
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth.Token = nil })
+	w.released("alice")
+	secret := &corev1.Secret{}
+	w.get("alice-jupyter", secret)
+	if got := string(secret.Data["token"]); got == "leaked-token" || len(got) != 48 {
+		t.Errorf("token of %d characters, want a generated one", len(got))
+	}
+	w.patch("alice-jupyter", &corev1.Secret{}, `{"data":{"token":""}}`)
+	w.eventually("an empty token is made anew", func() error {
+		w.get("alice-jupyter", secret)
+		return expect(len(secret.Data["token"]), 48)
+	})
+}
+
+func TestExistingClaimOfAServerIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	bob := w.server("bob")
+	bob.Spec.Storage.ExistingClaim = "alice"
+	w.create(bob)
+	if message := w.stalled("bob", v1alpha1.ReasonClaimOwned); !strings.Contains(message, "JupyterServer alice") {
+		t.Errorf("message %q", message)
+	}
+}
+
+// The informers find objects by this label, so a patch cannot take it away.
+func TestPatchCannotTakeTheLabelAway(t *testing.T) {
+	w := newWorld(t)
+	server := w.server("alice")
+	server.Spec.Suspend = true
+	server.Spec.Patches = []v1alpha1.Patch{{
+		Target: v1alpha1.PatchTarget{Kind: "Service"}, Type: v1alpha1.PatchTypeJSON,
+		Patch: `[{"op":"remove","path":"/metadata/labels/jupyterserver.dev~1name"}]`,
+	}}
+	w.create(server)
+	w.released("alice")
+	before := w.quiet()
+	w.annotate("alice", &appsv1.StatefulSet{}, "example.org/x")
+	if after := w.quiet(); len(after) != len(before) {
+		t.Errorf("the operator repairs for ever: %v", after[len(before):])
+	}
+}

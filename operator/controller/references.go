@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -34,12 +35,16 @@ func (r *Reconciler) checkClaim(ctx context.Context, server *v1alpha1.JupyterSer
 	if name == "" {
 		return nil
 	}
-	err := r.Client.Get(ctx, client.ObjectKey{Namespace: server.Namespace, Name: name}, &corev1.PersistentVolumeClaim{})
+	claim := &corev1.PersistentVolumeClaim{}
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: server.Namespace, Name: name}, claim)
 	if apierrors.IsNotFound(err) {
 		return &blocked{v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("The claim %s of spec.storage.existingClaim does not exist in the namespace: create it, or correct the name.", name)}
 	}
 	if err != nil {
 		return fmt.Errorf("reading the claim %s: %w", name, err)
+	}
+	if owner := metav1.GetControllerOf(claim); owner != nil && owner.Kind == v1alpha1.Kind {
+		return &blocked{v1alpha1.ReasonClaimOwned, fmt.Sprintf("The claim %s of spec.storage.existingClaim belongs to the JupyterServer %s and would be deleted with it: remove existingClaim, or set storage.retain on that server and delete it first.", name, owner.Name)}
 	}
 	return nil
 }
@@ -64,7 +69,7 @@ func (r *Reconciler) tokenSecret(ctx context.Context, server *v1alpha1.JupyterSe
 		return nil, &blocked{v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("The Secret %s of spec.auth.token.secretKeyRef has no key %s: add it, or correct the key.", ref.Name, ref.Key)}
 	}
 	if value == digest(nil) {
-		return nil, &blocked{v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("The key %s of the Secret %s is empty, and an empty token would let everybody in: put a token there.", ref.Key, ref.Name)}
+		return nil, &blocked{v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("The key %s of the Secret %s is empty: put a token there.", ref.Key, ref.Name)}
 	}
 	return secret, nil
 }

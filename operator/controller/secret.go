@@ -64,10 +64,30 @@ func (r *Reconciler) ensureSecret(ctx context.Context, server *v1alpha1.JupyterS
 	if err := checkOwner(server, secret); err != nil {
 		return nil, err
 	}
-	if current, ok := secret.StringData[render.TokenKey]; ok && (inline == "" || current == digest([]byte(inline))) {
+	if holdsToken(secret, inline) {
 		return secret, nil
 	}
 	return r.setToken(ctx, secret, inline)
+}
+
+// originLabel says where the token of the server's own Secret came from, so that a token that was taken out of the spec
+// does not live on as the generated one.
+const originLabel = "jupyterserver.dev/token"
+
+func origin(inline string) string {
+	if inline != "" {
+		return "inline"
+	}
+	return "generated"
+}
+
+// holdsToken says whether a Secret of the informers holds the token that is wanted: this inline one, or any generated one.
+func holdsToken(secret *corev1.Secret, inline string) bool {
+	current := secret.StringData[render.TokenKey]
+	if inline != "" {
+		return current == digest([]byte(inline))
+	}
+	return current != "" && current != digest(nil) && secret.Labels[originLabel] != origin("x")
 }
 
 // ownToken says whether the token lives in the server's own Secret, and its value where the spec gives one.
@@ -87,7 +107,7 @@ func (r *Reconciler) createSecret(ctx context.Context, server *v1alpha1.JupyterS
 		ObjectMeta: metav1.ObjectMeta{
 			Name:            render.SecretName(server.Name),
 			Namespace:       server.Namespace,
-			Labels:          map[string]string{release.ServerLabel: server.Name},
+			Labels:          map[string]string{release.ServerLabel: server.Name, originLabel: origin(inline)},
 			OwnerReferences: []metav1.OwnerReference{release.OwnerReference(server)},
 		},
 		Data: map[string][]byte{render.TokenKey: token(inline)},
@@ -119,7 +139,7 @@ func (r *Reconciler) foundSecret(ctx context.Context, server *v1alpha1.JupyterSe
 // may just have written a token.
 func (r *Reconciler) setToken(ctx context.Context, secret *corev1.Secret, inline string) (*corev1.Secret, error) {
 	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"resourceVersion": secret.ResourceVersion},
+		"metadata": map[string]any{"resourceVersion": secret.ResourceVersion, "labels": map[string]string{originLabel: origin(inline)}},
 		"data":     map[string][]byte{render.TokenKey: token(inline)},
 	})
 	if err != nil {

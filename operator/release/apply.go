@@ -24,6 +24,12 @@ const noVersion = "1"
 func payload(server *v1alpha1.JupyterServer, desired *unstructured.Unstructured) (*unstructured.Unstructured, string, error) {
 	object := desired.DeepCopy()
 	object.SetNamespace(server.Namespace)
+	labels := object.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[ServerLabel] = server.Name // whatever a patch did to it: the informers find the object by it
+	object.SetLabels(labels)
 	annotations := object.GetAnnotations()
 	if annotations == nil {
 		annotations = map[string]string{}

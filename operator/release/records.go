@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/utils/clock"
 
@@ -35,6 +37,8 @@ type history struct {
 	clock   clock.PassiveClock
 	secrets corev1client.SecretInterface
 	records *driver.Secrets
+	// released says that this server has been released before.
+	released bool
 	// superseded is the record that was deployed before, if there is one.
 	superseded *helmrelease.Release
 }
@@ -42,7 +46,7 @@ type history struct {
 func (e *Engine) history(ctx context.Context, server *v1alpha1.JupyterServer) *history {
 	secrets := e.kube.CoreV1().Secrets(server.Namespace)
 	owned := ownedSecrets{SecretInterface: secrets, ctx: ctx, owner: OwnerReference(server)}
-	return &history{ctx: ctx, server: server, chart: e.chart, clock: e.clock, secrets: secrets, records: driver.NewSecrets(owned)}
+	return &history{ctx: ctx, server: server, released: e.Released(server) != nil, chart: e.chart, clock: e.clock, secrets: secrets, records: driver.NewSecrets(owned)}
 }
 
 // begin writes the record of a revision as pending. A record of ours that never got deployed, because of a crash or a
@@ -60,6 +64,10 @@ func (h *history) begin(revision int, rendered *render.Rendered) (*helmrelease.R
 		there, err := h.read(revision)
 		if err != nil {
 			return nil, err
+		}
+		if there == nil {
+			revision++ // ours, and not to be decoded any more
+			continue
 		}
 		if there.Info.Status == helmrelease.StatusDeployed && there.Manifest == record.Manifest {
 			return there, nil // a crash came between this record and the status
@@ -113,7 +121,7 @@ func (h *history) nextOfList() (int, error) {
 	return latest, nil // begin takes it up again, or goes one further
 }
 
-// read returns a record of ours.
+// read returns a record of ours, or nil for one that cannot be decoded any more.
 func (h *history) read(revision int) (*helmrelease.Release, error) {
 	name := key(h.server.Name, revision)
 	secret, err := h.secrets.Get(h.ctx, name, metav1.GetOptions{})
@@ -126,22 +134,48 @@ func (h *history) read(revision int) (*helmrelease.Release, error) {
 	if err := h.checkOwner(secret); err != nil {
 		return nil, err
 	}
-	record, err := driver.NewSecrets(readSecret{secret: secret}).Get(name)
-	if err != nil {
-		return nil, fmt.Errorf("decoding the release record %s: %w", name, err)
-	}
-	return record, nil
+	return decode(secret), nil
 }
 
+// decode returns nil for a record that somebody has damaged: Helm's driver panics on some of those
+// (helm.sh/helm/v3 v3.22.0, pkg/storage/driver/secrets.go, Get).
+func decode(secret *corev1.Secret) (record *helmrelease.Release) {
+	defer func() {
+		if recover() != nil {
+			record = nil
+		}
+	}()
+	record, err := driver.NewSecrets(readSecret{secret: secret}).Get(secret.Name)
+	if err != nil || record.Info == nil {
+		return nil
+	}
+	return record
+}
+
+// checkOwner says whose a record is. One of nobody's counts as ours once we have released: `helm rollback` by hand leaves
+// such. It gets an owner, so that it goes with the server.
 func (h *history) checkOwner(secret *corev1.Secret) error {
 	there := &ownedObject{owners: secret.OwnerReferences}
 	switch {
 	case there.ownedBy(h.server):
 		return nil
+	case len(there.owners) == 0 && h.released:
+		return h.adopt(secret)
 	case there.ownedByNamesake(h.server):
 		return &TerminatingError{Object: "release record " + secret.Name}
 	}
 	return &RecordConflictError{Name: h.server.Name}
+}
+
+func (h *history) adopt(secret *corev1.Secret) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"ownerReferences": []metav1.OwnerReference{OwnerReference(h.server)}}})
+	if err != nil {
+		return fmt.Errorf("encoding an owner: %w", err)
+	}
+	if _, err := h.secrets.Patch(h.ctx, secret.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: FieldManager}); err != nil {
+		return fmt.Errorf("taking up the release record %s: %w", secret.Name, err)
+	}
+	return nil
 }
 
 // record is slim: it holds the values and the manifest, but not the chart's templates, which only a `helm upgrade`

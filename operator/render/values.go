@@ -1,9 +1,11 @@
 package render
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/config"
@@ -18,8 +20,12 @@ func SecretName(server string) string { return server + "-jupyter" }
 // values is the spec, without its inline secrets, and the section that the operator adds.
 func values(server *v1alpha1.JupyterServer, cfg config.Config, refs References) (map[string]any, error) {
 	spec := withoutInlineSecrets(server.Spec.DeepCopy())
-	vals, err := runtime.DefaultUnstructuredConverter.ToUnstructured(spec)
+	raw, err := json.Marshal(spec)
 	if err != nil {
+		return nil, fmt.Errorf("converting the spec to values: %w", err)
+	}
+	vals := map[string]any{}
+	if err := utiljson.Unmarshal(raw, &vals); err != nil { // whole numbers stay whole numbers
 		return nil, fmt.Errorf("converting the spec to values: %w", err)
 	}
 	from := make([]any, 0, len(cfg.NetworkPolicy.IngressFrom))

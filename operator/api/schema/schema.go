@@ -118,7 +118,10 @@ func (r *Reader) decode(ctx context.Context, object *unstructured.Unstructured) 
 		return nil, err
 	}
 	server := &v1alpha1.JupyterServer{}
-	return server, json.Unmarshal(raw, server)
+	if err := json.Unmarshal(raw, server); err != nil {
+		return nil, err
+	}
+	return server, server.Spec.Unreadable()
 }
 
 // unknownFields are refused, as `kubectl apply` does: a misspelt field would be lost without a word.

@@ -1,9 +1,10 @@
 package v1alpha1
 
 import (
+	"encoding/json"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // JupyterServer is one Jupyter server: a notebook user applies it and gets a URL.
@@ -82,11 +83,14 @@ type JupyterServerSpec struct {
 	// +listType=atomic
 	// +optional
 	Patches []Patch `json:"patches,omitempty"`
+
+	// unreadable says why the spec could not be decoded: see decoding.go.
+	unreadable string `json:"-"`
 }
 
 // JupyterProcess says what runs in the main container.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.extraArgs) || self.extraArgs.all(a, !a.matches('^--?(IdentityProvider|PasswordIdentityProvider|ServerApp|NotebookApp|LabApp)[.](token|password|hashed_password|password_required|allow_unauthenticated_access|identity_provider_class|disable_check_xsrf|ip|port|port_retries|sock|base_url|root_dir|default_url)(=|$)'))",fieldPath=".extraArgs",message="may not set what other fields of the spec decide (token, password, ip, port, base_url, root_dir, default_url, ...). Use spec.auth, spec.routing, rootDir and defaultUrl instead."
+// +kubebuilder:validation:XValidation:rule="!has(self.extraArgs) || self.extraArgs.all(a, !a.matches('^--?([A-Za-z_][A-Za-z0-9_]*[.])*(token|password|hashed_password|password_required|allow_unauthenticated_access|identity_provider_class|login_handler_class|authorizer_class|disable_check_xsrf|ip|port|port_retries|port-retries|sock|base_url|root_dir|notebook_dir|notebook-dir|default_url|config|config_file|config_file_name|config_file_paths)(=|$)'))",fieldPath=".extraArgs",message="may not set what other fields of the spec decide (token, password, ip, port, base_url, root_dir, default_url, ...). Use spec.auth, spec.routing, rootDir and defaultUrl instead."
 type JupyterProcess struct {
 	// Image is the container image that holds Jupyter: `jupyter server` must be on its PATH.
 	// +kubebuilder:default="quay.io/jupyter/minimal-notebook:latest"
@@ -173,11 +177,10 @@ type Quantity string
 
 // UnmarshalJSON accepts a string or a number.
 func (q *Quantity) UnmarshalJSON(raw []byte) error {
-	var v intstr.IntOrString
-	if err := v.UnmarshalJSON(raw); err != nil {
-		return err
+	if len(raw) > 0 && raw[0] == '"' {
+		return json.Unmarshal(raw, (*string)(q))
 	}
-	*q = Quantity(v.String())
+	*q = Quantity(raw)
 	return nil
 }
 
@@ -216,7 +219,8 @@ type Storage struct {
 	// +optional
 	ExistingClaim string `json:"existingClaim,omitempty"`
 
-	// Retain keeps the claim when the JupyterServer is deleted. A new JupyterServer of the same name takes it up again.
+	// Retain keeps the claim when the JupyterServer is deleted. A new JupyterServer of the same name takes it up again,
+	// and decides anew whether it is kept.
 	// +kubebuilder:default=false
 	// +optional
 	Retain bool `json:"retain"`
@@ -428,6 +432,8 @@ type Scheduling struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.labels) || self.labels.all(k, !k.startsWith('jupyterserver.dev/') && !k.startsWith('app.kubernetes.io/'))",fieldPath=".labels",message="may not hold labels of jupyterserver.dev/ and app.kubernetes.io/: the operator sets them"
 // +kubebuilder:validation:XValidation:rule="!has(self.annotations) || self.annotations.all(k, !k.startsWith('jupyterserver.dev/'))",fieldPath=".annotations",message="may not hold annotations of jupyterserver.dev/: the operator sets them"
+// +kubebuilder:validation:XValidation:rule="!has(self.volumes) || self.volumes.all(v, v.name != 'files')",fieldPath=".volumes",message="may not hold a volume called files: that is the server's own. Choose another name."
+// +kubebuilder:validation:XValidation:rule="(!has(self.containers) || self.containers.all(c, c.name != 'jupyter')) && (!has(self.initContainers) || self.initContainers.all(c, c.name != 'jupyter'))",message="may not hold a container called jupyter: that is the server itself. Choose another name."
 type PodExtras struct {
 	// Labels are added to the pod.
 	// +kubebuilder:validation:MaxProperties=64
@@ -442,6 +448,7 @@ type PodExtras struct {
 	// +optional
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 	// Volumes are added to the pod.
+	// +kubebuilder:validation:MaxItems=64
 	// +listType=map
 	// +listMapKey=name
 	// +optional
@@ -451,11 +458,13 @@ type PodExtras struct {
 	// +optional
 	VolumeMounts []corev1.VolumeMount `json:"volumeMounts,omitempty"`
 	// InitContainers run before Jupyter.
+	// +kubebuilder:validation:MaxItems=64
 	// +listType=map
 	// +listMapKey=name
 	// +optional
 	InitContainers []corev1.Container `json:"initContainers,omitempty"`
 	// Containers run beside Jupyter.
+	// +kubebuilder:validation:MaxItems=64
 	// +listType=map
 	// +listMapKey=name
 	// +optional

@@ -61,6 +61,10 @@ const (
 	ReasonReleaseConflict = "ReleaseConflict"
 	// ReasonReferenceNotFound says that a Secret, ConfigMap or claim that the spec names does not exist.
 	ReasonReferenceNotFound = "ReferenceNotFound"
+	// ReasonSpecUnreadable says that the spec holds a value that the schema lets pass and Kubernetes does not take.
+	ReasonSpecUnreadable = "SpecUnreadable"
+	// ReasonClaimOwned says that spec.storage.existingClaim is a claim that the operator made for a server.
+	ReasonClaimOwned = "ClaimOwned"
 	// ReasonRenderFailed says that the spec could not be turned into objects.
 	ReasonRenderFailed = "RenderFailed"
 	// ReasonApplyRefused says that the API server refused an object.
