@@ -875,3 +875,18 @@ func TestPatchCannotTakeTheLabelAway(t *testing.T) {
 		t.Errorf("the operator repairs for ever: %v", after[len(before):])
 	}
 }
+
+// retain holds for a claim that the spec has stopped using, too.
+func TestRetainedClaimThatIsNotUsedAnyMoreIsLetGo(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Storage.Ephemeral, s.Spec.Storage.Retain = true, true })
+	w.released("alice")
+	w.eventually("the claim has no owner", func() error {
+		claim := &corev1.PersistentVolumeClaim{}
+		w.get("alice", claim)
+		return expect(len(claim.OwnerReferences), 0)
+	})
+	w.quiet()
+}

@@ -105,5 +105,8 @@ func (e *Engine) converge(ctx context.Context, server *v1alpha1.JupyterServer, o
 			return err
 		}
 	}
-	return nil
+	if obs.LetGo == nil {
+		return nil
+	}
+	return e.letGo(ctx, obs.LetGo)
 }

@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -126,5 +127,15 @@ func (e *Engine) prune(ctx context.Context, server *v1alpha1.JupyterServer, obje
 		return &ApplyError{Object: keyOf(object).String(), Err: err}
 	}
 	e.written.forgetObject(server, keyOf(object))
+	return nil
+}
+
+// letGo takes the owner from a claim, so that it stays when the server goes.
+func (e *Engine) letGo(ctx context.Context, claim client.Object) error {
+	patch := fmt.Appendf(nil, `{"metadata":{"uid":%q,"ownerReferences":null}}`, claim.GetUID())
+	err := e.client.Patch(ctx, claim, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(FieldManager))
+	if client.IgnoreNotFound(err) != nil {
+		return &ApplyError{Object: keyOf(claim).String(), Err: err}
+	}
 	return nil
 }

@@ -77,6 +77,8 @@ type Observation struct {
 	Apply []Change
 	// Prune are objects of the release that are no longer rendered.
 	Prune []client.Object
+	// LetGo is the claim of a server that retains it and does not use it any more. Nil: there is none.
+	LetGo client.Object
 	// Unsettled is set where the informers lag behind our own writes: look again after this time.
 	Unsettled time.Duration
 }
@@ -99,6 +101,9 @@ func (o Observation) Summary() string {
 	}
 	for _, object := range o.Prune {
 		parts = append(parts, keyOf(object).String()+" is not part of the spec")
+	}
+	if o.LetGo != nil {
+		parts = append(parts, keyOf(o.LetGo).String()+" is to be retained")
 	}
 	return strings.Join(parts, ", ")
 }
@@ -180,6 +185,9 @@ func (e *Engine) Observe(ctx context.Context, server *v1alpha1.JupyterServer, re
 		obs.Unsettled = max(obs.Unsettled, lag)
 	}
 	obs.Prune = prunable(server, children)
+	if claim := children[objectKey{claimKind, server.Name}]; server.Spec.Storage.Retain && claim != nil && claim.ownedBy(server) {
+		obs.LetGo = claim.object
+	}
 	obs.State = state(e.Released(server), rendered.Digest, obs)
 	return obs, nil
 }
@@ -190,7 +198,7 @@ func state(released *v1alpha1.ReleaseStatus, digest string, obs Observation) Sta
 		return Absent
 	case released.InputDigest != digest:
 		return OutOfSync
-	case len(obs.Apply) > 0 || len(obs.Prune) > 0:
+	case len(obs.Apply) > 0 || len(obs.Prune) > 0 || obs.LetGo != nil:
 		return Drifted
 	}
 	return InSync

@@ -80,5 +80,6 @@ func TestChartRunsWithHelmAloneAndItsReleaseIsLeftAlone(t *testing.T) {
 	}
 
 	w.helm("uninstall", "alice")
+	w.kubectl("delete", "persistentvolumeclaim", "alice") // Helm keeps it: it holds files
 	w.answers(w.await("alice", "recovers", recovery, isRunning), token)
 }

@@ -15,8 +15,7 @@ func (s *JupyterServerSpec) UnmarshalJSON(raw []byte) error {
 	type plain JupyterServerSpec
 	var decoded plain
 	if err := json.UnmarshalCaseSensitivePreserveInts(raw, &decoded); err != nil {
-		*s = JupyterServerSpec{unreadable: err.Error()}
-		return nil
+		decoded = plain{unreadable: err.Error()}
 	}
 	*s = JupyterServerSpec(decoded)
 	return nil
