@@ -56,7 +56,7 @@ func runSuite(m *testing.M) (int, error) {
 	env := &envtest.Environment{CRDDirectoryPaths: []string{"../api/schema"}, ErrorIfCRDPathMissing: true}
 	cfg, err := env.Start()
 	if err != nil {
-		return 1, fmt.Errorf("starting the control plane: %w", err)
+		return 1, errors.Join(fmt.Errorf("starting the control plane: %w", err), env.Stop()) // half of it may run
 	}
 	defer func() { _ = env.Stop() }()
 	if err := prepare(cfg); err != nil {
