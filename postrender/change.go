@@ -79,8 +79,8 @@ func jsonPatch(text []byte) (change, error) {
 	}, nil
 }
 
-// mergePatch is RFC 7386. evanphx/json-patch also removes nulls inside of lists (merge.go, pruneAryNulls); the RFC takes
-// lists as they are.
+// mergePatch is RFC 7386. evanphx/json-patch also removes null fields of objects inside of lists (merge.go, pruneAryNulls);
+// the RFC takes lists as they are.
 func mergePatch(text []byte) (change, error) {
 	return func(object []byte) ([]byte, error) {
 		target, err := unmarshal(object)

@@ -37,19 +37,24 @@ func (c *cluster) startControlPlane(ctx context.Context, apiHost string, withNod
 // healthy asks a component on loopback whether it works. Its certificate is one that it made itself.
 func healthy(scheme string, port int) func() error {
 	return func() error {
-		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-		defer transport.CloseIdleConnections()
-		client := http.Client{Transport: transport, Timeout: 2 * time.Second}
-		answer, err := client.Get(fmt.Sprintf("%s://%s:%d/healthz", scheme, loopback, port))
-		if err != nil {
-			return err
-		}
-		defer func() { _ = answer.Body.Close() }() // nothing of it is read
-		if answer.StatusCode != http.StatusOK {
-			return fmt.Errorf("it says %s", answer.Status)
-		}
-		return nil
+		return healthAt(fmt.Sprintf("%s://%s:%d/healthz", scheme, loopback, port), &tls.Config{InsecureSkipVerify: true})
 	}
+}
+
+// healthAt returns why a health check does not say OK.
+func healthAt(url string, config *tls.Config) error {
+	transport := &http.Transport{TLSClientConfig: config}
+	defer transport.CloseIdleConnections()
+	client := http.Client{Transport: transport, Timeout: 2 * time.Second}
+	answer, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answer.Body.Close() }() // nothing of it is read
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("it says %s", answer.Status)
+	}
+	return nil
 }
 
 func (c *cluster) startAndWait(ctx context.Context, p process, limit time.Duration, what string, ready func() error) error {
@@ -104,18 +109,8 @@ func (c *cluster) etcdReady() error {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
-	transport := &http.Transport{TLSClientConfig: &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots}}
-	defer transport.CloseIdleConnections()
-	client := http.Client{Transport: transport, Timeout: 2 * time.Second}
-	answer, err := client.Get(fmt.Sprintf("https://%s:%d/health", loopback, etcdClientPort))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = answer.Body.Close() }() // nothing of it is read
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("it says %s", answer.Status)
-	}
-	return nil
+	return healthAt(fmt.Sprintf("https://%s:%d/health", loopback, etcdClientPort),
+		&tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots})
 }
 
 func (c *cluster) apiserver(apiHost string, withNode bool) process {
