@@ -12,12 +12,9 @@ import (
 	"k8s.io/klog/v2/textlogger"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/config"
@@ -108,7 +105,6 @@ func newManager(o runOptions, log logr.Logger) (ctrl.Manager, error) {
 		Scheme:                        scheme,
 		Logger:                        log,
 		Cache:                         cacheOptions,
-		Client:                        client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Event{}}}},
 		Metrics:                       metrics,
 		HealthProbeBindAddress:        o.healthAddress,
 		LeaderElection:                o.leaderElection,

@@ -108,7 +108,7 @@ func (h *history) nextOfList() (int, error) {
 	}
 	latest := 0
 	for i := range list.Items {
-		if err := h.checkOwner(&list.Items[i]); err != nil {
+		if err := h.ensureOwned(&list.Items[i]); err != nil {
 			return 0, err
 		}
 		if revision, err := strconv.Atoi(list.Items[i].Labels["version"]); err == nil {
@@ -131,7 +131,7 @@ func (h *history) read(revision int) (*helmrelease.Release, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the release record %s: %w", name, err)
 	}
-	if err := h.checkOwner(secret); err != nil {
+	if err := h.ensureOwned(secret); err != nil {
 		return nil, err
 	}
 	return decode(secret), nil
@@ -152,9 +152,9 @@ func decode(secret *corev1.Secret) (record *helmrelease.Release) {
 	return record
 }
 
-// checkOwner says whose a record is. One of nobody's counts as ours once we have released: `helm rollback` by hand leaves
+// ensureOwned refuses a record of others. One of nobody's counts as ours once we have released: `helm rollback` by hand leaves
 // such. It gets an owner, so that it goes with the server.
-func (h *history) checkOwner(secret *corev1.Secret) error {
+func (h *history) ensureOwned(secret *corev1.Secret) error {
 	there := &ownedObject{owners: secret.OwnerReferences}
 	switch {
 	case there.ownedBy(h.server):
