@@ -9,7 +9,9 @@ ARG VERSION=0.1.0-dev
 ARG TARGETOS
 ARG TARGETARCH
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /jupyter-server-operator ./operator
+    go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /out/jupyter-server-operator ./operator && \
+    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+    go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /out/authorization ./authorization
 
 FROM scratch
 ARG VERSION=0.1.0-dev
@@ -18,7 +20,10 @@ LABEL org.opencontainers.image.title="jupyter-server-operator" \
       org.opencontainers.image.source="https://github.com/jupyterserver/jupyter-server-operator" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION"
-# No certificates of the world: the operator talks to the API server alone, whose certificate comes with the pod.
-COPY --from=build /jupyter-server-operator /jupyter-server-operator
+# For the authorization service, which asks OpenID providers how they are. The operator itself talks to the API server, whose
+# certificate comes with its pod, and to pods.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /out/jupyter-server-operator /jupyter-server-operator
+COPY --from=build /out/authorization /authorization
 USER 65532:65532
 ENTRYPOINT ["/jupyter-server-operator"]

@@ -32,8 +32,8 @@ help: ## Print this
 ##@ Use
 
 .PHONY: run
-run: ## Start a cluster, the operator and a Jupyter server in it (CLUSTER=current IMAGE=...: in the cluster of kubectl)
-	@CLUSTER='$(CLUSTER)' IMAGE='$(GIVEN_IMAGE)' test/run.sh
+run: ## Start a cluster, the operator and a Jupyter server in it (MODE=oidc: with sign-in; CLUSTER=current IMAGE=...: in the cluster of kubectl)
+	@CLUSTER='$(CLUSTER)' IMAGE='$(GIVEN_IMAGE)' test/run.sh $(if $(filter-out token,$(MODE)),$(MODE),server)
 
 .PHONY: stop
 stop: ## Take down what `make run` started (CLUSTER=current: in the cluster of kubectl)
@@ -41,9 +41,14 @@ stop: ## Take down what `make run` started (CLUSTER=current: in the cluster of k
 
 ##@ Build
 
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+
 .PHONY: build
-build: ## Build the operator into bin/
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/jupyter-server-operator ./operator
+build: ## Build the operator, the authorization service and the post-renderer into bin/
+	$(GO_BUILD) -o bin/jupyter-server-operator ./operator
+	$(GO_BUILD) -o bin/authorization ./authorization
+	$(GO_BUILD) -o postrender/bin/postrender ./postrender/cmd/postrender
+	ln -sf ../postrender/bin/postrender bin/postrender
 
 .PHONY: image
 image: ## Build the image (IMAGE=registry/name:tag, CONTAINER_TOOL=docker or podman)
@@ -71,7 +76,7 @@ verify-generated: ## Fail when generated files are not up to date (they are brou
 
 .PHONY: clean
 clean: ## Remove what was built here (the programs in ~/.cache/jupyter-server-operator stay)
-	rm -rf bin artifacts
+	rm -rf bin postrender/bin artifacts
 
 ##@ Test
 

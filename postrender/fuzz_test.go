@@ -47,7 +47,7 @@ func FuzzRun(f *testing.F) {
 		// The same stream with one more patch.
 		types := []v1alpha1.PatchType{v1alpha1.PatchTypeJSON, v1alpha1.PatchTypeMerge, v1alpha1.PatchTypeStrategic}
 		patches = append(patches, v1alpha1.Patch{Target: v1alpha1.PatchTarget{Kind: kind}, Type: types[int(patchType)%3], Patch: patch})
-		object, err := yaml.Marshal(map[string]any{"apiVersion": patchesAPIVersion, "kind": patchesKind, "spec": map[string]any{"patches": patchList(patches)}})
+		object, err := yaml.Marshal(map[string]any{"apiVersion": ourAPIVersion, "kind": patchesKind, "spec": map[string]any{"patches": patchList(patches)}})
 		if err != nil {
 			return
 		}

@@ -21,8 +21,7 @@ func (d *document) patchedBody() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	indent := yaml.SequenceIndentStyle(yaml.DeriveSeqIndentStyle(string(d.raw)))
-	options := &yaml.EncoderOptions{SeqIndent: indent}
+	options := d.encoding()
 	if err := graft(d.node.YNode(), before, after); err != nil {
 		return nil, err
 	}

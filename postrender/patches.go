@@ -11,10 +11,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-const (
-	patchesAPIVersion = "postrender.jupyterserver.dev/v1alpha1"
-	patchesKind       = "Patches"
-)
+const patchesKind = "Patches"
 
 // PatchError says which patch is to blame. Its text is one line for the person who wrote the patch, and quotes no value
 // of the patch or the object.
@@ -66,20 +63,9 @@ func applyPatches(documents []*document) ([]*document, error) {
 
 // takePatches returns the patches, and the documents without the object that holds them.
 func takePatches(documents []*document) ([]v1alpha1.Patch, []*document, error) {
-	var found *document
-	var others []*document
-	for _, d := range documents {
-		if d.apiVersion() != patchesAPIVersion || d.kind() != patchesKind {
-			others = append(others, d)
-			continue
-		}
-		if found != nil {
-			return nil, nil, fmt.Errorf("documents %d and %d of the manifest are both Patches objects: only one is allowed", found.number, d.number)
-		}
-		found = d
-	}
-	if found == nil {
-		return nil, documents, nil
+	found, others, err := takeOne(documents, patchesKind)
+	if found == nil || err != nil {
+		return nil, others, err
 	}
 	patches, err := found.patches()
 	return patches, others, err

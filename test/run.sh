@@ -2,11 +2,14 @@
 # Runs the project on a cluster: the operator, and a first Jupyter server that is shown to work.
 #
 #   test/run.sh            the operator and examples/token.yaml (make run)
+#   test/run.sh oidc       the operator, an OpenID provider and examples/oidc.yaml (make run MODE=oidc)
 #   test/run.sh operator   the operator alone
 #   test/run.sh e2e [...]  the operator and the end-to-end suite (make test-e2e); more arguments go to `go test`
 #
 # CLUSTER=local (the default) starts the cluster of test/localcluster and builds the operator from this checkout.
 # CLUSTER=current takes the cluster of the current kubectl context, and needs IMAGE, an operator image it can pull.
+# E2E_OAUTH2_PROXY names a binary of oauth2-proxy, which is then the authentication plugin of the local cluster. Without it that
+# is Apache with mod_auth_openidc, because no package registry has oauth2-proxy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,20 +34,61 @@ start_local_cluster() {
     export PATH KUBECONFIG
 }
 
-# The tag holds a digest of the binary, so that a changed one rolls the Deployment and an unchanged one costs nothing.
+build() {
+    CGO_ENABLED=0 go -C "$1" build -trimpath -buildvcs=false -ldflags='-s -w' -o "$PWD/bin/$2" "$3"
+}
+
 build_local_image() {
     say 'building the operator'
-    CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o bin/jupyter-server-operator ./operator
-    local tag
-    tag=dev-$(sha256sum bin/jupyter-server-operator | cut -c1-12)
-    IMAGE=localhost/jupyter-server-operator:$tag
-    if kubectl get nodes -o jsonpath='{.items[*].status.images[*].names[*]}' | tr ' ' '\n' | grep -qxF "$IMAGE"; then
+    build . jupyter-server-operator ./operator
+    build . authorization ./authorization
+    IMAGE=localhost/jupyter-server-operator:dev-$(digest_of bin/jupyter-server-operator bin/authorization)
+    load_image "$IMAGE" --file "$PWD/bin/jupyter-server-operator=/jupyter-server-operator" --file "$PWD/bin/authorization=/authorization" \
+        --file /etc/ssl/certs/ca-certificates.crt=/etc/ssl/certs/ca-certificates.crt:0444 --entrypoint /jupyter-server-operator
+}
+
+digest_of() { cat "$@" | sha256sum | cut -c1-12; }
+
+# load_image REF ARGUMENT... packs an image, unless the node has one of that name. Tags of what is built here hold a digest, so
+# that a changed binary rolls what runs it and an unchanged one costs nothing.
+load_image() {
+    local ref=$1 archive
+    shift
+    if kubectl get nodes -o jsonpath='{.items[*].status.images[*].names[*]}' | tr ' ' '\n' | grep -qxF "$ref"; then
         return
     fi
-    say "packing $IMAGE and loading it into the node"
-    localcluster pack-image --ref "$IMAGE" --output "$PWD/bin/operator-image.tar" \
-        --file "$PWD/bin/jupyter-server-operator=/jupyter-server-operator" --entrypoint /jupyter-server-operator --user 65532:65532
-    localcluster load-image "$PWD/bin/operator-image.tar"
+    say "packing $ref and loading it into the node"
+    archive=$PWD/bin/$(basename "${ref%%:*}")-image.tar
+    localcluster pack-image --ref "$ref" --output "$archive" --user 65532:65532 "$@"
+    localcluster load-image "$archive"
+}
+
+# The authentication plugin of the local cluster, and the values of helm-chart that name it.
+choose_plugin() {
+    printf 'config:\n  access:\n    proxyImage: localhost/traefik:3.7.9\n' >bin/local-values.yaml
+    if [ -n "${E2E_OAUTH2_PROXY:-}" ]; then
+        say "the authentication plugin is oauth2-proxy, from $E2E_OAUTH2_PROXY"
+        # Under the name that the built-in profile has.
+        load_image "$(sed -n 's/^image: //p' postrender/profiles/oauth2-proxy.yaml)" \
+            --file "$E2E_OAUTH2_PROXY=/bin/oauth2-proxy" --file /etc/ssl/certs/ca-certificates.crt=/etc/ssl/certs/ca-certificates.crt:0444 \
+            --entrypoint /bin/oauth2-proxy
+        return
+    fi
+    {
+        printf '    profile: mod-auth-openidc\n    profiles:\n      -\n'
+        sed 's/^/        /' examples/profiles/mod-auth-openidc.yaml
+    } >>bin/local-values.yaml
+}
+
+# An OpenID provider with the users alice, bob and carol, whose passwords are their names.
+start_provider() {
+    local image
+    say 'starting the OpenID provider'
+    build test/e2e provider ./provider/serve
+    image=localhost/openid-provider:dev-$(digest_of bin/provider)
+    load_image "$image" --file "$PWD/bin/provider=/provider" --entrypoint /provider
+    sed "s|OPENID_PROVIDER_IMAGE|$image|" test/e2e/provider/pod.yaml | kubectl apply -f - >/dev/null
+    kubectl -n openid-provider rollout status deployment/provider --timeout=2m >/dev/null
 }
 
 use_current_cluster() {
@@ -65,7 +109,7 @@ install_operator() {
     *) values+=(--set "image.repository=$IMAGE" --set image.tag=latest) ;;
     esac
     if [ "$CLUSTER" = local ]; then
-        values+=(--set image.pullPolicy=IfNotPresent --set config.ingress.httpPort=8000)
+        values+=(--set image.pullPolicy=IfNotPresent --set config.ingress.httpPort=8000 --values bin/local-values.yaml)
     fi
     if ! helm upgrade --install "$release" ./helm-chart --namespace "$namespace" --create-namespace --wait --timeout 5m \
         "${values[@]}" >bin/helm.log 2>&1; then
@@ -94,11 +138,25 @@ run_server() {
         say "applying $example"
         kubectl apply -f "$example"
     fi
+    wait_for_server
+}
+
+wait_for_server() {
     say 'waiting until it is ready'
     if ! kubectl wait --for=condition=Ready "jupyterserver/$server" --timeout=10m; then
         explain_server
         die "the server is not ready: $(kubectl get jupyterserver "$server" -o jsonpath='{.status.message}')"
     fi
+}
+
+run_oidc_server() {
+    [ "$CLUSTER" = local ] || die 'MODE=oidc brings an OpenID provider along, which works in the local cluster alone: edit examples/oidc.yaml for yours, and apply it'
+    start_provider
+    kubectl create secret generic "$server-oidc" --from-literal=client-secret=local-cluster-only --dry-run=client -o yaml | kubectl apply -f - >/dev/null
+    say "applying $example, with the provider and the image of the local cluster"
+    sed -e "s|^\( *image:\).*|\1 $local_jupyter|" -e 's|^\( *issuerUrl:\).*|\1 http://10.213.0.1:5556|' \
+        -e 's|^\( *host:\).*|\1 jupyter.localhost|' -e '/^ *tls:/,/^ *enabled:/d' "$example" | kubectl apply -f -
+    wait_for_server
 }
 
 explain_server() {
@@ -136,6 +194,31 @@ forward() {
     done
 }
 
+# A browser signs in, and sees JupyterLab compute.
+prove_sign_in() {
+    local url
+    url=$(kubectl get jupyterserver "$server" -o jsonpath='{.status.url}')
+    say 'proving that it works'
+    for refused in "${url}api/status" "${url}api/kernels"; do
+        [ "$(curl -s -o /dev/null -w '%{http_code}' --resolve 'jupyter.localhost:8000:127.0.0.1' "$refused")" = 401 ] ||
+            die "$refused answers somebody who has not signed in"
+    done
+    go -C test/e2e build -o "$PWD/bin/prove" ./prove
+    if ! bin/prove -url "$url" -user alice -password alice; then
+        explain_server
+        die "the server is ready, but nobody could sign in and compute 6*7 at $url"
+    fi
+}
+
+tell_oidc() {
+    cat <<END
+
+State:    $(kubectl get jupyterserver "$server" -o jsonpath='{.status.state}')
+URL:      $(kubectl get jupyterserver "$server" -o jsonpath='{.status.url}')
+Sign in:  as alice (password alice), who is let in; as bob (password bob), who is not
+END
+}
+
 tell() {
     local kubectl=kubectl
     [ "$CLUSTER" = local ] && kubectl="KUBECONFIG=$KUBECONFIG $(command -v kubectl)"
@@ -150,6 +233,7 @@ END
 run_e2e() {
     if [ "$CLUSTER" = local ]; then
         export LOCALCLUSTER=$PWD/test/localcluster E2E_JUPYTER_IMAGE=$local_jupyter
+        export E2E_ISSUER=http://10.213.0.1:5556 E2E_CLIENT_SECRET=local-cluster-only E2E_ARTIFACTS=$PWD/artifacts
     else
         export LOCALCLUSTER=none KUBECONFIG=${KUBECONFIG:-$HOME/.kube/config}
     fi
@@ -162,6 +246,7 @@ prepare() {
     local)
         start_local_cluster
         build_local_image
+        choose_plugin
         ;;
     current) use_current_cluster ;;
     *) die "CLUSTER=$CLUSTER is neither local nor current" ;;
@@ -176,15 +261,23 @@ server)
     prove_server
     tell
     ;;
+oidc)
+    example=examples/oidc.yaml
+    prepare
+    run_oidc_server
+    prove_sign_in
+    tell_oidc
+    ;;
 operator)
     prepare
     ;;
 e2e)
     shift
     prepare >&2 # stdout is that of `go test` alone, which a program may read
+    [ "$CLUSTER" = current ] || start_provider >&2
     run_e2e "$@"
     ;;
 *)
-    die "$1 is none of server, operator and e2e"
+    die "$1 is none of server, oidc, operator and e2e"
     ;;
 esac

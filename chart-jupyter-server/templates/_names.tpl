@@ -20,3 +20,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "jupyter-server.mountPath" -}}
 {{- .Values.storage.mountPath | default .Values.jupyterServer.rootDir -}}
 {{- end }}
+
+{{/* The server's URL, with a slash at its end. */}}
+{{- define "jupyter-server.url" -}}
+{{- $tls := default false (.Values.routing.tls | default dict).enabled }}
+{{- $port := int (ternary .Values.operator.httpsPort .Values.operator.httpPort $tls) }}
+{{- ternary "https" "http" $tls }}://{{ .Values.routing.host }}
+{{- if ne $port (ternary 443 80 $tls) }}:{{ $port }}{{ end }}
+{{- include "jupyter-server.basePath" . }}
+{{- end }}
+
+{{/* A container of the pod without an empty section resources, which Go's types write and people do not. */}}
+{{- define "jupyter-server.container" -}}
+{{- toYaml (empty .resources | ternary (omit . "resources") .) }}
+{{- end }}

@@ -43,3 +43,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "operator.rules" -}}
 {{- (.Files.Get "files/role.yaml" | fromYaml).rules | toYaml }}
 {{- end }}
+
+{{/* The configuration file of the operator: the values, and what follows from the release itself. */}}
+{{- define "operator.config" -}}
+{{- $config := deepCopy .Values.config }}
+{{- if not $config.access.authorizationImage }}
+{{- $_ := set $config.access "authorizationImage" (include "operator.image" .) }}
+{{- end }}
+{{- if not $config.networkPolicy.operatorFrom }}
+{{- $peer := dict "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace)) "podSelector" (dict "matchLabels" (include "operator.selectorLabels" . | fromYaml)) }}
+{{- $_ := set $config.networkPolicy "operatorFrom" (list $peer) }}
+{{- end }}
+{{- toYaml $config }}
+{{- end }}

@@ -9,9 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/jupyterserver/jupyter-server-operator/postrender"
 )
 
 // Config is what the admin decides about all servers.
@@ -22,6 +26,8 @@ type Config struct {
 	NetworkPolicy NetworkPolicy `json:"networkPolicy"`
 	// Auth says which access modes may be used.
 	Auth Auth `json:"auth"`
+	// Access says what stands in front of servers with auth.mode oidc.
+	Access Access `json:"access"`
 }
 
 // Ingress says how servers are reached.
@@ -40,6 +46,9 @@ type NetworkPolicy struct {
 	Enabled bool `json:"enabled"`
 	// IngressFrom are the peers that may reach the port of a server: the pods of the ingress controller. Empty: everybody.
 	IngressFrom []networkingv1.NetworkPolicyPeer `json:"ingressFrom"`
+	// OperatorFrom are the peers that may ask whether the access control of a server works: the pod of the operator. Empty:
+	// nobody but the node.
+	OperatorFrom []networkingv1.NetworkPolicyPeer `json:"operatorFrom"`
 }
 
 // Auth says which access modes may be used.
@@ -48,11 +57,31 @@ type Auth struct {
 	AllowNone bool `json:"allowNone"`
 }
 
+// Access says what stands in front of servers with auth.mode oidc (docs/access-control.md).
+type Access struct {
+	// ProxyImage is the image of traefik, 3.6.24, 3.7.9 or newer.
+	ProxyImage string `json:"proxyImage"`
+	// AuthorizationImage is the image of the operator, which holds the authorization service.
+	AuthorizationImage string `json:"authorizationImage"`
+	// ImagePullPolicy is that of all sidecars.
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy"`
+	// Profile is the authentication plugin: a built-in profile, or one of Profiles.
+	Profile string `json:"profile"`
+	// Profiles are more authentication plugins. One may have the name of a built-in profile, and then replaces it.
+	Profiles []postrender.Profile `json:"profiles,omitempty"`
+}
+
 // Default is the configuration of an operator that is given no file.
 func Default() Config {
 	return Config{
 		Ingress:       Ingress{HTTPPort: 80, HTTPSPort: 443},
 		NetworkPolicy: NetworkPolicy{Enabled: true},
+		Access: Access{
+			ProxyImage:         "docker.io/library/traefik:v3.7.9",
+			AuthorizationImage: "jupyter-server-operator:0.1.0",
+			ImagePullPolicy:    corev1.PullIfNotPresent,
+			Profile:            "oauth2-proxy",
+		},
 	}
 }
 
@@ -86,7 +115,30 @@ func (c Config) validate() error {
 	return errors.Join(
 		validatePort("ingress.httpPort", c.Ingress.HTTPPort),
 		validatePort("ingress.httpsPort", c.Ingress.HTTPSPort),
+		c.Access.validate(),
 	)
+}
+
+func (a Access) validate() error {
+	policies := []corev1.PullPolicy{corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever}
+	if a.ProxyImage == "" {
+		return errors.New("access.proxyImage: is empty, give an image of traefik")
+	}
+	if a.AuthorizationImage == "" {
+		return errors.New("access.authorizationImage: is empty, give the image of the operator")
+	}
+	if !slices.Contains(policies, a.ImagePullPolicy) {
+		return fmt.Errorf("access.imagePullPolicy: %q is none of Always, IfNotPresent and Never", a.ImagePullPolicy)
+	}
+	for i, profile := range a.Profiles {
+		if err := profile.Validate(); err != nil {
+			return fmt.Errorf("access.profiles[%d]: %w", i, err)
+		}
+	}
+	if _, err := postrender.FindProfile(a.Profile, a.Profiles); err != nil {
+		return fmt.Errorf("access.profile: %w", err)
+	}
+	return nil
 }
 
 func validatePort(field string, port int) error {

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"time"
 
@@ -36,9 +37,11 @@ type Reconciler struct {
 	Renderer *render.Renderer
 	Engine   *release.Engine
 	Events   events.EventRecorder
+	Access   *http.Client // asks the access control in the pods, see NewAccessClient
 	Clock    clock.PassiveClock
 
 	written writtenStatuses
+	bundles bundles
 }
 
 // Reconcile is one turn of the loop.
@@ -48,6 +51,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		if apierrors.IsNotFound(err) {
 			r.Engine.Forget(request.NamespacedName)
 			r.written.forget(request.NamespacedName)
+			r.bundles.forget(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -139,15 +143,12 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 	return nil
 }
 
-// permitted says what this version cannot do, and what the admin does not allow.
+// permitted says what cannot be read, and what the admin does not allow.
 func (r *Reconciler) permitted(server *v1alpha1.JupyterServer) error {
 	if err := server.Spec.Unreadable(); err != nil {
 		return &blocked{v1alpha1.ReasonSpecUnreadable, sentence("the spec holds a value that Kubernetes does not take: " + err.Error())}
 	}
-	switch {
-	case server.Spec.Auth.Mode == v1alpha1.AuthModeOIDC:
-		return &blocked{v1alpha1.ReasonNotYetSupported, "This version of the operator cannot do auth.mode oidc yet: set spec.auth.mode to token."}
-	case server.Spec.Auth.Mode == v1alpha1.AuthModeNone && !r.Config.Auth.AllowNone:
+	if server.Spec.Auth.Mode == v1alpha1.AuthModeNone && !r.Config.Auth.AllowNone {
 		return &blocked{v1alpha1.ReasonDenied, "The admin does not allow servers without access control: set spec.auth.mode to token."}
 	}
 	return nil

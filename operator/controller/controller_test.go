@@ -610,25 +610,13 @@ func (w *world) helm(args ...string) string {
 	return string(out)
 }
 
-func TestNotYetSupportedAndNotAllowed(t *testing.T) {
-	t.Run("oidc", func(t *testing.T) {
-		w := newWorld(t)
-		server := w.server("alice")
-		server.Spec.Auth.Mode = v1alpha1.AuthModeOIDC
-		server.Spec.Auth.OIDC = &v1alpha1.OIDC{IssuerURL: "https://id.example.org", ClientID: "x", Allow: v1alpha1.Allow{Users: []string{"u"}}}
-		w.create(server)
-		w.stalled("alice", v1alpha1.ReasonNotYetSupported)
-		if err := w.tryGet("alice", &appsv1.StatefulSet{}); !apierrors.IsNotFound(err) {
-			t.Errorf("something was installed: %v", err)
-		}
-	})
-	t.Run("none", func(t *testing.T) {
-		w := newWorld(t)
-		server := w.server("alice")
-		server.Spec.Auth.Mode = v1alpha1.AuthModeNone
-		w.create(server)
-		w.stalled("alice", v1alpha1.ReasonDenied)
-	})
+func TestServersWithoutAccessControlNeedTheAdmin(t *testing.T) {
+	w := newWorld(t)
+	server := w.server("alice")
+	server.Spec.Auth.Mode = v1alpha1.AuthModeNone
+	w.create(server)
+	w.stalled("alice", v1alpha1.ReasonDenied)
+	w.nothingInstalled("alice", nil)
 }
 
 func TestRefusedByTheAPIServer(t *testing.T) {

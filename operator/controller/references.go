@@ -22,11 +22,20 @@ func (r *Reconciler) resolve(ctx context.Context, server *v1alpha1.JupyterServer
 	if err := r.checkClaim(ctx, server); err != nil {
 		return render.References{}, err
 	}
-	tokenSecret, err := r.tokenSecret(ctx, server)
+	for _, named := range namedKeys(server) {
+		if err := r.checkKey(ctx, server.Namespace, named); err != nil {
+			return render.References{}, err
+		}
+	}
+	bundle, err := r.bundleDigest(ctx, server)
 	if err != nil {
 		return render.References{}, err
 	}
-	sum, err := r.checksum(ctx, server, tokenSecret)
+	own, err := r.ensureSecret(ctx, server)
+	if err != nil {
+		return render.References{}, err
+	}
+	sum, err := r.checksum(ctx, server, own, bundle)
 	return render.References{SecretsChecksum: sum}, err
 }
 
@@ -49,43 +58,59 @@ func (r *Reconciler) checkClaim(ctx context.Context, server *v1alpha1.JupyterSer
 	return nil
 }
 
-// tokenSecret is the Secret that the token is read from: the server's own, or the one that the spec names.
-func (r *Reconciler) tokenSecret(ctx context.Context, server *v1alpha1.JupyterServer) (*corev1.Secret, error) {
-	token := server.Spec.Auth.Token
-	if server.Spec.Auth.Mode != v1alpha1.AuthModeToken || token == nil || token.SecretKeyRef == nil {
-		return r.ensureSecret(ctx, server)
+// namedKey is a key of a Secret that the spec names.
+type namedKey struct {
+	field, what string
+	ref         v1alpha1.KeyRef
+}
+
+// namedKeys are the keys of Secrets without which there is no access control. The environment's are the kubelet's to find.
+func namedKeys(server *v1alpha1.JupyterServer) []namedKey {
+	auth := server.Spec.Auth
+	switch {
+	case auth.Mode == v1alpha1.AuthModeToken && auth.Token != nil && auth.Token.SecretKeyRef != nil:
+		return []namedKey{{"spec.auth.token.secretKeyRef", "a token", *auth.Token.SecretKeyRef}}
+	case auth.Mode == v1alpha1.AuthModeOIDC && auth.OIDC.ClientSecret != nil && auth.OIDC.ClientSecret.SecretKeyRef != nil:
+		return []namedKey{{"spec.auth.oidc.clientSecret.secretKeyRef", "the client's secret", *auth.OIDC.ClientSecret.SecretKeyRef}}
 	}
-	ref := token.SecretKeyRef
+	return nil
+}
+
+func (r *Reconciler) checkKey(ctx context.Context, namespace string, named namedKey) error {
+	ref := named.ref
 	secret := &corev1.Secret{}
-	err := r.Client.Get(ctx, client.ObjectKey{Namespace: server.Namespace, Name: ref.Name}, secret)
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, secret)
 	if err != nil && !apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("reading the Secret %s: %w", ref.Name, err)
+		return fmt.Errorf("reading the Secret %s: %w", ref.Name, err)
 	}
 	if err != nil {
-		return nil, &blocked{v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("The Secret %s of spec.auth.token.secretKeyRef does not exist in the namespace: create it, or correct the name.", ref.Name)}
+		return &blocked{v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("The Secret %s of %s does not exist in the namespace: create it, or correct the name.", ref.Name, named.field)}
 	}
 	value, ok := secret.StringData[ref.Key]
 	if !ok {
-		return nil, &blocked{v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("The Secret %s of spec.auth.token.secretKeyRef has no key %s: add it, or correct the key.", ref.Name, ref.Key)}
+		return &blocked{v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("The Secret %s of %s has no key %s: add it, or correct the key.", ref.Name, named.field, ref.Key)}
 	}
 	if value == digest(nil) {
-		return nil, &blocked{v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("The key %s of the Secret %s is empty: put a token there.", ref.Key, ref.Name)}
+		return &blocked{v1alpha1.ReasonReferenceNotFound, fmt.Sprintf("The key %s of the Secret %s is empty: put %s there.", ref.Key, ref.Name, named.what)}
 	}
-	return secret, nil
+	return nil
 }
 
-// checksum is over the Secrets whose content the pod reads only at its start: the token, env and envFrom. It is salted
-// with the Secrets' UIDs, so that a weak secret cannot be guessed from the pod's annotation by who cannot read the
-// Secret anyway.
-func (r *Reconciler) checksum(ctx context.Context, server *v1alpha1.JupyterServer, token *corev1.Secret) (string, error) {
+// checksum is over what the pod reads only at its start: the Secrets of the access control, of env and of envFrom, and the
+// certificates. It is salted with the Secrets' UIDs, so that a weak secret cannot be guessed from the pod's annotation by who
+// cannot read the Secret anyway.
+func (r *Reconciler) checksum(ctx context.Context, server *v1alpha1.JupyterServer, own *corev1.Secret, bundle string) (string, error) {
 	keys := environmentKeys(server)
-	if token != nil {
-		keys[token.Name] = append(keys[token.Name], tokenKey(server))
+	for _, named := range namedKeys(server) {
+		keys[named.ref.Name] = append(keys[named.ref.Name], named.ref.Key)
+	}
+	for _, key := range ownKeys(server) {
+		keys[own.Name] = append(keys[own.Name], key.name)
 	}
 	sum := sha256.New()
 	for _, name := range sortedNames(keys) {
-		secret := token
-		if token == nil || token.Name != name {
+		secret := own
+		if own == nil || own.Name != name {
 			secret = &corev1.Secret{}
 			err := r.Client.Get(ctx, client.ObjectKey{Namespace: server.Namespace, Name: name}, secret)
 			if apierrors.IsNotFound(err) {
@@ -100,14 +125,10 @@ func (r *Reconciler) checksum(ctx context.Context, server *v1alpha1.JupyterServe
 			fmt.Fprintf(sum, "%s %s\n", key, secret.StringData[key])
 		}
 	}
-	return hex.EncodeToString(sum.Sum(nil)[:16]), nil
-}
-
-func tokenKey(server *v1alpha1.JupyterServer) string {
-	if token := server.Spec.Auth.Token; token != nil && token.SecretKeyRef != nil {
-		return token.SecretKeyRef.Key
+	if bundle != "" {
+		fmt.Fprintf(sum, "bundle %s\n", bundle)
 	}
-	return render.TokenKey
+	return hex.EncodeToString(sum.Sum(nil)[:16]), nil
 }
 
 // allKeys stands for every key of a Secret.
@@ -158,8 +179,8 @@ func sortedNames(m map[string][]string) []string {
 func secretNames(server *v1alpha1.JupyterServer) []string {
 	keys := environmentKeys(server)
 	keys[render.SecretName(server.Name)] = nil
-	if token := server.Spec.Auth.Token; token != nil && token.SecretKeyRef != nil {
-		keys[token.SecretKeyRef.Name] = nil
+	for _, named := range namedKeys(server) {
+		keys[named.ref.Name] = nil
 	}
 	return sortedNames(keys)
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -45,18 +47,41 @@ func digest(value []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// ensureSecret keeps the server's own Secret: a token that is generated once, or the inline one. It returns the Secret
-// as the informers show it, with digests for values, or nil where the server needs none.
+// ownKey is a key of the server's own Secret.
+type ownKey struct {
+	name string
+	// inline is the value that the spec gives. Without one a value is generated once.
+	inline string
+}
+
+// ownKeys are the keys that a server needs in a Secret of its own.
+func ownKeys(server *v1alpha1.JupyterServer) []ownKey {
+	auth := server.Spec.Auth
+	switch {
+	case auth.Mode == v1alpha1.AuthModeToken && auth.Token == nil:
+		return []ownKey{{render.TokenKey, ""}}
+	case auth.Mode == v1alpha1.AuthModeToken && auth.Token.Value != "":
+		return []ownKey{{render.TokenKey, auth.Token.Value}}
+	case auth.Mode == v1alpha1.AuthModeOIDC && auth.OIDC.ClientSecret != nil && auth.OIDC.ClientSecret.Value != "":
+		return []ownKey{{render.CookieSecretKey, ""}, {render.ClientSecretKey, auth.OIDC.ClientSecret.Value}}
+	case auth.Mode == v1alpha1.AuthModeOIDC:
+		return []ownKey{{render.CookieSecretKey, ""}}
+	}
+	return nil
+}
+
+// ensureSecret keeps the server's own Secret: what is generated once, and inline values. It returns the Secret as the
+// informers show it, with digests for values, or nil where the server needs none.
 func (r *Reconciler) ensureSecret(ctx context.Context, server *v1alpha1.JupyterServer) (*corev1.Secret, error) {
-	inline, needed := ownToken(server)
-	if !needed {
+	keys := ownKeys(server)
+	if len(keys) == 0 {
 		return nil, nil
 	}
 	secret := &corev1.Secret{}
 	key := client.ObjectKey{Namespace: server.Namespace, Name: render.SecretName(server.Name)}
 	err := r.Client.Get(ctx, key, secret)
 	if apierrors.IsNotFound(err) {
-		return r.createSecret(ctx, server, inline)
+		return r.createSecret(ctx, server, keys)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the server's Secret: %w", err)
@@ -64,53 +89,50 @@ func (r *Reconciler) ensureSecret(ctx context.Context, server *v1alpha1.JupyterS
 	if err := checkOwner(server, secret); err != nil {
 		return nil, err
 	}
-	if holdsToken(secret, inline) {
-		return secret, nil
-	}
-	return r.setToken(ctx, secret, inline)
+	return r.fillSecret(ctx, secret, keys)
 }
 
 // originLabel says where the token of the server's own Secret came from, so that a token that was taken out of the spec
 // does not live on as the generated one.
 const originLabel = "jupyterserver.dev/token"
 
-func origin(inline string) string {
-	if inline != "" {
-		return "inline"
+// labels are those that follow from the keys.
+func labelsOf(keys []ownKey) map[string]string {
+	for _, key := range keys {
+		if key.name == render.TokenKey && key.inline != "" {
+			return map[string]string{originLabel: "inline"}
+		}
+		if key.name == render.TokenKey {
+			return map[string]string{originLabel: "generated"}
+		}
 	}
-	return "generated"
+	return nil
 }
 
-// holdsToken says whether a Secret of the informers holds the token that is wanted: this inline one, or any generated one.
-func holdsToken(secret *corev1.Secret, inline string) bool {
-	current := secret.StringData[render.TokenKey]
-	if inline != "" {
-		return current == digest([]byte(inline))
+// heldBy says whether a Secret of the informers holds what is wanted: this inline value, or any generated one.
+func (k ownKey) heldBy(secret *corev1.Secret) bool {
+	current := secret.StringData[k.name]
+	if k.inline != "" {
+		return current == digest([]byte(k.inline))
 	}
-	return current != "" && current != digest(nil) && secret.Labels[originLabel] != origin("x")
+	inline := k.name == render.TokenKey && secret.Labels[originLabel] == "inline"
+	return current != "" && current != digest(nil) && !inline
 }
 
-// ownToken says whether the token lives in the server's own Secret, and its value where the spec gives one.
-func ownToken(server *v1alpha1.JupyterServer) (inline string, needed bool) {
-	auth := server.Spec.Auth
-	if auth.Mode != v1alpha1.AuthModeToken {
-		return "", false
-	}
-	if auth.Token == nil {
-		return "", true
-	}
-	return auth.Token.Value, auth.Token.Value != ""
-}
-
-func (r *Reconciler) createSecret(ctx context.Context, server *v1alpha1.JupyterServer, inline string) (*corev1.Secret, error) {
+func (r *Reconciler) createSecret(ctx context.Context, server *v1alpha1.JupyterServer, keys []ownKey) (*corev1.Secret, error) {
+	labels := map[string]string{release.ServerLabel: server.Name}
+	maps.Copy(labels, labelsOf(keys))
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:            render.SecretName(server.Name),
 			Namespace:       server.Namespace,
-			Labels:          map[string]string{release.ServerLabel: server.Name, originLabel: origin(inline)},
+			Labels:          labels,
 			OwnerReferences: []metav1.OwnerReference{release.OwnerReference(server)},
 		},
-		Data: map[string][]byte{render.TokenKey: token(inline)},
+		Data: map[string][]byte{},
+	}
+	for _, key := range keys {
+		secret.Data[key.name] = key.value()
 	}
 	err := r.Client.Create(ctx, secret, client.FieldOwner(release.FieldManager))
 	if apierrors.IsAlreadyExists(err) {
@@ -135,15 +157,28 @@ func (r *Reconciler) foundSecret(ctx context.Context, server *v1alpha1.JupyterSe
 	return stripped(secret), nil
 }
 
-// setToken writes the key of the token and leaves the others alone. The resource version guards what was read: somebody
-// may just have written a token.
-func (r *Reconciler) setToken(ctx context.Context, secret *corev1.Secret, inline string) (*corev1.Secret, error) {
+// fillSecret writes the keys that are missing or differ, and leaves the others alone. An inline client secret that is no
+// longer in the spec goes. The resource version guards what was read: somebody may just have written a token.
+func (r *Reconciler) fillSecret(ctx context.Context, secret *corev1.Secret, keys []ownKey) (*corev1.Secret, error) {
+	data := map[string]any{}
+	if _, there := secret.StringData[render.ClientSecretKey]; there {
+		data[render.ClientSecretKey] = nil
+	}
+	for _, key := range keys {
+		delete(data, key.name)
+		if !key.heldBy(secret) {
+			data[key.name] = key.value()
+		}
+	}
+	if len(data) == 0 {
+		return secret, nil
+	}
 	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"resourceVersion": secret.ResourceVersion, "labels": map[string]string{originLabel: origin(inline)}},
-		"data":     map[string][]byte{render.TokenKey: token(inline)},
+		"metadata": map[string]any{"resourceVersion": secret.ResourceVersion, "labels": labelsOf(keys)},
+		"data":     data,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("encoding the token: %w", err)
+		return nil, fmt.Errorf("encoding the server's Secret: %w", err)
 	}
 	updated := secret.DeepCopy()
 	if err := r.Client.Patch(ctx, updated, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(release.FieldManager)); err != nil {
@@ -157,15 +192,18 @@ func stripped(secret *corev1.Secret) *corev1.Secret {
 	return secret
 }
 
-// token is the inline token, or a new one of 192 random bits, as Jupyter itself makes them
-// (jupyter_server/auth/identity.py).
-func token(inline string) []byte {
-	if inline != "" {
-		return []byte(inline)
+// value is the inline value, or a new random one: a token of 192 bits, as Jupyter itself makes them
+// (jupyter_server/auth/identity.py), or a key of AES-256 in base64, as oauth2-proxy wants it (pkg/encryption/utils.go).
+func (k ownKey) value() []byte {
+	if k.inline != "" {
+		return []byte(k.inline)
 	}
-	raw := make([]byte, 24)
+	raw := make([]byte, 32)
 	rand.Read(raw) // never fails (Go 1.24)
-	return []byte(hex.EncodeToString(raw))
+	if k.name == render.TokenKey {
+		return []byte(hex.EncodeToString(raw[:24]))
+	}
+	return []byte(base64.RawURLEncoding.EncodeToString(raw))
 }
 
 // checkOwner keeps the operator from touching a Secret that it did not make.

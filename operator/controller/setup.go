@@ -37,6 +37,7 @@ import (
 // +kubebuilder:rbac:groups=jupyterserver.dev,resources=jupyterservers/finalizers,verbs=update
 // +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
@@ -46,6 +47,9 @@ import (
 
 // secretIndex is the informer's index of servers by the Secrets that their specs name.
 const secretIndex = "secret"
+
+// bundleIndex is the informer's index of servers by the ConfigMap that their specs name.
+const bundleIndex = "bundle"
 
 // claimIndex is the informer's index of servers by the claim that their specs name.
 const claimIndex = "claim"
@@ -67,6 +71,7 @@ func CacheOptions() cache.Options {
 			&networkingv1.Ingress{}:         {Label: ours, Transform: release.Strip},
 			&networkingv1.NetworkPolicy{}:   {Label: ours, Transform: release.Strip},
 			&corev1.PersistentVolumeClaim{}: {Transform: release.Strip}, // of others too: existingClaim
+			&corev1.ConfigMap{}:             {Transform: release.Strip}, // of others too: caBundle
 			&corev1.Pod{}:                   {Label: ours, Transform: StripPod},
 			&corev1.Secret{}:                {Field: notRecords, Transform: StripSecret}, // of others too: secretKeyRef
 		},
@@ -101,6 +106,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		Renderer: renderer,
 		Engine:   release.NewEngine(mgr.GetClient(), mgr.GetAPIReader(), kube, renderer.ChartMetadata(), clk),
 		Events:   mgr.GetEventRecorder(release.FieldManager),
+		Access:   NewAccessClient(),
 		Clock:    clk,
 	}
 	return r.watch(mgr, options.Concurrency)
@@ -116,8 +122,11 @@ func (r *Reconciler) watch(mgr ctrl.Manager, concurrency int) error {
 		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency})
 	for _, kind := range release.Kinds() {
 		mapping := byLabel
-		if _, isClaim := kind.(*corev1.PersistentVolumeClaim); isClaim {
+		switch kind.GetObjectKind().GroupVersionKind().Kind {
+		case "PersistentVolumeClaim":
 			mapping = r.byReference(claimIndex)
+		case "ConfigMap":
+			mapping = r.byReference(bundleIndex)
 		}
 		if m, isMetadata := kind.(*metav1.PartialObjectMetadata); isMetadata {
 			b = b.WatchesMetadata(m, handler.EnqueueRequestsFromMapFunc(mapping))
@@ -167,6 +176,12 @@ func index(ctx context.Context, indexer client.FieldIndexer) error {
 				return nil
 			}
 			return []string{s.Spec.Storage.ExistingClaim}
+		},
+		bundleIndex: func(s *v1alpha1.JupyterServer) []string {
+			if ref := bundleRef(s); ref != nil {
+				return []string{ref.Name}
+			}
+			return nil
 		},
 	}
 	for field, names := range indexes {

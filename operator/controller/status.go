@@ -90,13 +90,25 @@ func summarize(server *v1alpha1.JupyterServer, rep report) summary {
 	case server.Spec.Suspend:
 		return summarizeSuspended(w)
 	case w.ready && w.current:
-		return summary{state: v1alpha1.StateRunning, ready: metav1.ConditionTrue, reason: v1alpha1.ReasonRunning}
+		return summarizeRunning(w.finding)
 	case w.finding == nil:
 		return summary{state: v1alpha1.StateStarting, ready: metav1.ConditionFalse, reason: v1alpha1.ReasonStarting, message: "The pod is being started.", reconciling: true}
 	case w.finding.Severity == diagnosis.Degraded:
 		return summary{state: v1alpha1.StateFailed, ready: metav1.ConditionFalse, reason: w.finding.Reason, message: w.finding.Message, reconciling: true}
 	}
 	return summary{state: v1alpha1.StateStarting, ready: metav1.ConditionFalse, reason: w.finding.Reason, message: w.finding.Message, reconciling: true}
+}
+
+// summarizeRunning is for a server that answers. A provider that is down is told, and passes; one that refuses the client has
+// to be set right by somebody before anybody can sign in.
+func summarizeRunning(trouble *diagnosis.Finding) summary {
+	switch {
+	case trouble == nil:
+		return summary{state: v1alpha1.StateRunning, ready: metav1.ConditionTrue, reason: v1alpha1.ReasonRunning}
+	case trouble.Severity == diagnosis.Degraded:
+		return summary{state: v1alpha1.StateFailed, ready: metav1.ConditionFalse, reason: trouble.Reason, message: trouble.Message}
+	}
+	return summary{state: v1alpha1.StateRunning, ready: metav1.ConditionTrue, reason: trouble.Reason, message: trouble.Message}
 }
 
 func stateOnFailure(rep report) v1alpha1.State {

@@ -30,8 +30,10 @@ type workload struct {
 	ready bool
 	// current says that the pod is the one that the spec asks for.
 	current bool
-	// finding is why it does not run. Nil: nothing to tell.
-	finding   *diagnosis.Finding
+	// finding is why it does not run, or what is wrong with the provider of one that does. Nil: nothing to tell.
+	finding *diagnosis.Finding
+	// access is what the access control says of itself. Nil: there is none, or it does not answer.
+	access    *diagnosis.Access
 	lookAgain time.Duration
 }
 
@@ -47,10 +49,20 @@ func (r *Reconciler) observeWorkload(ctx context.Context, server *v1alpha1.Jupyt
 	}
 	w.ready = w.pod != nil && w.pod.DeletionTimestamp == nil && isReady(w.pod)
 	w.current = !out.podChanges && isCurrent(w.set, w.pod)
-	if out.release == nil || server.Spec.Suspend || (w.ready && w.current) {
+	if out.release == nil || server.Spec.Suspend {
 		return w, nil
 	}
-	return w, r.diagnose(ctx, server, &w)
+	w.access = r.askAccess(ctx, server, w.pod)
+	if !w.ready || !w.current {
+		return w, r.diagnose(ctx, server, &w)
+	}
+	if server.Spec.Auth.Mode == v1alpha1.AuthModeOIDC {
+		w.lookAgain = lookAtAccess
+	}
+	if finding, found := diagnosis.ProviderTrouble(w.access); found {
+		w.finding, w.lookAgain = &finding, lookAtTrouble
+	}
+	return w, nil
 }
 
 func isReady(pod *corev1.Pod) bool {
@@ -80,7 +92,7 @@ func (r *Reconciler) diagnose(ctx context.Context, server *v1alpha1.JupyterServe
 	if err != nil {
 		return err
 	}
-	observation := diagnosis.Observation{Now: r.Clock.Now(), StatefulSet: w.set, Pod: w.pod, Claim: claim}
+	observation := diagnosis.Observation{Now: r.Clock.Now(), StatefulSet: w.set, Pod: w.pod, Claim: claim, Access: w.access}
 	w.lookAgain = min(max(unready/2, eventDelay), longestLook)
 	if unready >= eventDelay {
 		if observation.Events, err = r.events(ctx, server.Namespace, w.set, w.pod, claim); err != nil {

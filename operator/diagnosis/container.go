@@ -54,6 +54,8 @@ func (c container) name() string {
 	switch {
 	case c.isJupyter():
 		return "Jupyter"
+	case c.isAccess():
+		return "The access control (" + quote(c.status.Name) + ")"
 	case c.init:
 		return "The init container " + quote(c.status.Name)
 	}
@@ -78,6 +80,8 @@ func (c container) field() string {
 	switch {
 	case c.isJupyter():
 		return "spec.jupyterServer"
+	case c.isAccess():
+		return "access in the operator's configuration, which is the admin's"
 	case c.init:
 		return "spec.pod.initContainers"
 	}
@@ -295,6 +299,8 @@ func crashed(o Observation) (Finding, bool) {
 		return degraded("CrashLoopBackOff", fact, "It was killed, often for lack of memory: raise "+c.resource("limits.memory"))
 	case c.isJupyter():
 		return degraded("CrashLoopBackOff", fact, "Correct spec.jupyterServer (image, env, extraArgs); "+logHint(o.Pod, c))
+	case c.isAccess():
+		return degraded("CrashLoopBackOff", fact, "Correct spec.auth.oidc, or ask the admin; "+logHint(o.Pod, c))
 	}
 	return degraded("CrashLoopBackOff", fact, "Correct "+c.field()+"; "+logHint(o.Pod, c))
 }

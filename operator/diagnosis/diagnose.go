@@ -25,6 +25,8 @@ type Observation struct {
 	Claim *corev1.PersistentVolumeClaim
 	// Events are those of the pod, the StatefulSet and the claim, in any order. Events of other objects are ignored.
 	Events []corev1.Event
+	// Access is what the access control says of itself, nil where there is none or it does not answer.
+	Access *Access
 }
 
 // Severity says whether a finding is a reason to worry.
@@ -89,7 +91,9 @@ func Diagnose(o Observation) (Finding, bool) {
 		notStarted,
 		outOfMemory,
 		probeKilled,
+		providerTrouble,
 		crashed,
+		chainUnready,
 		unhealthy,
 		// Nothing is wrong.
 		starting,

@@ -44,6 +44,7 @@ func Kinds() []client.Object {
 	return []client.Object{
 		&appsv1.StatefulSet{TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "StatefulSet"}},
 		&corev1.PersistentVolumeClaim{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"}},
+		metadataOf(corev1.SchemeGroupVersion.WithKind("ConfigMap")),
 		metadataOf(corev1.SchemeGroupVersion.WithKind("Service")),
 		metadataOf(networkingv1.SchemeGroupVersion.WithKind("Ingress")),
 		metadataOf(networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy")),

@@ -226,6 +226,9 @@ func Strip(in any) (any, error) {
 		}
 	}
 	o.SetManagedFields(own)
+	if o.GetLabels()[ServerLabel] == "" {
+		o.SetAnnotations(nil) // of others, which may be large
+	}
 	switch o := in.(type) {
 	case *appsv1.StatefulSet:
 		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas}

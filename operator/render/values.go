@@ -3,55 +3,100 @@ package render
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
-	"k8s.io/apimachinery/pkg/runtime"
+	networkingv1 "k8s.io/api/networking/v1"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/config"
+	"github.com/jupyterserver/jupyter-server-operator/postrender"
 )
 
-// TokenKey is the key of the token in the server's own Secret.
-const TokenKey = "token"
+// Keys of the server's own Secret.
+const (
+	// TokenKey is the key of the token that Jupyter asks for (auth.mode token).
+	TokenKey = "token"
+	// CookieSecretKey is the key of what the authentication plugin encrypts its cookies with (auth.mode oidc).
+	CookieSecretKey = "cookie-secret"
+	// ClientSecretKey is the key of an inline auth.oidc.clientSecret.
+	ClientSecretKey = "client-secret"
+)
 
 // SecretName is the name of the Secret that the operator keeps for a server: what it generated, and inline values.
 func SecretName(server string) string { return server + "-jupyter" }
 
 // values is the spec, without its inline secrets, and the section that the operator adds.
 func values(server *v1alpha1.JupyterServer, cfg config.Config, refs References) (map[string]any, error) {
-	spec := withoutInlineSecrets(server.Spec.DeepCopy())
-	raw, err := json.Marshal(spec)
+	spec := server.Spec.DeepCopy()
+	replaceInlineSecrets(server.Name, spec)
+	vals, err := plain(spec)
 	if err != nil {
 		return nil, fmt.Errorf("converting the spec to values: %w", err)
 	}
-	vals := map[string]any{}
-	if err := utiljson.Unmarshal(raw, &vals); err != nil { // whole numbers stay whole numbers
-		return nil, fmt.Errorf("converting the spec to values: %w", err)
+	operator, err := plain(operatorValues{
+		IngressClassName: cfg.Ingress.ClassName,
+		HTTPPort:         cfg.Ingress.HTTPPort,
+		HTTPSPort:        cfg.Ingress.HTTPSPort,
+		NetworkPolicy:    networkPolicyValues{cfg.NetworkPolicy.Enabled, cfg.NetworkPolicy.IngressFrom},
+		Access:           accessOf(cfg),
+		SecretsChecksum:  refs.SecretsChecksum,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("converting the configuration to values: %w", err)
 	}
-	from := make([]any, 0, len(cfg.NetworkPolicy.IngressFrom))
-	for i := range cfg.NetworkPolicy.IngressFrom {
-		peer, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&cfg.NetworkPolicy.IngressFrom[i])
-		if err != nil {
-			return nil, fmt.Errorf("converting networkPolicy.ingressFrom to values: %w", err)
-		}
-		from = append(from, peer)
+	if server.Spec.Auth.Mode != v1alpha1.AuthModeOIDC {
+		delete(operator, "access") // else its change would be one of all servers
 	}
-	vals["operator"] = map[string]any{
-		"ingressClassName": cfg.Ingress.ClassName,
-		"networkPolicy":    map[string]any{"enabled": cfg.NetworkPolicy.Enabled, "ingressFrom": from},
-		"secretsChecksum":  refs.SecretsChecksum,
-	}
+	vals["operator"] = operator
 	return vals, nil
 }
 
-// withoutInlineSecrets leaves names and keys only: the chart falls back to the server's own Secret, which holds the
-// inline values.
-func withoutInlineSecrets(spec *v1alpha1.JupyterServerSpec) *v1alpha1.JupyterServerSpec {
+// operatorValues is the section operator of the chart's values.
+type operatorValues struct {
+	IngressClassName string              `json:"ingressClassName"`
+	HTTPPort         int                 `json:"httpPort"`
+	HTTPSPort        int                 `json:"httpsPort"`
+	NetworkPolicy    networkPolicyValues `json:"networkPolicy"`
+	Access           accessValues        `json:"access"`
+	SecretsChecksum  string              `json:"secretsChecksum"`
+}
+
+type networkPolicyValues struct {
+	Enabled     bool                             `json:"enabled"`
+	IngressFrom []networkingv1.NetworkPolicyPeer `json:"ingressFrom,omitempty"`
+}
+
+type accessValues struct {
+	config.Access `json:",inline"`
+	OperatorFrom  []networkingv1.NetworkPolicyPeer `json:"operatorFrom,omitempty"`
+}
+
+// accessOf names the one profile that is used: a change of another one is no change of the server.
+func accessOf(cfg config.Config) accessValues {
+	used := cfg.Access
+	used.Profiles = slices.DeleteFunc(slices.Clone(used.Profiles), func(p postrender.Profile) bool { return p.Name != used.Profile })
+	return accessValues{used, cfg.NetworkPolicy.OperatorFrom}
+}
+
+// plain turns a value into maps and lists. Whole numbers stay whole numbers.
+func plain(value any) (map[string]any, error) {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]any{}
+	err = utiljson.Unmarshal(raw, &out)
+	return out, err
+}
+
+// replaceInlineSecrets leaves names and keys only, those of the server's own Secret, which holds the inline values.
+func replaceInlineSecrets(server string, spec *v1alpha1.JupyterServerSpec) {
 	if spec.Auth.Token != nil && spec.Auth.Token.Value != "" {
-		spec.Auth.Token = nil
+		spec.Auth.Token = nil // the chart's default is that Secret
 	}
 	if spec.Auth.OIDC != nil && spec.Auth.OIDC.ClientSecret != nil && spec.Auth.OIDC.ClientSecret.Value != "" {
-		spec.Auth.OIDC.ClientSecret = nil
+		own := &v1alpha1.KeyRef{Name: SecretName(server), Key: ClientSecretKey}
+		spec.Auth.OIDC.ClientSecret = &v1alpha1.SecretValue{SecretKeyRef: own}
 	}
-	return spec
 }

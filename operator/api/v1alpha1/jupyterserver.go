@@ -45,6 +45,8 @@ type JupyterServerList struct {
 }
 
 // JupyterServerSpec is what the user asks for. Its keys are the values of the chart.
+//
+// +kubebuilder:validation:XValidation:rule="self.auth.mode != 'oidc' || !has(self.jupyterServer.extraArgs) || self.jupyterServer.extraArgs.all(a, !a.matches('^--?([A-Za-z_][A-Za-z0-9_]*[.])*(allow_remote_access|local_hostnames|allow_origin|allow_origin_pat|allow_credentials|trust_xheaders|custom_display_url|gateway_url|gateway-url)(=|$)'))",fieldPath=".jupyterServer.extraArgs",message="may not set which origins and proxies Jupyter trusts (allow_origin, local_hostnames, trust_xheaders, ...) while auth.mode is oidc: the operator decides that. Remove the argument."
 type JupyterServerSpec struct {
 	// Suspend stops the pod and keeps the volume, the URL and the token. Set it back to false to go on.
 	// +kubebuilder:default=false
@@ -335,18 +337,21 @@ type KeyRef struct {
 }
 
 // OIDC says at which OpenID provider people sign in, and who of them gets in.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.allow.emails) || self.allow.emails.size() == 0 || !has(self.scopes) || 'email' in self.scopes",fieldPath=".allow.emails",message="needs the scope email: add it to scopes, or name users instead"
 type OIDC struct {
 	// IssuerURL is the provider's issuer, as in its discovery document (OpenID Connect Discovery 1.0, section 3).
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://[^\\\\s?#]+$')",message="must be a URL such as https://accounts.example.org, without query and fragment"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^https?://([A-Za-z0-9._~-]+|[[][0-9A-Fa-f:.]+[]])(:[0-9]{1,5})?(/[A-Za-z0-9._~!&()*+,;=:@%-]*)*$')",message="must be a URL such as https://accounts.example.org, without user, query and fragment"
 	// +required
 	IssuerURL string `json:"issuerUrl"`
 	// ClientID is the client that the provider knows this server by.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[!-~]+$') && !self.contains('\\x22') && !self.contains('\\x5c')",message="must be printable ASCII without spaces, quotation marks and backslashes"
 	// +required
 	ClientID string `json:"clientId"`
-	// ClientSecret is the client's secret. A public client has none.
+	// ClientSecret is the client's secret. A public client has none; PKCE is used with both.
 	// +optional
 	ClientSecret *SecretValue `json:"clientSecret,omitempty"`
 	// Scopes are asked of the provider.
@@ -354,6 +359,7 @@ type OIDC struct {
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="'openid' in self",message="must hold openid"
+	// +kubebuilder:validation:XValidation:rule="self.all(s, s.matches('^[A-Za-z0-9._:/~+*@-]+$'))",message="must be names of scopes, such as openid, email and groups"
 	// +listType=atomic
 	// +optional
 	Scopes []string `json:"scopes,omitempty"`
@@ -390,10 +396,13 @@ type Allow struct {
 	// +listType=set
 	// +optional
 	Emails []string `json:"emails,omitempty"`
-	// Groups are groups (the claim groups) whose members get in.
+	// Groups are groups (the claim groups) whose members get in. Many providers tell groups only when asked with a scope of
+	// their own, often called groups. Groups reach the operator joined by commas, so prefer users where names of groups
+	// can be chosen freely.
 	// +kubebuilder:validation:MaxItems=1000
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.all(g, !g.contains(','))",message="may not name a group with a comma, which cannot be told from two groups: name users instead"
 	// +listType=set
 	// +optional
 	Groups []string `json:"groups,omitempty"`
@@ -434,6 +443,8 @@ type Scheduling struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.annotations) || self.annotations.all(k, !k.startsWith('jupyterserver.dev/'))",fieldPath=".annotations",message="may not hold annotations of jupyterserver.dev/: the operator sets them"
 // +kubebuilder:validation:XValidation:rule="!has(self.volumes) || self.volumes.all(v, v.name != 'files')",fieldPath=".volumes",message="may not hold a volume called files: that is the server's own. Choose another name."
 // +kubebuilder:validation:XValidation:rule="(!has(self.containers) || self.containers.all(c, c.name != 'jupyter')) && (!has(self.initContainers) || self.initContainers.all(c, c.name != 'jupyter'))",message="may not hold a container called jupyter: that is the server itself. Choose another name."
+// +kubebuilder:validation:XValidation:rule="(!has(self.containers) || self.containers.all(c, !c.name.startsWith('access-'))) && (!has(self.initContainers) || self.initContainers.all(c, !c.name.startsWith('access-')))",message="may not hold containers whose names begin with access-: these are those of the access control. Choose other names."
+// +kubebuilder:validation:XValidation:rule="(!has(self.volumes) || self.volumes.all(v, !v.name.startsWith('access-'))) && (!has(self.volumeMounts) || self.volumeMounts.all(m, !m.name.startsWith('access-')))",message="may not hold volumes whose names begin with access-: these are those of the access control. Choose other names."
 type PodExtras struct {
 	// Labels are added to the pod.
 	// +kubebuilder:validation:MaxProperties=64
@@ -454,6 +465,7 @@ type PodExtras struct {
 	// +optional
 	Volumes []corev1.Volume `json:"volumes,omitempty"`
 	// VolumeMounts are added to the Jupyter container.
+	// +kubebuilder:validation:MaxItems=64
 	// +listType=atomic
 	// +optional
 	VolumeMounts []corev1.VolumeMount `json:"volumeMounts,omitempty"`

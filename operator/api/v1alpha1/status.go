@@ -53,8 +53,16 @@ const (
 	ReasonStarting = "Starting"
 	// ReasonInSync says that everything is as the spec says.
 	ReasonInSync = "InSync"
-	// ReasonNotYetSupported says that the spec asks for something that this version cannot do.
-	ReasonNotYetSupported = "NotYetSupported"
+	// ReasonBundleInvalid says that spec.auth.oidc.caBundle holds no certificate.
+	ReasonBundleInvalid = "BundleInvalid"
+	// ReasonAccessNotReady says that the access control in front of Jupyter does not answer as it should.
+	ReasonAccessNotReady = "AccessNotReady"
+	// ReasonProviderUnreachable says that the OpenID provider does not answer: new sign-ins fail.
+	ReasonProviderUnreachable = "ProviderUnreachable"
+	// ReasonProviderInvalid says that what answers at the issuer's URL is no OpenID provider of that name.
+	ReasonProviderInvalid = "ProviderInvalid"
+	// ReasonClientRefused says that the OpenID provider refuses the client: nobody can sign in.
+	ReasonClientRefused = "ClientRefused"
 	// ReasonNameConflict says that an object of a needed name belongs to somebody else.
 	ReasonNameConflict = "NameConflict"
 	// ReasonReleaseConflict says that a Helm release of the name belongs to somebody else.

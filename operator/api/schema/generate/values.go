@@ -64,12 +64,28 @@ func operatorSection(selector object) object {
 			"except": object{"type": "array", "items": object{"type": "string"}},
 		}), "required", []string{"cidr"}),
 	})
+	peers := func(description string) object {
+		return object{"type": "array", "items": peer, "description": description}
+	}
 	policy := closed(object{
 		"enabled":     object{"type": "boolean", "description": "Make a NetworkPolicy."},
-		"ingressFrom": object{"type": "array", "items": peer, "description": "Who may reach the server's port. Empty: everybody."},
+		"ingressFrom": peers("Who may reach the server's port. Empty: everybody."),
 	})
+	access := closed(object{
+		"proxyImage":         text("The image of traefik."),
+		"authorizationImage": text("The image of the operator, which holds the authorization service."),
+		"imagePullPolicy":    object{"type": "string", "enum": []string{"Always", "IfNotPresent", "Never"}},
+		"profile":            text("The authentication plugin: oauth2-proxy, or the name of one of the profiles."),
+		"profiles": object{"type": "array", "items": object{"type": "object"},
+			"description": "More authentication plugins. The post-renderer checks them."},
+		"operatorFrom": peers("Who may ask whether the access control works. Empty: nobody but the node."),
+	})
+	port := object{"type": "integer", "minimum": 1, "maximum": 65535}
 	return with(closed(object{
 		"ingressClassName": text("The ingress class of servers that name none."),
+		"httpPort":         port,
+		"httpsPort":        port,
+		"access":           with(access, "description", "What stands in front of Jupyter with auth.mode oidc."),
 		"networkPolicy":    policy,
 		"secretsChecksum":  text("Changes when a Secret changes that the pod reads only at its start."),
 	}), "description", "What the operator adds to a spec.")

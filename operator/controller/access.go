@@ -1,0 +1,78 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/diagnosis"
+)
+
+const (
+	// opsPort is where the authorization service in the pod tells how the access control is (postrender/templates/pod.yaml).
+	opsPort = "3001"
+	// accessTimeout is how long it may take: somebody else's pod must not hold up the operator.
+	accessTimeout = 2 * time.Second
+	// accessLimit is the most bytes of its answer.
+	accessLimit = 64 << 10
+
+	// A server that works is asked again after lookAtAccess: nothing of Kubernetes tells that a provider is down. One whose
+	// access control is in trouble is asked again after lookAtTrouble.
+	lookAtAccess  = time.Minute
+	lookAtTrouble = 5 * time.Second
+)
+
+// NewAccessClient returns the client that asks pods. It goes to the pod that it is told and nowhere else.
+func NewAccessClient() *http.Client {
+	return &http.Client{
+		Timeout: accessTimeout,
+		Transport: &http.Transport{
+			DialContext:            (&net.Dialer{Timeout: time.Second}).DialContext,
+			Proxy:                  nil, // none of the environment
+			MaxResponseHeaderBytes: accessLimit,
+			MaxIdleConnsPerHost:    -1, // a connection to each pod of a cluster would be many
+			DisableKeepAlives:      true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// askAccess asks the access control of a running pod how it is. No answer is nil: the pod may just be starting, or a
+// NetworkPolicy keeps us out.
+func (r *Reconciler) askAccess(ctx context.Context, server *v1alpha1.JupyterServer, pod *corev1.Pod) *diagnosis.Access {
+	if server.Spec.Auth.Mode != v1alpha1.AuthModeOIDC || pod == nil || pod.Status.PodIP == "" || pod.DeletionTimestamp != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, accessTimeout)
+	defer cancel()
+	access, err := r.readAccess(ctx, "http://"+net.JoinHostPort(pod.Status.PodIP, opsPort)+"/readyz")
+	if err != nil {
+		return nil
+	}
+	return access
+}
+
+func (r *Reconciler) readAccess(ctx context.Context, address string) (*diagnosis.Access, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := r.Access.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusServiceUnavailable {
+		return nil, fmt.Errorf("HTTP status %d", response.StatusCode)
+	}
+	access := &diagnosis.Access{}
+	err = json.NewDecoder(io.LimitReader(response.Body, accessLimit)).Decode(access)
+	return access, err
+}

@@ -1,0 +1,92 @@
+package diagnosis
+
+import (
+	"fmt"
+	"strings"
+)
+
+// AccessPrefix is what the names of the containers of the access control begin with (postrender/templates/pod.yaml).
+const AccessPrefix = "access-"
+
+// Access is what the access control of a server says of itself: the answer of the authorization service in its pod
+// (authorization/ready.go). It comes from a pod that users have a hand in, so that its texts are quoted like those of a log.
+type Access struct {
+	// Ready says that the whole chain answers.
+	Ready bool `json:"ready"`
+	// Checks are what stands in the chain: proxy, authentication, jupyter.
+	Checks map[string]Check `json:"checks"`
+	// Provider is the OpenID provider. It never makes the chain unready: who is signed in goes on.
+	Provider Check `json:"provider"`
+}
+
+// Check is one thing that was asked.
+type Check struct {
+	// OK says that it answered as it should.
+	OK bool `json:"ok"`
+	// Reason is a word in CamelCase, of the provider's check alone.
+	Reason string `json:"reason"`
+	// Message is one sentence.
+	Message string `json:"message"`
+}
+
+// providerReasons are the ones that the authorization service gives, and whether somebody has to do something about it.
+var providerReasons = map[string]Severity{
+	"ProviderUnreachable": Progressing,
+	"ProviderInvalid":     Degraded,
+	"ClientRefused":       Degraded,
+}
+
+// ProviderTrouble says what is wrong with the OpenID provider of a server whose access control answers. Progressing is what
+// passes by itself: people who are signed in go on meanwhile.
+func ProviderTrouble(access *Access) (Finding, bool) {
+	if access == nil || access.Provider.OK {
+		return none()
+	}
+	severity, known := providerReasons[access.Provider.Reason]
+	if !known {
+		return none() // not checked yet
+	}
+	message := clip(trimEnd(plain(access.Provider.Message)), messageLimit-1) + "."
+	return Finding{Reason: access.Provider.Reason, Message: message, Severity: severity}, true
+}
+
+// providerTrouble explains a plugin that does not start because of the provider.
+func providerTrouble(o Observation) (Finding, bool) {
+	finding, found := ProviderTrouble(o.Access)
+	if !found {
+		return none()
+	}
+	finding.Severity = Degraded // nobody gets in
+	return finding, true
+}
+
+// chainUnready names what in the chain does not answer. The kubelet sees the authorization service alone.
+func chainUnready(o Observation) (Finding, bool) {
+	if o.Access == nil || o.Access.Ready {
+		return none()
+	}
+	for _, name := range []string{"jupyter", "authentication", "proxy"} {
+		check, asked := o.Access.Checks[name]
+		if !asked || check.OK {
+			continue
+		}
+		age := o.Now.Sub(o.Pod.CreationTimestamp.Time)
+		if name == "jupyter" && age < patience {
+			f, found := progressing("Starting", "Jupyter runs and has not answered yet", "")
+			f.Recheck = patience - age
+			return f, found
+		}
+		container := AccessPrefix + name
+		if name == "jupyter" {
+			container = JupyterContainer
+		}
+		return degraded("AccessNotReady", "The access control is not ready: "+quote(check.Message),
+			fmt.Sprintf("See kubectl logs %s -c %s", quote(o.Pod.Name), container))
+	}
+	return none()
+}
+
+// isAccess says whether a container is one of the access control's, which is the admin's, and not the user's.
+func (c container) isAccess() bool {
+	return strings.HasPrefix(c.status.Name, AccessPrefix)
+}
