@@ -42,10 +42,13 @@ func parse(stream []byte) ([]*document, error) {
 // join is the opposite of parse.
 func join(documents []*document) ([]byte, error) {
 	var out bytes.Buffer
-	for _, d := range documents {
+	for i, d := range documents {
 		text, err := d.text()
 		if err != nil {
 			return nil, fmt.Errorf("writing document %d of the manifest: %w", d.number, err)
+		}
+		if i > 0 && !separated(text) { // the first one that came, which is not the first any more
+			out.WriteString("---\n")
 		}
 		out.Write(text)
 	}
@@ -87,6 +90,19 @@ func head(raw []byte) []byte {
 func isSeparator(line []byte) bool {
 	rest, found := bytes.CutPrefix(line, []byte("---"))
 	return found && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
+}
+
+// separated says whether a document begins with a separator, with comments before it or without.
+func separated(document []byte) bool {
+	for line := range bytes.Lines(document) {
+		if isSeparator(line) {
+			return true
+		}
+		if !isComment(line) {
+			return false
+		}
+	}
+	return false
 }
 
 // isComment says whether a line holds nothing else than a comment.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"sigs.k8s.io/kustomize/kyaml/yaml"
@@ -11,8 +12,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// FuzzRun: no input makes Run panic; an output is a stream again, of as many documents; without a Patches object it is
-// the input; an object that is patched says what the formats of its patches say.
+// FuzzRun: no input makes Run panic; an output is a stream again, of as many documents; without an object of ours it is
+// the input, and with an AccessProxy object it has the access control; an object that is patched says what the formats of its patches say.
 func FuzzRun(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil {
@@ -35,12 +36,22 @@ func FuzzRun(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		patches, others, err := takePatches(documents)
+		protected, err := protect(documents)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(others) == len(documents) && !bytes.Equal(out, []byte(manifests)) {
-			t.Fatalf("no Patches object, but the output differs:\n%q", out)
+		isProtected := len(protected) > 0 && slices.ContainsFunc(documents, func(d *document) bool {
+			return d.apiVersion() == ourAPIVersion && d.kind() == accessProxyKind
+		})
+		patches, others, err := takePatches(protected)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !isProtected && len(others) == len(documents) && !bytes.Equal(out, []byte(manifests)) {
+			t.Fatalf("no object of ours, but the output differs:\n%q", out)
+		}
+		if isProtected && !bytes.Contains(out, []byte("access-authorization")) {
+			t.Fatalf("an AccessProxy object, but no access control:\n%q", out)
 		}
 		checkStream(t, out, others)
 

@@ -159,6 +159,8 @@ func (p Profile) Validate() error {
 		return fmt.Errorf("signOutPath: %q is not below callbackPrefix %s", p.SignOutPath, p.CallbackPrefix)
 	case p.Headers.User == "":
 		return errors.New("headers.user: is empty, name the header that holds the claim sub")
+	case !slices.Contains(p.RequestHeaders, "Cookie"): // to traefik, an empty list means all headers
+		return errors.New("requestHeaders: lacks Cookie, without which there is no session")
 	}
 	for _, name := range append(p.Headers.list(), p.RequestHeaders...) {
 		if !headerName.MatchString(name) {
@@ -227,13 +229,13 @@ func fillAll(name string, texts []string, data any) ([]string, error) {
 const maxText = 128 << 10
 
 func fill(name, text string, data any) (string, error) {
-	parsed, err := template.New(name).Option("missingkey=error").Funcs(functions).Parse(text)
-	if err != nil {
-		return "", inOneLine(err)
-	}
 	var out limited
-	if err := parsed.Execute(&out, data); err != nil {
-		return "", inOneLine(err)
+	parsed, err := template.New(name).Option("missingkey=error").Funcs(functions).Parse(text)
+	if err == nil {
+		err = parsed.Execute(&out, data)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: %s", name, strings.TrimPrefix(inOneLine(err).Error(), "template: "+name+":"))
 	}
 	return out.String(), nil
 }

@@ -204,7 +204,7 @@ prove_sign_in() {
             die "$refused answers somebody who has not signed in"
     done
     go -C test/e2e build -o "$PWD/bin/prove" ./prove
-    if ! bin/prove -url "$url" -user alice -password alice; then
+    if ! SIGN_IN_PASSWORD=alice bin/prove -url "$url" -user alice; then
         explain_server
         die "the server is ready, but nobody could sign in and compute 6*7 at $url"
     fi

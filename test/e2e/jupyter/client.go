@@ -42,6 +42,33 @@ func New(server, token string) (*Client, error) {
 	}}, nil
 }
 
+// NewSignedIn returns a client of a server that asks for no token, through a browser's HTTP client whose cookies hold a session.
+// It opens a page first: Jupyter takes what changes something only from who sends the _xsrf cookie of a page along
+// (jupyter_server/base/handlers.py, check_xsrf_cookie).
+func NewSignedIn(ctx context.Context, server string, browser *http.Client) (*Client, error) {
+	client, err := New(server, "")
+	if err != nil {
+		return nil, err
+	}
+	once := *browser
+	once.CheckRedirect = client.http.CheckRedirect
+	client.http = &once
+	return client, client.do(ctx, http.MethodGet, "lab", nil, nil)
+}
+
+// xsrf is the value of the _xsrf cookie, "" where there is none.
+func (c *Client) xsrf() string {
+	if c.http.Jar == nil {
+		return ""
+	}
+	for _, cookie := range c.http.Jar.Cookies(c.base) {
+		if cookie.Name == "_xsrf" {
+			return cookie.Value
+		}
+	}
+	return ""
+}
+
 // dial resolves names below localhost as browsers do (RFC 6761, section 6.3); Go's resolver leaves them to the system.
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
@@ -141,6 +168,9 @@ func (c *Client) header() http.Header {
 	header := http.Header{}
 	if c.token != "" {
 		header.Set("Authorization", "token "+c.token)
+	}
+	if xsrf := c.xsrf(); xsrf != "" {
+		header.Set("X-XSRFToken", xsrf)
 	}
 	return header
 }

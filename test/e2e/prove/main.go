@@ -2,8 +2,9 @@
 // and expects 42.
 //
 //	JUPYTER_TOKEN=... prove -url http://jupyter.localhost:8000/alice/
+//	SIGN_IN_PASSWORD=... prove -url http://jupyter.localhost:8000/alice/ -user alice
 //
-// The token comes from the environment or from a file, never from the arguments, which everybody on the machine can see.
+// Token and password come from the environment or from a file, never from the arguments, which everybody on the machine can see.
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"strings"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"github.com/jupyterserver/jupyter-server-operator/test/e2e/jupyter"
+	"github.com/jupyterserver/jupyter-server-operator/test/e2e/signin"
 )
 
 const (
@@ -29,12 +32,13 @@ const (
 func main() {
 	server := flag.String("url", os.Getenv("JUPYTER_URL"), "URL of the server; without it that of JUPYTER_URL")
 	other := flag.String("or", "", "URL to take where the first one does not answer, such as that of a port-forward")
+	user := flag.String("user", "", "sign in as this user of the local cluster's OpenID provider, with the password of SIGN_IN_PASSWORD")
 	tokenFile := flag.String("token-file", "", "file that holds the token; without it that of JUPYTER_TOKEN")
 	timeout := flag.Duration("timeout", time.Minute, "how long to try")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
-	err := prove(ctx, *server, *other, *tokenFile)
+	err := prove(ctx, *server, way{*other, *tokenFile, *user})
 	cancel()
 	stop()
 	if err != nil {
@@ -43,12 +47,11 @@ func main() {
 	}
 }
 
-func prove(ctx context.Context, server, other, tokenFile string) error {
-	token, err := readToken(tokenFile)
-	if err != nil {
-		return err
-	}
-	client, version, err := reach(ctx, server, other, token)
+// way is how to get in.
+type way struct{ other, tokenFile, user string }
+
+func prove(ctx context.Context, server string, w way) error {
+	client, version, err := w.enter(ctx, server)
 	if err != nil {
 		return err
 	}
@@ -62,6 +65,34 @@ func prove(ctx context.Context, server, other, tokenFile string) error {
 	}
 	fmt.Printf("A kernel of Jupyter Server %s computed 6*7 = %s\n", version, result)
 	return nil
+}
+
+func (w way) enter(ctx context.Context, server string) (*jupyter.Client, string, error) {
+	if w.user != "" {
+		return signIn(ctx, server, w.user, os.Getenv("SIGN_IN_PASSWORD"))
+	}
+	token, err := readToken(w.tokenFile)
+	if err != nil {
+		return nil, "", err
+	}
+	return reach(ctx, server, w.other, token)
+}
+
+func signIn(ctx context.Context, server, user, password string) (*jupyter.Client, string, error) {
+	agent := signin.New()
+	page, err := agent.SignIn(ctx, server, user, password)
+	if err != nil {
+		return nil, "", err
+	}
+	if page.Status != http.StatusOK {
+		return nil, "", fmt.Errorf("signing in as %s leads to %s with HTTP status %d", user, page.URL, page.Status)
+	}
+	client, err := jupyter.NewSignedIn(ctx, server, agent.HTTP)
+	if err != nil {
+		return nil, "", err
+	}
+	version, err := client.Version(ctx)
+	return client, version, err
 }
 
 // reach finds a way to the server: its own URL, or, where that leads nowhere from here, the other one.

@@ -1,0 +1,150 @@
+package postrender
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// accessGolden is a stream with an AccessProxy object, and changes to its text.
+func accessGolden(t testing.TB, changes ...string) string {
+	t.Helper()
+	stream := readGolden(t, "testdata/access-bare-pod.txt").input
+	for i := 0; i < len(changes); i += 2 {
+		if !strings.Contains(stream, changes[i]) {
+			t.Fatalf("the golden does not hold %q", changes[i])
+		}
+		stream = strings.ReplaceAll(stream, changes[i], changes[i+1])
+	}
+	return stream
+}
+
+func TestAccessErrors(t *testing.T) {
+	proxy := accessGolden(t)[strings.Index(accessGolden(t), "---\n# Source: jupyter-server/templates/accessproxy.yaml"):]
+	for _, tc := range []struct {
+		reason, stream string
+		want           []string
+	}{
+		{"two AccessProxy objects", accessGolden(t) + proxy, []string{"documents 3 and 4", "AccessProxy", "only one"}},
+		{"nothing to protect", proxy, []string{"0 objects StatefulSet alice"}},
+		{"a pod of another name is not protected instead", accessGolden(t, "kind: StatefulSet\nmetadata: {name: alice", "kind: StatefulSet\nmetadata: {name: bob"), []string{"0 objects StatefulSet alice"}},
+		{"two of the name: one would stay open", accessGolden(t) + accessGolden(t)[:strings.Index(accessGolden(t), "---\napiVersion: v1\nkind: Service")], []string{"2 objects StatefulSet alice"}},
+		{"no Service", accessGolden(t, "kind: Service", "kind: Servic"), []string{"0 objects Service alice"}},
+		{"a Service with a second way in", accessGolden(t, "[{port: 80}]", "[{port: 80}, {port: 81}]"), []string{"Service alice", "one port"}},
+		{"a Service without ports", accessGolden(t, "spec: {ports: [{port: 80}]}", "spec: {}"), []string{"Service alice", "one port"}},
+		{"a StatefulSet without a pod", accessGolden(t, "spec: {template: {spec: {containers: [{name: jupyter}]}}}", "spec: {}"), []string{"StatefulSet alice", "spec.template.spec"}},
+		{"a policy that lets nobody in", accessGolden(t) + "---\nkind: NetworkPolicy\nmetadata: {name: alice}\n", []string{"NetworkPolicy alice", "spec.ingress"}},
+
+		{"an unknown profile", accessGolden(t, "profile: tiny", "profile: other"), []string{`no profile "other"`, "tiny, oauth2-proxy"}},
+		{"a profile outside of the folder", accessGolden(t, "profile: tiny", "profile: ../templates/pod"), []string{"no profile"}},
+		{"no profile", accessGolden(t, "profile: tiny", "profile: ''"), []string{"spec.profile is missing"}},
+		{"an unknown field", accessGolden(t, "  host:", "  hots: x\n  host:"), []string{`"spec.hots"`}},
+		{"no host", accessGolden(t, "host: jupyter.example.org", "host: ''"), []string{"spec.host is missing"}},
+		{"a host that would end the rule", accessGolden(t, "host: jupyter.example.org", "host: 'a`) || PathPrefix(`/'"), []string{"spec.host"}},
+		{"a path that would end the rule", accessGolden(t, "path: /alice", "path: '/a`) || PathPrefix(`/'"), []string{"spec.path"}},
+		{"a path with a slash at the end", accessGolden(t, "path: /alice", "path: /alice/"), []string{"spec.path"}},
+		{"a URL without a slash at the end", accessGolden(t, "org/alice/", "org/alice"), []string{"spec.url"}},
+		{"a URL that is no web page", accessGolden(t, "https://jupyter", "ftp://jupyter"), []string{"spec.url"}},
+		{"nobody is allowed", accessGolden(t, "allow: {users: [alice]}", "allow: {}"), []string{"spec.oidc.allow"}},
+		{"no issuer", accessGolden(t, "issuerUrl: https://accounts.example.org", "issuerUrl: ''"), []string{"spec.oidc.issuerUrl is missing"}},
+
+		{"a container of our name", accessGolden(t, "[{name: jupyter}]", "[{name: jupyter}, {name: access-proxy}]"), []string{"containers", "access-proxy"}},
+		{"an init container of our name", accessGolden(t, "containers:", "initContainers: [{name: access-check}], containers:"), []string{"initContainers", "access-check"}},
+		{"a volume of our name", accessGolden(t, "containers:", "volumes: [{name: access-state}], containers:"), []string{"volumes", "access-state"}},
+		{"a mount of our secrets", accessGolden(t, "{name: jupyter}", "{name: jupyter, volumeMounts: [{name: access-client-secret}]}"), []string{"jupyter", "access-client-secret"}},
+
+		{"a profile without an image", accessGolden(t, "image: tiny:1", "image: ''"), []string{"profile tiny", "image"}},
+		{"a plugin on Jupyter's port", accessGolden(t, "port: 4180", "port: 8888"), []string{"profile tiny", "port", "8888"}},
+		{"a plugin that is told who somebody is", accessGolden(t, "requestHeaders: [Cookie]", "requestHeaders: [Cookie, x-user]"), []string{"requestHeaders", "x-user"}},
+		{"no request headers, which means all of them to traefik", accessGolden(t, "requestHeaders: [Cookie]", "requestHeaders: []"), []string{"requestHeaders", "Cookie"}},
+		{"a header with an underscore", accessGolden(t, "user: X-User", "user: X_User"), []string{"headers", "X_User"}},
+		{"no header for the user", accessGolden(t, "user: X-User, ", ""), []string{"headers.user"}},
+		{"a sign-out that goes to Jupyter", accessGolden(t, "signOutPath: /oauth2/sign_out", "signOutPath: /logout"), []string{"signOutPath"}},
+		{"a file over the proxy's", accessGolden(t, `"tiny.conf"`, `"routes.yaml"`), []string{"files", "routes.yaml"}},
+		{"a file in another folder", accessGolden(t, `"tiny.conf"`, `"../tiny"`), []string{"files", "../tiny"}},
+		{"a template that is none", accessGolden(t, "{{ .RedirectURL }}", "{{ .RedirectURL"), []string{"files.tiny.conf"}},
+		{"a template with an unknown field", accessGolden(t, "{{ .RedirectURL }}", "{{ .Redirect }}"), []string{"files.tiny.conf", "Redirect"}},
+		{"a template that does not end", accessGolden(t, "{{ .RedirectURL }}", "{{ range 100000000 }}xxxxxxxxxx{{ end }}"), []string{"files.tiny.conf", "128 KiB"}},
+		{"what Apache would expand", accessGolden(t, "{{ .RedirectURL }}", "{{ apache .ClientID }}", "clientId: jupyter", "clientId: 'a${HOME}'"), []string{"Apache"}},
+	} {
+		t.Run(tc.reason, func(t *testing.T) {
+			out, err := Run([]byte(tc.stream))
+			if out != nil || err == nil {
+				t.Fatalf("got %q, %v", out, err)
+			}
+			text := err.Error()
+			if strings.Contains(text, "\n") || len(text) > 400 {
+				t.Errorf("not one line for a person: %q", text)
+			}
+			for _, part := range tc.want {
+				if !strings.Contains(text, part) {
+					t.Errorf("%q does not hold %q", text, part)
+				}
+			}
+			t.Log(text)
+		})
+	}
+}
+
+// What comes from a spec is one value in every file, whatever it holds.
+func TestHostileValuesStayValues(t *testing.T) {
+	hostile := "x\" ]\n[evil]\nskip_auth_routes = [\".*\"] # '`$(id)"
+	for name, quoted := range map[string]func() (string, error){
+		"toml": func() (string, error) { return quoteTOML(hostile) },
+		"yaml": func() (string, error) { return quoteYAML(hostile) },
+	} {
+		got, err := quoted()
+		if err != nil || strings.Contains(got, "\n") || got[0] != '"' {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if got, err := quoteApache("a\nb"); err == nil {
+		t.Errorf("apache takes a line break: %q", got)
+	}
+	if got, err := quoteApache(`a"b\c`); err != nil || got != `"a\"b\\c"` {
+		t.Errorf("apache: %q, %v", got, err)
+	}
+}
+
+func TestBuiltinProfilesAreValid(t *testing.T) {
+	for _, name := range builtinProfiles() {
+		profile, err := FindProfile(name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := profile.Validate(); err != nil || profile.Name != name {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A profile of the admin's takes the place of a built-in one of the same name.
+func TestGivenProfileComesFirst(t *testing.T) {
+	profile, err := FindProfile("oauth2-proxy", []Profile{{Name: "oauth2-proxy", Image: "mine"}})
+	if err != nil || profile.Image != "mine" {
+		t.Errorf("%+v, %v", profile, err)
+	}
+}
+
+// The options of oauth2-proxy that would open a door, or that the contract rules out.
+func TestBuiltinProfileHasNoDangerousOption(t *testing.T) {
+	raw, err := os.ReadFile("profiles/oauth2-proxy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, option := range []string{"skip_auth_", "skip_jwt", "trusted_ips", "whitelist_domains", "cookie_domains", "ping_user_agent", "gcp_healthchecks", "insecure_oidc_allow_unverified_email", "insecure_oidc_skip_issuer", "pass_access_token", "set_authorization_header", "show_debug_on_error", "htpasswd"} {
+		if strings.Contains(string(raw), option) {
+			t.Errorf("it sets %s", option)
+		}
+	}
+}
+
+func TestCookieNames(t *testing.T) {
+	alice, bob := cookieName("team", "alice", false), cookieName("team", "bob", false)
+	if alice == bob || alice == cookieName("te", "amalice", false) || alice != cookieName("team", "alice", false) {
+		t.Errorf("names of cookies are mixed up: %s, %s", alice, bob)
+	}
+	if got := cookieName("team", "alice", true); got != "__Secure-"+alice {
+		t.Errorf("with TLS: %s", got)
+	}
+}
