@@ -32,7 +32,7 @@ type addonConfig struct {
 	CoreDNSImage, CoreDNSArchive     string
 	TraefikImage, TraefikArchive     string
 	DNSIP, Loopback                  string
-	IngressPort                      int
+	IngressPort, IngressTLSPort      int
 }
 
 // applyCluster applies what the cluster needs whether or not it runs pods.
@@ -52,7 +52,7 @@ func (c *cluster) applyAddons(ctx context.Context, ingressPort int) error {
 		TraefikImage: traefikImage,
 		DNSIP:        dnsServiceIP,
 		Loopback:     loopback,
-		IngressPort:  ingressPort,
+		IngressPort:  ingressPort, IngressTLSPort: ingressPort + tlsPortOffset,
 	}
 	var err error
 	if config.CoreDNSArchive, err = archiveID(c.layout.archive("coredns")); err != nil {

@@ -19,7 +19,7 @@ import (
 )
 
 // Images that the node has from the start: the names of their archives in the store.
-var preloadedImages = []string{"pause", "coredns", "traefik", "jupyterlab"}
+var preloadedImages = []string{"pause", "coredns", "traefik", "jupyterlab", "mod-auth-openidc"}
 
 // Their names in the node, as package artefacts packs them.
 const (

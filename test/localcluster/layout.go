@@ -25,6 +25,7 @@ const (
 	etcdClientPort     = 12379
 	etcdPeerPort       = 12380
 	defaultIngressPort = 8000
+	tlsPortOffset      = 443 // from the ingress's port to the one with TLS: 8443
 )
 
 // Names on the host and in the cluster.

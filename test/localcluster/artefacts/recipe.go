@@ -53,6 +53,7 @@ func recipes() []recipe {
 			User:       "65532:65532",
 		}),
 		jupyterlabImage(),
+		modAuthOpenidcImage(),
 	}
 }
 

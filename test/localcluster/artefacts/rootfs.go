@@ -28,27 +28,47 @@ func jupyterlab() rootfs {
 			"python3-ipykernel",
 			"tini",
 		},
-		exclude: []string{
-			"/usr/share/doc/*",
-			"/usr/share/info/*",
-			"/usr/share/lintian/*",
-			"/usr/share/locale/*",
-			"/usr/share/man/*",
-		},
+		exclude: documentation(),
 		hooks: []string{
 			`chroot "$1" useradd --uid 1000 --gid 100 --create-home --shell /bin/bash jovyan`,
 			`rm -rf "$1"/usr/bin/node* "$1"/usr/share/nodejs "$1"/usr/lib/*/nodejs "$1"/usr/lib/*/libnode.so.*`,
 			`chroot "$1" find /usr/bin /usr/share/javascript -xtype l -delete`,
-			// What the machine that builds has there is nobody else's.
-			`rm -f "$1/etc/resolv.conf" "$1/etc/hostname"`,
+			forgetMachine,
 		},
 	}
 }
 
+// modAuthOpenidc is Debian's Apache with mod_auth_openidc, an authentication plugin (examples/profiles). Perl is what its
+// packages are set up with, and half of the image.
+func modAuthOpenidc() rootfs {
+	return rootfs{
+		suite:    "trixie",
+		packages: []string{"apache2-bin", "ca-certificates", "libapache2-mod-auth-openidc"},
+		exclude:  documentation(),
+		hooks: []string{
+			`rm -rf "$1"/usr/bin/perl* "$1"/usr/share/perl* "$1"/usr/lib/*/perl* "$1"/usr/lib/*/libperl.so.*`,
+			forgetMachine,
+		},
+	}
+}
+
+// documentation is what nobody reads in a container.
+func documentation() []string {
+	return []string{
+		"/usr/share/doc/*",
+		"/usr/share/info/*",
+		"/usr/share/lintian/*",
+		"/usr/share/locale/*",
+		"/usr/share/man/*",
+	}
+}
+
+// forgetMachine removes what the machine that builds has there: it is nobody else's.
+const forgetMachine = `rm -f "$1/etc/resolv.conf" "$1/etc/hostname"`
+
 // jupyterlabImage holds JupyterLab, and starts it as the images of the Jupyter project do: as the user jovyan.
 func jupyterlabImage() recipe {
-	system := jupyterlab()
-	spec := ImageSpec{
+	return systemImage("jupyterlab", jupyterlab(), ImageSpec{
 		Ref:        "localhost/jupyterlab:4.0",
 		Cmd:        []string{"jupyter", "lab"},
 		User:       "1000",
@@ -59,17 +79,30 @@ func jupyterlabImage() recipe {
 			"LANG=C.UTF-8",
 			"SHELL=/bin/bash",
 		},
-	}
+	})
+}
+
+func modAuthOpenidcImage() recipe {
+	return systemImage("mod-auth-openidc", modAuthOpenidc(), ImageSpec{
+		Ref:        "localhost/mod-auth-openidc:2.4",
+		Entrypoint: []string{"/usr/sbin/apache2"},
+		User:       "65532:65532",
+		Env:        []string{"PATH=/usr/sbin:/usr/bin:/bin"},
+	})
+}
+
+// systemImage holds a Debian system.
+func systemImage(name string, system rootfs, spec ImageSpec) recipe {
 	return recipe{
-		name:  "jupyterlab-image",
-		files: []string{imageFile("jupyterlab")},
+		name:  name + "-image",
+		files: []string{imageFile(name)},
 		terms: terms(spec, system),
 		make: func(ctx context.Context, j job) error {
 			layer := j.output("rootfs.tar")
 			if err := system.write(ctx, j.workspace, layer); err != nil {
 				return err
 			}
-			return packLayer(spec, layer, j.output(imageFile("jupyterlab")))
+			return packLayer(spec, layer, j.output(imageFile(name)))
 		},
 	}
 }

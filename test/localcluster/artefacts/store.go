@@ -32,7 +32,7 @@ func (s Store) BinDir() string {
 	return filepath.Join(s.dir(), binFolder)
 }
 
-// Image is the archive of an image: pause, coredns, traefik or jupyterlab.
+// Image is the archive of an image: pause, coredns, traefik, jupyterlab or mod-auth-openidc.
 func (s Store) Image(name string) string {
 	return filepath.Join(s.dir(), imageFile(name))
 }

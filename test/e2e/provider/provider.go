@@ -1,0 +1,255 @@
+package provider
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+	"github.com/zitadel/oidc/v3/pkg/op"
+)
+
+// Options say who there is, and where the provider is found.
+type Options struct {
+	// Listen is the address to listen on; a free port of 127.0.0.1 if empty.
+	Listen string
+	// Issuer is the URL that the provider goes by, without a path; that of the address it listens on if empty.
+	Issuer string
+	// Certificate makes it speak TLS.
+	Certificate *tls.Certificate
+	Users       []User
+	Clients     []Client
+	// SingleSignOn remembers in a cookie who has signed in. Without it every sign-in shows the form.
+	SingleSignOn bool
+	// AccessTokenLifetime is 5 minutes if zero, IDTokenLifetime one hour.
+	AccessTokenLifetime, IDTokenLifetime time.Duration
+}
+
+// User is somebody who can sign in.
+type User struct {
+	Subject       string   `json:"sub"`
+	Username      string   `json:"username"`
+	Password      string   `json:"password"`
+	Name          string   `json:"name"`
+	Email         string   `json:"email"`
+	EmailVerified bool     `json:"emailVerified"`
+	Groups        []string `json:"groups"`
+}
+
+// DemoUsers are a few people to try things out with. Everybody's password is the username.
+func DemoUsers() []User {
+	return []User{
+		{
+			Subject: "alice", Username: "alice", Password: "alice", Name: "Alice Liddell",
+			Email: "alice@example.org", EmailVerified: true, Groups: []string{"researchers"},
+		},
+		{
+			Subject: "bob", Username: "bob", Password: "bob", Name: "Bob Dodgson",
+			Email: "bob@example.org", EmailVerified: true, Groups: []string{"students"},
+		},
+		{
+			// Nobody has verified that address, and the name of the group looks like two.
+			Subject: "carol", Username: "carol", Password: "carol", Name: "Carol Pleasance",
+			Email: "alice@example.org", Groups: []string{"staff,researchers"},
+		},
+	}
+}
+
+// Client is a program that people sign in to.
+type Client struct {
+	ID string
+	// Secret is what the client proves itself with. Without one it is a public client, and must use PKCE.
+	Secret string
+	// RedirectURIs are where people may be sent to, after a sign-in and after a sign-out.
+	RedirectURIs []string
+	// AllowRedirect decides about other URIs; nil allows none.
+	AllowRedirect func(*url.URL) bool
+}
+
+// Provider is an OpenID provider. RegisterClient may be called at any time; Start and Close by one goroutine at a time.
+type Provider struct {
+	listen, issuer string
+	certificate    *tls.Certificate
+	handler        http.Handler
+	storage        *storage
+
+	server *http.Server
+	served chan struct{} // closed when the server has ended
+}
+
+// New makes a provider, which does not listen yet.
+func New(options Options) (*Provider, error) {
+	if issuer, err := url.Parse(options.Issuer); err != nil || strings.Trim(issuer.Path, "/") != "" {
+		return nil, fmt.Errorf("issuer %q: want a URL without a path", options.Issuer)
+	}
+	p := &Provider{listen: options.Listen, issuer: options.Issuer, certificate: options.Certificate}
+	if p.listen == "" {
+		p.listen = "127.0.0.1:0"
+	}
+	var err error
+	if p.storage, err = newStorage(options); err != nil {
+		return nil, err
+	}
+	config := &op.Config{
+		CodeMethodS256:           true,
+		AuthMethodPost:           true,
+		GrantTypeRefreshToken:    true,
+		DefaultLogoutRedirectURI: signedOutPath,
+		SupportedScopes:          []string{oidc.ScopeOpenID, oidc.ScopeProfile, oidc.ScopeEmail, scopeGroups, oidc.ScopeOfflineAccess},
+		SupportedClaims:          []string{"sub", "name", "preferred_username", "email", "email_verified", claimGroups},
+	}
+	if _, err := rand.Read(config.CryptoKey[:]); err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
+	}
+	openid, err := op.NewProvider(config, p.storage, p.issuerFromRequest, op.WithAllowInsecure(), op.WithHttpInterceptors(p.intercept))
+	if err != nil {
+		return nil, fmt.Errorf("make the provider: %w", err)
+	}
+	login := &login{storage: p.storage, authorizer: openid, remember: options.SingleSignOn}
+	mux := http.NewServeMux()
+	mux.Handle("/", openid)
+	mux.HandleFunc("GET "+loginPath, login.show)
+	mux.HandleFunc("POST "+loginPath, login.submit)
+	mux.HandleFunc("GET "+signedOutPath, login.signedOut)
+	p.handler = mux
+	return p, nil
+}
+
+// Start listens and serves until Close. The first Start fixes the address and the issuer for good.
+func (p *Provider) Start() error {
+	if p.server != nil {
+		return errors.New("the provider runs already")
+	}
+	listener, err := net.Listen("tcp", p.listen)
+	if err != nil {
+		return fmt.Errorf("start the provider: %w", err)
+	}
+	p.listen = listener.Addr().String()
+	scheme := "http"
+	if p.certificate != nil {
+		scheme = "https"
+		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{*p.certificate}, NextProtos: []string{"http/1.1"}})
+	}
+	if p.issuer == "" {
+		p.issuer = scheme + "://" + p.listen
+	}
+	p.server = &http.Server{Handler: p.handler, ReadHeaderTimeout: 10 * time.Second}
+	p.served = make(chan struct{})
+	go func() {
+		defer close(p.served)
+		_ = p.server.Serve(listener) // it ends when Close closes it
+	}()
+	return nil
+}
+
+// Close cuts all connections at once and gives the address back. What the provider knows stays, for the next Start.
+func (p *Provider) Close() {
+	if p.server == nil {
+		return
+	}
+	_ = p.server.Close() // whatever is left of it is of no use
+	<-p.served
+	p.server = nil
+}
+
+// Issuer is the URL that the provider goes by, once it has been started.
+func (p *Provider) Issuer() string { return p.issuer }
+
+// RegisterClient adds a client, or replaces the one with the same ID.
+func (p *Provider) RegisterClient(client Client) { p.storage.addClient(client) }
+
+func (p *Provider) issuerFromRequest(bool) (op.IssuerFromRequest, error) {
+	return func(*http.Request) string { return p.issuer }, nil
+}
+
+// redirectKey finds in a request's context the URI that it asks to be redirected to.
+type redirectKey struct{}
+
+// intercept does what package op leaves to us: it only knows fixed redirect URIs, and looks at a code before it looks at
+// who sends it.
+func (p *Provider) intercept(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == tokenPath && !p.authenticated(r) {
+			op.RequestError(w, r, oidc.ErrInvalidClient().WithDescription("unknown client, or a wrong secret"), nil)
+			return
+		}
+		asked := r.FormValue("redirect_uri")
+		if asked == "" {
+			asked = r.FormValue("post_logout_redirect_uri")
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), redirectKey{}, asked)))
+	})
+}
+
+// authenticated tells whether a request carries a client's name and secret.
+func (p *Provider) authenticated(r *http.Request) bool {
+	id, secret, basic := r.BasicAuth()
+	if !basic {
+		return p.storage.knows(r.PostFormValue("client_id"), r.PostFormValue("client_secret"))
+	}
+	// Both are encoded as in a form: RFC 6749, section 2.3.1.
+	id, errID := url.QueryUnescape(id)
+	secret, errSecret := url.QueryUnescape(secret)
+	return errID == nil && errSecret == nil && p.storage.knows(id, secret)
+}
+
+// client is what package op sees of a Client. The method set is op's.
+type client struct {
+	Client
+	redirects       []string
+	idTokenLifetime time.Duration
+}
+
+// newClient adds the URI that a request asks for to a client's own, if the client allows it.
+func newClient(ctx context.Context, c Client, idTokenLifetime time.Duration) *client {
+	redirects := slices.Clone(c.RedirectURIs)
+	asked, _ := ctx.Value(redirectKey{}).(string)
+	uri, err := url.Parse(asked)
+	if err == nil && asked != "" && c.AllowRedirect != nil && c.AllowRedirect(uri) {
+		redirects = append(redirects, asked)
+	}
+	return &client{Client: c, redirects: redirects, idTokenLifetime: idTokenLifetime}
+}
+
+func (c *client) GetID() string                       { return c.ID }
+func (c *client) RedirectURIs() []string              { return c.redirects }
+func (c *client) PostLogoutRedirectURIs() []string    { return c.redirects }
+func (c *client) ApplicationType() op.ApplicationType { return op.ApplicationTypeWeb }
+func (c *client) ResponseTypes() []oidc.ResponseType {
+	return []oidc.ResponseType{oidc.ResponseTypeCode}
+}
+func (c *client) LoginURL(request string) string {
+	return loginPath + "?id=" + url.QueryEscape(request)
+}
+func (c *client) AccessTokenType() op.AccessTokenType  { return op.AccessTokenTypeBearer }
+func (c *client) IDTokenLifetime() time.Duration       { return c.idTokenLifetime }
+func (c *client) DevMode() bool                        { return true } // redirects to http
+func (c *client) IsScopeAllowed(scope string) bool     { return scope == scopeGroups }
+func (c *client) IDTokenUserinfoClaimsAssertion() bool { return true }
+func (c *client) ClockSkew() time.Duration             { return 0 }
+
+func (c *client) GrantTypes() []oidc.GrantType {
+	return []oidc.GrantType{oidc.GrantTypeCode, oidc.GrantTypeRefreshToken}
+}
+
+func (c *client) AuthMethod() oidc.AuthMethod {
+	if c.Secret == "" {
+		return oidc.AuthMethodNone
+	}
+	return oidc.AuthMethodBasic
+}
+
+//nolint:revive // the name is op's
+func (c *client) RestrictAdditionalIdTokenScopes() func([]string) []string { return allScopes }
+
+func (c *client) RestrictAdditionalAccessTokenScopes() func([]string) []string { return allScopes }
+
+func allScopes(scopes []string) []string { return scopes }
