@@ -104,6 +104,12 @@ func TestOIDCSecrets(t *testing.T) {
 	if string(secret.Data["cookie-secret"]) != cookie {
 		t.Error("the cookie secret was made anew: everybody is signed out")
 	}
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth.OIDC.IssuerURL = "https://other.example.org" })
+	w.released("alice")
+	w.get("alice-jupyter", secret)
+	if string(secret.Data["cookie-secret"]) == cookie {
+		t.Error("sessions of one provider are good at another, where the same subject is somebody else")
+	}
 }
 
 func TestTokenServerBecomesOneToSignInTo(t *testing.T) {

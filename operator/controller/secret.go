@@ -52,20 +52,36 @@ type ownKey struct {
 	name string
 	// inline is the value that the spec gives. Without one a value is generated once.
 	inline string
+	// label and origin are a label of the Secret that says what the value belongs to. A generated one is made anew when that
+	// changes. Without a label there is nothing to tell.
+	label, origin string
 }
+
+const (
+	// originLabel says where the token came from, so that a token that was taken out of the spec does not live on as the
+	// generated one.
+	originLabel = "jupyterserver.dev/token"
+	// sessionsLabel says at which provider, and as which client of it, people sign in: elsewhere the same subject is somebody
+	// else, so their sessions must end.
+	sessionsLabel = "jupyterserver.dev/sessions"
+
+	inlineOrigin, generatedOrigin = "inline", "generated"
+)
 
 // ownKeys are the keys that a server needs in a Secret of its own.
 func ownKeys(server *v1alpha1.JupyterServer) []ownKey {
 	auth := server.Spec.Auth
 	switch {
 	case auth.Mode == v1alpha1.AuthModeToken && auth.Token == nil:
-		return []ownKey{{render.TokenKey, ""}}
+		return []ownKey{{render.TokenKey, "", originLabel, generatedOrigin}}
 	case auth.Mode == v1alpha1.AuthModeToken && auth.Token.Value != "":
-		return []ownKey{{render.TokenKey, auth.Token.Value}}
-	case auth.Mode == v1alpha1.AuthModeOIDC && auth.OIDC.ClientSecret != nil && auth.OIDC.ClientSecret.Value != "":
-		return []ownKey{{render.CookieSecretKey, ""}, {render.ClientSecretKey, auth.OIDC.ClientSecret.Value}}
+		return []ownKey{{render.TokenKey, auth.Token.Value, originLabel, inlineOrigin}}
 	case auth.Mode == v1alpha1.AuthModeOIDC:
-		return []ownKey{{render.CookieSecretKey, ""}}
+		keys := []ownKey{{render.CookieSecretKey, "", sessionsLabel, digest([]byte(auth.OIDC.IssuerURL + " " + auth.OIDC.ClientID))[:32]}}
+		if secret := auth.OIDC.ClientSecret; secret != nil && secret.Value != "" {
+			keys = append(keys, ownKey{name: render.ClientSecretKey, inline: secret.Value})
+		}
+		return keys
 	}
 	return nil
 }
@@ -92,31 +108,25 @@ func (r *Reconciler) ensureSecret(ctx context.Context, server *v1alpha1.JupyterS
 	return r.fillSecret(ctx, secret, keys)
 }
 
-// originLabel says where the token of the server's own Secret came from, so that a token that was taken out of the spec
-// does not live on as the generated one.
-const originLabel = "jupyterserver.dev/token"
-
-// labels are those that follow from the keys.
+// labelsOf are the labels that follow from the keys.
 func labelsOf(keys []ownKey) map[string]string {
+	labels := map[string]string{}
 	for _, key := range keys {
-		if key.name == render.TokenKey && key.inline != "" {
-			return map[string]string{originLabel: "inline"}
-		}
-		if key.name == render.TokenKey {
-			return map[string]string{originLabel: "generated"}
+		if key.label != "" {
+			labels[key.label] = key.origin
 		}
 	}
-	return nil
+	return labels
 }
 
-// heldBy says whether a Secret of the informers holds what is wanted: this inline value, or any generated one.
+// heldBy says whether a Secret of the informers holds what is wanted: this inline value, or any that was generated for it.
 func (k ownKey) heldBy(secret *corev1.Secret) bool {
 	current := secret.StringData[k.name]
 	if k.inline != "" {
 		return current == digest([]byte(k.inline))
 	}
-	inline := k.name == render.TokenKey && secret.Labels[originLabel] == "inline"
-	return current != "" && current != digest(nil) && !inline
+	origin, told := secret.Labels[k.label]
+	return current != "" && current != digest(nil) && (!told || origin == k.origin)
 }
 
 func (r *Reconciler) createSecret(ctx context.Context, server *v1alpha1.JupyterServer, keys []ownKey) (*corev1.Secret, error) {

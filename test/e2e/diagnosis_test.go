@@ -51,11 +51,9 @@ func TestRaisedMemoryLimitHeals(t *testing.T) {
 	w.server("alice", `jupyterServer: {resources: {requests: {memory: 64Mi}, limits: {memory: 1Gi}}}`)
 }
 
-func TestSupportedModesOnly(t *testing.T) {
+func TestServersWithoutAccessControlNeedTheAdmin(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("alice", `auth: {mode: none}`)
 	w.stalled("alice", v1alpha1.ReasonDenied)
-	w.apply("bob", `auth: {mode: oidc, oidc: {issuerUrl: "https://accounts.example.org", clientId: jupyter, allow: {anyAuthenticated: true}}}`)
-	w.stalled("bob", v1alpha1.ReasonNotYetSupported)
 }

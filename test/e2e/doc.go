@@ -8,6 +8,10 @@
 //	LOCALCLUSTER       the folder of the local cluster's command, if the cluster is that one: the tests then kill processes
 //	                   of the node and restart it; `none` for another cluster; required
 //	E2E_JUPYTER_IMAGE  the image of the servers, which the node has; localhost/jupyterlab:4.0 if not set
+//	E2E_ISSUER         the OpenID provider that pods and this machine reach alike, run by test/e2e/provider/serve, and the
+//	E2E_CLIENT_SECRET  secret of its client `jupyter`; `none` for a cluster without one; required
+//	E2E_ECHO_IMAGE     the image of test/e2e/echo, which shows what reaches Jupyter
+//	E2E_ARTIFACTS      the folder for screenshots
 //
 // Read suite_test.go for how it starts, world_test.go for what every test has (a namespace of its own, with the restricted
 // Pod Security Standard, which is deleted after it), then any other file: each is one behaviour. Tests that need the machine

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -69,7 +70,7 @@ func (w *world) podReplaced(name, before string) error {
 func (w *world) killJupyter(client *jupyter.Client, pod string) {
 	w.Helper()
 	if suite.localcluster != "" {
-		w.killOnNode(pod)
+		w.killOnNode(pod, "jupyter")
 		return
 	}
 	ctx, cancel := context.WithTimeout(w.ctx, 30*time.Second)
@@ -82,11 +83,17 @@ func (w *world) killJupyter(client *jupyter.Client, pod string) {
 	w.Logf("Jupyter was told to end: %v", err) // whether the answer still comes through is luck
 }
 
-func (w *world) killOnNode(name string) {
+// killOnNode kills the first process of a container.
+func (w *world) killOnNode(name, container string) {
 	w.Helper()
 	pod := &corev1.Pod{}
 	w.get(name, pod)
-	_, id, _ := strings.Cut(pod.Status.ContainerStatuses[0].ContainerID, "://")
+	var id string
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if status.Name == container {
+			_, id, _ = strings.Cut(status.ContainerID, "://")
+		}
+	}
 	pid, err := firstProcess(id)
 	if err != nil {
 		w.Fatal(err)

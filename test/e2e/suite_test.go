@@ -28,6 +28,8 @@ const (
 var suite struct {
 	client client.Client
 	image  string
+	// issuer is the OpenID provider of the cluster, "" where there is none.
+	issuer string
 	// localcluster is the folder of the local cluster's command, "" on another cluster.
 	localcluster string
 }
@@ -51,6 +53,9 @@ func prepare() (err error) {
 	}
 	suite.image = cmp.Or(os.Getenv("E2E_JUPYTER_IMAGE"), "localhost/jupyterlab:4.0")
 	if suite.localcluster, err = localcluster(os.Getenv("LOCALCLUSTER")); err != nil {
+		return err
+	}
+	if suite.issuer, err = issuer(os.Getenv("E2E_ISSUER")); err != nil {
 		return err
 	}
 	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
@@ -81,6 +86,17 @@ func localcluster(variable string) (string, error) {
 	}
 	if _, err := os.Stat(variable); err != nil {
 		return "", fmt.Errorf("LOCALCLUSTER: %w", err)
+	}
+	return variable, nil
+}
+
+// issuer is the OpenID provider. That there is none has to be said, as well.
+func issuer(variable string) (string, error) {
+	switch variable {
+	case "":
+		return "", errors.New("E2E_ISSUER is not set: give the URL of an OpenID provider as test/e2e/provider/serve runs it, or `none`")
+	case "none":
+		return "", nil
 	}
 	return variable, nil
 }

@@ -381,7 +381,12 @@ func (w *world) wantFile(client *jupyter.Client, path, want string) {
 // cell runs a cell in a kernel of its own.
 func (w *world) cell(client *jupyter.Client, code string) jupyter.Output {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
+	return w.cellWithin(client, time.Minute, code)
+}
+
+func (w *world) cellWithin(client *jupyter.Client, limit time.Duration, code string) jupyter.Output {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, limit)
 	defer cancel()
 	kernel, err := client.StartKernel(ctx)
 	if err != nil {

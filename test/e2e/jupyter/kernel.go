@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
@@ -25,6 +26,35 @@ func (c *Client) StartKernel(ctx context.Context) (string, error) {
 		return "", errors.New("POST api/kernels: the answer holds no kernel id")
 	}
 	return kernel.ID, nil
+}
+
+// Terminal opens a terminal, types a command, and reads until the output holds a text. It returns what it showed.
+func (c *Client) Terminal(ctx context.Context, command, until string) (string, error) {
+	var terminal struct{ Name string }
+	if err := c.do(ctx, http.MethodPost, "api/terminals", nil, &terminal); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	conn, err := c.dial(ctx, "terminals/websocket/"+terminal.Name)
+	if err != nil {
+		return "", err
+	}
+	defer conn.CloseNow()
+	if err := wsjson.Write(ctx, conn, []any{"stdin", command + "\r"}); err != nil {
+		return "", fmt.Errorf("typing into the terminal: %w", err)
+	}
+	var shown strings.Builder
+	for !strings.Contains(shown.String(), until) {
+		var message []any // ["stdout", "..."] (terminado/websocket.py)
+		if err := wsjson.Read(ctx, conn, &message); err != nil {
+			return shown.String(), fmt.Errorf("reading the terminal: %w", err)
+		}
+		if text, ok := message[len(message)-1].(string); ok && message[0] == "stdout" {
+			shown.WriteString(text)
+		}
+	}
+	return shown.String(), c.do(ctx, http.MethodDelete, "api/terminals/"+terminal.Name, nil, nil)
 }
 
 // DeleteKernel stops a kernel.
@@ -67,9 +97,14 @@ func (c *Client) Execute(ctx context.Context, kernel, code string) (Output, erro
 }
 
 func (c *Client) dialKernel(ctx context.Context, kernel, session string) (*websocket.Conn, error) {
-	target, err := c.base.Parse("api/kernels/" + kernel + "/channels?session_id=" + url.QueryEscape(session))
+	return c.dial(ctx, "api/kernels/"+kernel+"/channels?session_id="+url.QueryEscape(session))
+}
+
+// dial opens a websocket below the server's URL.
+func (c *Client) dial(ctx context.Context, path string) (*websocket.Conn, error) {
+	target, err := c.base.Parse(path)
 	if err != nil {
-		return nil, fmt.Errorf("the websocket of the kernel: %w", err)
+		return nil, fmt.Errorf("the websocket %s: %w", path, err)
 	}
 	conn, response, err := websocket.Dial(ctx, target.String(), &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: c.header()})
 	if err != nil && response != nil && response.StatusCode != http.StatusSwitchingProtocols {

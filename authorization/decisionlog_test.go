@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDecisionLog(t *testing.T) {
+	var log journal
+	l := newDecisionLog(log.logger())
+	clock := newClock()
+	in := func(user string) {
+		l.record(decision{true, allowedUser, identity{user: user}}, "GET", "/alice/lab", clock.time())
+	}
+	count := func() int { return len(log.lines("decision")) }
+
+	in("a")
+	in("a")
+	if count() != 1 {
+		t.Fatalf("the same user again is not news:\n%s", log.String())
+	}
+	in("b")
+	if count() != 2 {
+		t.Fatalf("another user is:\n%s", log.String())
+	}
+	clock.advance(quiet)
+	in("a")
+	if count() != 3 {
+		t.Fatalf("so is the same one after a while:\n%s", log.String())
+	}
+	for range 3 {
+		l.record(decision{false, notAllowed, identity{user: "c"}}, "GET", "/", clock.time())
+	}
+	if count() != 6 {
+		t.Fatalf("whoever is refused is logged each time:\n%s", log.String())
+	}
+	last := log.lines("decision")[5]
+	for key, want := range map[string]string{"decision": "denied", "reason": "NotAllowed", "user": "c", "method": "GET", "path": "/", "level": "WARN"} {
+		if last[key] != want {
+			t.Errorf("%s is %v, not %s", key, last[key], want)
+		}
+	}
+}
+
+func TestDecisionLogIsBounded(t *testing.T) {
+	var log journal
+	l := newDecisionLog(log.logger())
+	clock := newClock()
+	for i := range 5 * maxSeen {
+		clock.advance(time.Millisecond)
+		l.record(decision{true, anyAuthenticated, identity{user: fmt.Sprint(i)}}, strings.Repeat("M", 5000), strings.Repeat("ü", 5000), clock.time())
+		if len(l.seen) > maxSeen {
+			t.Fatalf("%d users are remembered", len(l.seen))
+		}
+	}
+	entry := log.lines("decision")[0]
+	if length := len(entry["path"].(string)) + len(entry["method"].(string)); length > 2*maxLogged+10 {
+		t.Fatalf("a line holds %d bytes of what the client sent", length)
+	}
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// parts are stand-ins for the parts of the pod.
+type parts struct{ proxy, authentication, jupyter *answering }
+
+func newParts(t *testing.T, proxy, authentication, jupyter http.HandlerFunc) parts {
+	return parts{newAnswering(t, proxy), newAnswering(t, authentication), newAnswering(t, jupyter)}
+}
+
+func (p parts) chain() chain {
+	return chain{
+		Proxy:          target{URL: p.proxy.URL + "/alice/api/status", Host: "jupyter.example.org"},
+		Authentication: target{URL: p.authentication.URL + "/ping"},
+		Jupyter:        target{URL: p.jupyter.URL + "/alice/api", Host: "localhost"},
+	}
+}
+
+func (p parts) readiness(now func() time.Time) *readiness {
+	r := newRules(testConfig(func(c *config) { c.Chain = p.chain() }))
+	return newReadiness(func() *rules { return r }, func() finding { return finding{OK: true} }, now)
+}
+
+func TestReady(t *testing.T) {
+	hangUp := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	for name, test := range map[string]struct {
+		reason                         string
+		proxy, authentication, jupyter http.HandlerFunc
+		part, message                  string // what is wrong; empty: nothing is
+	}{
+		"401":                    {"The chain is closed, and all answer.", status(401), status(200), status(200), "", ""},
+		"302":                    {"Some plugins redirect scripts too.", status(302), status(202), status(200), "", ""},
+		"403":                    {"Refused is refused.", status(403), status(204), status(200), "", ""},
+		"open":                   {"Then anybody gets in.", status(200), status(200), status(200), "proxy", "the proxy lets in anybody: HTTP status 200 without a session on http://"},
+		"open, 204":              {"Whatever the status is.", status(204), status(200), status(200), "proxy", "the proxy lets in anybody: "},
+		"no route":               {"It has not read its configuration.", status(404), status(200), status(200), "proxy", "the proxy has no route for the server yet"},
+		"no middleware":          {"It cannot ask the plugin.", status(500), status(200), status(200), "proxy", "the proxy answers HTTP status 500 on http://"},
+		"moved":                  {"That is no plugin's redirect.", status(308), status(200), status(200), "proxy", "the proxy answers HTTP status 308"},
+		"authentication starts":  {"It is not ready.", status(401), status(503), status(200), "authentication", "authentication answers HTTP status 503 on http://"},
+		"authentication hang-up": {"It answers nothing.", status(401), hangUp, status(200), "authentication", "authentication does not answer on 127.0.0.1:"},
+		"jupyter elsewhere":      {"A redirect is no answer of Jupyter's API.", status(401), status(200), status(302), "jupyter", "Jupyter answers HTTP status 302"},
+		"jupyter fails":          {"Nor is an error.", status(401), status(200), status(500), "jupyter", "Jupyter answers HTTP status 500 on http://"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			expectNoGoroutinesLeft(t)
+			p := newParts(t, test.proxy, test.authentication, test.jupyter)
+			got := p.readiness(time.Now).report(context.Background())
+			if got.Ready != (test.part == "") || len(got.Checks) != 4 {
+				t.Errorf("%s\n%+v", test.reason, got)
+			}
+			for part, result := range got.Checks {
+				if result.OK == (part == test.part) || part == test.part && !strings.HasPrefix(result.Message, test.message) {
+					t.Errorf("%s\n%s: %+v", test.reason, part, result)
+				}
+			}
+			request := p.proxy.seen()[0]
+			if request.Host != "jupyter.example.org" || request.URL.Path != "/alice/api/status" || request.Header.Get("Cookie") != "" {
+				t.Errorf("the proxy was asked for %s%s with %v", request.Host, request.URL, request.Header)
+			}
+			if host := p.jupyter.seen()[0].Host; host != "localhost" {
+				t.Errorf("Jupyter was asked as %s", host)
+			}
+		})
+	}
+}
+
+func TestReadyNobodyListens(t *testing.T) {
+	server := httptest.NewServer(status(200))
+	address := server.Listener.Addr().String()
+	server.Close()
+	r := newRules(testConfig(func(c *config) {
+		for _, t := range []*target{&c.Chain.Proxy, &c.Chain.Authentication, &c.Chain.Jupyter} {
+			t.URL = "http://" + address + "/"
+		}
+	}))
+	got := newReadiness(func() *rules { return r }, func() finding { return finding{OK: true} }, time.Now).report(context.Background())
+	for part, name := range map[string]string{"proxy": "the proxy", "authentication": "authentication", "jupyter": "Jupyter"} {
+		if want := name + " does not answer on " + address + ": connection refused"; got.Checks[part].Message != want {
+			t.Errorf("%s: %+v\nwant %s", part, got.Checks[part], want)
+		}
+	}
+	if got.Ready {
+		t.Error("it is ready")
+	}
+}
+
+func TestReadyTakesNoLongerThanASecond(t *testing.T) {
+	expectNoGoroutinesLeft(t)
+	done := make(chan struct{})
+	hang := func(http.ResponseWriter, *http.Request) { <-done }
+	p := newParts(t, hang, hang, hang)
+	t.Cleanup(func() { close(done) })
+	start := time.Now()
+	got := p.readiness(time.Now).report(context.Background())
+	if took := time.Since(start); took > 3*checkTimeout {
+		t.Errorf("it took %s", took)
+	}
+	for _, part := range []string{"proxy", "authentication", "jupyter"} {
+		if !strings.HasSuffix(got.Checks[part].Message, ": no answer in time") {
+			t.Errorf("%s: %+v", part, got.Checks[part])
+		}
+	}
+}
+
+func TestReadyWithBrokenRules(t *testing.T) {
+	p := newParts(t, status(401), status(200), status(200))
+	r := newRules(testConfig(func(c *config) { c.Chain = p.chain() })).broken(errors.New("authorization.json: home: must be\na path"))
+	got := newReadiness(func() *rules { return r }, func() finding { return finding{OK: true} }, time.Now).report(context.Background())
+	want := "nobody may enter until the rules are right again: authorization.json: home: must be a path"
+	if got.Ready || got.Checks["rules"].Message != want || !got.Checks["jupyter"].OK {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestReadyWithoutProvider(t *testing.T) {
+	p := newParts(t, status(401), status(200), status(200))
+	r := p.readiness(time.Now)
+	r.provider = func() finding { return wrong(providerUnreachable, "it is down") }
+	got := r.report(context.Background())
+	if !got.Ready || got.Provider.OK || got.Provider.Reason != providerUnreachable || got.Provider.Message != "it is down" {
+		t.Errorf("who is signed in goes on working: %+v", got)
+	}
+}
+
+func TestReadyAsksOnce(t *testing.T) {
+	release := make(chan struct{})
+	slow := func(w http.ResponseWriter, _ *http.Request) { <-release }
+	p := newParts(t, status(401), status(200), slow)
+	clock := newClock()
+	r := p.readiness(clock.time)
+	canceled, cancel := context.WithCancel(context.Background())
+	cancel()
+	var group sync.WaitGroup
+	for range 20 {
+		group.Go(func() {
+			if got := r.report(canceled); !got.Ready {
+				t.Errorf("whoever comes first goes away, and the others get no answer: %+v", got)
+			}
+		})
+	}
+	eventually(t, "somebody asks", func() bool { return len(p.jupyter.seen()) > 0 })
+	close(release)
+	group.Wait()
+	if n := len(p.jupyter.seen()); n != 1 {
+		t.Fatalf("20 questions at once were %d", n)
+	}
+	clock.advance(checkCache - 1)
+	r.report(context.Background())
+	if n := len(p.jupyter.seen()); n != 1 {
+		t.Fatalf("within a second it was asked %d times", n)
+	}
+	clock.advance(1)
+	r.report(context.Background())
+	if n := len(p.jupyter.seen()); n != 2 {
+		t.Fatalf("after a second it was asked %d times", n)
+	}
+}

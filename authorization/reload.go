@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// ruleFile holds the rules of the configuration file, and follows it.
+//
+// Kubernetes swaps a symbolic link above a mounted file. What watches files loses track of such a one easily, so the file
+// is read again and again instead: it is small.
+type ruleFile struct {
+	path    string
+	logger  *slog.Logger
+	metrics *metrics
+	current atomic.Pointer[rules]
+
+	// Only the goroutine that polls uses these.
+	seen    []byte // the content that current comes from; nil when the file could not be read
+	problem string // what was logged last
+}
+
+// openRules reads the file for the first time: then it must be right.
+func openRules(path string, logger *slog.Logger, m *metrics) (*ruleFile, error) {
+	c, raw, err := readConfig(path)
+	if err != nil {
+		return nil, err
+	}
+	f := &ruleFile{path: path, logger: logger, metrics: m, seen: raw}
+	f.current.Store(newRules(c))
+	m.rulesValid.Store(true)
+	return f, nil
+}
+
+// run follows the file until the context ends.
+func (f *ruleFile) run(ctx context.Context, ticks <-chan time.Time) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks:
+			f.poll()
+		}
+	}
+}
+
+// poll looks at the file once. While it is wrong, nobody may enter.
+func (f *ruleFile) poll() {
+	raw, err := readFile(f.path, maxConfig)
+	if err != nil { // a swap goes on, perhaps: it takes no time
+		raw, err = readFile(f.path, maxConfig)
+	}
+	if err != nil {
+		f.seen = nil
+		f.fail(err)
+		return
+	}
+	if f.seen != nil && bytes.Equal(raw, f.seen) {
+		return
+	}
+	f.seen = raw
+	c, err := parseConfig(f.path, raw)
+	if err != nil {
+		f.fail(err)
+		return
+	}
+	f.current.Store(newRules(c))
+	f.problem = ""
+	f.metrics.rulesValid.Store(true)
+	f.metrics.reloads.ok.Add(1)
+	f.logger.Info("the rules have changed", "file", f.path)
+}
+
+func (f *ruleFile) fail(err error) {
+	if err.Error() == f.problem {
+		return
+	}
+	f.problem = err.Error()
+	f.current.Store(f.current.Load().broken(err))
+	f.metrics.rulesValid.Store(false)
+	f.metrics.reloads.failed.Add(1)
+	f.logger.Error("nobody may enter until the rules are right again", "error", err)
+}

@@ -1,0 +1,34 @@
+// Command echo stands in for Jupyter where a test wants to see what reaches it: it is started as Jupyter is, listens where it is
+// told, and answers every request with its path and headers.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+func main() {
+	ip, port := "127.0.0.1", "8888"
+	for _, arg := range os.Args[1:] {
+		if value, found := strings.CutPrefix(arg, "--ServerApp.ip="); found {
+			ip = strings.ReplaceAll(value, "*", "")
+		}
+		if value, found := strings.CutPrefix(arg, "--ServerApp.port="); found {
+			port = value
+		}
+	}
+	server := &http.Server{Addr: ip + ":" + port, Handler: http.HandlerFunc(echo), ReadHeaderTimeout: 10 * time.Second}
+	if err := server.ListenAndServe(); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func echo(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]any{"path": r.URL.Path, "query": r.URL.RawQuery, "host": r.Host, "header": r.Header}) // whoever asked is gone
+}

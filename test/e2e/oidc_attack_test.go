@@ -1,0 +1,248 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/test/e2e/signin"
+)
+
+// Every attack is tried from where it is strongest: at the pod's own address, past the ingress controller, with a raw request, by
+// nobody, and by somebody who has signed in and is not allowed.
+func TestNobodyReachesJupyterAroundTheAccessControl(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply("alice", w.oidc("{users: [alice]}", fmt.Sprintf("jupyterServer: {image: %q}", echoImage(t)))...)
+	server := w.running("alice")
+	w.reachable(server)
+	bob, page := w.signIn(server.Status.URL, "bob")
+	if page.Status != http.StatusForbidden {
+		t.Fatalf("bob gets HTTP status %d", page.Status)
+	}
+	pod := w.podOf(server).Status.PodIP
+	as := map[string]string{"nobody": "", "bob": cookieHeader(t, server, bob)}
+
+	t.Run("ports of the pod", func(t *testing.T) {
+		for _, port := range []string{"8888", "4180", "3000"} {
+			conn, err := net.DialTimeout("tcp", net.JoinHostPort(pod, port), time.Second)
+			if err == nil {
+				conn.Close()
+				t.Errorf("port %s of the pod answers", port)
+			}
+		}
+		for _, path := range []string{"/", "/alice/api/status", "/readyz/../alice/api"} {
+			status, body := raw(t, net.JoinHostPort(pod, "3001"), w.host(), path, "")
+			if status < 400 || strings.Contains(body, `"path"`) {
+				t.Errorf("the port for the kubelet answers %s with HTTP status %d", path, status)
+			}
+		}
+	})
+
+	headers := []string{
+		"X-Auth-Request-User: alice",
+		"X_Auth_Request_User: alice",
+		"x-auth-request-user: alice\r\nX-Auth-Request-User: alice",
+		"X-Auth-Request-User: alice\r\nX-Auth-Request-Email: alice@example.org\r\nX-Auth-Request-Groups: researchers",
+		"X-Auth-Request-User : alice",
+		"X-Auth-Request-User: alice\r\nConnection: X-Auth-Request-User",
+		"X-Auth-Request-User: alice\r\nConnection: close, X-Auth-Request-User, X-Auth-Request-Email, Cookie",
+		"X-Forwarded-User: alice", "X-Remote-User: alice", "Remote-User: alice",
+		"X-Auth-Request-Redirect: /alice/lab",
+		"X-Forwarded-Uri: /alice/oauth2/callback", "X-Original-URL: /alice/api", "X-Rewrite-URL: /alice/api",
+		"X-Forwarded-For: 127.0.0.1\r\nX-Real-IP: 127.0.0.1", "X-Forwarded-Host: localhost", "X-Forwarded-Method: OPTIONS",
+		"Authorization: Bearer alice", "Authorization: Basic YWxpY2U6YWxpY2U=", "Authorization: token ",
+		"X-HTTP-Method-Override: OPTIONS",
+		"Transfer-Encoding: chunked\r\nContent-Length: 0",
+		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+		"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA",
+	}
+	paths := []string{
+		"/alice/api/status", "/alice/lab", "/alice/", "/alice", "//alice/api/status", "/alice//api/status", "/./alice/api/status", "/x/../alice/api/status",
+		"/alice/oauth2/../api/status", "/alice/oauth2/%2e%2e/api/status", "/alice/oauth2/..%2fapi/status", "/alice/oauth2/%2e%2e%2fapi/status",
+		"/alice/oauth2/..;/api/status", "/alice/oauth2/.%2e/api/status", "/alice/oauth2/%252e%252e/api/status", "/alice/oauth2/..%5capi/status",
+		"/alice/oauth2//../api/status", "/alice/oauth2/x/../../api/status", "/alice/oauth2/signed-out/../../api/status", "/alice/oauth2/signed-out/api",
+		"/alice/oauth2", "/alice/oauth2;/api/status", "/alice/oauth2%2f..%2fapi/status", "/alice%2foauth2%2f../api/status", "/alice/%6fauth2/../api/status",
+		"/alice/logout/../api/status", "/alice/logout/", "/alice/oauth2/callback/../../api/status", "/alice/oauth2/auth", "/alice/oauth2/userinfo",
+		"/alice/ping", "/ping", "/alice/oauth2/ping", "/ready", "/alice/api/status?x=/alice/oauth2/", "/alice/oauth2/\t/api", "/alice/oauth2/%00/../api",
+		"http://jupyter/alice/api/status", "/alice/static/../api/status", "/alicex", "/alice.", "/alice%20", "/ALICE/api/status", "/%61lice/api/status",
+	}
+	for who, cookie := range as {
+		t.Run("headers, as "+who, func(t *testing.T) {
+			for _, header := range headers {
+				for _, path := range []string{"/alice/api/status", "/alice/lab"} {
+					notJupyter(t, pod, w.host(), path, joinHeaders(header, cookie))
+				}
+			}
+		})
+		t.Run("paths, as "+who, func(t *testing.T) {
+			for _, path := range paths {
+				notJupyter(t, pod, w.host(), path, cookie)
+			}
+		})
+		t.Run("hosts, as "+who, func(t *testing.T) {
+			for _, host := range []string{"localhost", "localhost:8888", "127.0.0.1", pod, w.host() + ".", w.host() + ":8888", "evil.example.org", strings.ToUpper(w.host())} {
+				notJupyter(t, pod, host, "/alice/api/status", cookie)
+			}
+		})
+	}
+	t.Run("methods", func(t *testing.T) {
+		for _, method := range []string{"OPTIONS", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "PROPFIND", "get"} {
+			status, body := rawMethod(t, method, net.JoinHostPort(pod, "8000"), w.host(), "/alice/api/status", "")
+			if status < 300 || strings.Contains(body, `"path":"/alice`) {
+				t.Errorf("%s: HTTP status %d: %s", method, status, body)
+			}
+		}
+	})
+	t.Run("two requests on one connection", func(t *testing.T) {
+		// The second one hides in the body of the first.
+		hidden := "GET /alice/api/status HTTP/1.1\r\nHost: " + w.host() + "\r\nX-Auth-Request-User: alice\r\n\r\n"
+		notJupyter(t, pod, w.host(), "/alice/oauth2/callback", fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(hidden), hidden))
+	})
+	if _, page := w.signIn(server.Status.URL+"api/status?after", "alice"); !strings.Contains(page.Body, `"path":"/alice/api/status"`) && page.Status != http.StatusOK {
+		t.Errorf("nothing was proven: alice does not reach Jupyter either: HTTP status %d: %s", page.Status, page.Body)
+	}
+}
+
+func echoImage(t *testing.T) string {
+	t.Helper()
+	return required(t, "E2E_ECHO_IMAGE")
+}
+
+// cookieHeader are the cookies of a browser, as it would send them.
+func cookieHeader(t *testing.T, server *v1alpha1.JupyterServer, agent *signin.Agent) string {
+	t.Helper()
+	var cookies []string
+	for _, cookie := range agent.HTTP.Jar.Cookies(mustParse(t, server.Status.URL)) {
+		cookies = append(cookies, cookie.Name+"="+cookie.Value)
+	}
+	if len(cookies) == 0 {
+		t.Fatal("there is no session cookie")
+	}
+	return "Cookie: " + strings.Join(cookies, "; ")
+}
+
+func joinHeaders(headers ...string) string {
+	var out []string
+	for _, header := range headers {
+		if header != "" {
+			out = append(out, header)
+		}
+	}
+	return strings.Join(out, "\r\n")
+}
+
+// notJupyter sends a request to the pod's proxy, and checks that Jupyter's stand-in, which answers with what it was asked, does
+// not answer.
+func notJupyter(t *testing.T, pod, host, path, headers string) {
+	t.Helper()
+	status, body := raw(t, net.JoinHostPort(pod, "8000"), host, path, headers)
+	if status == http.StatusOK && !strings.Contains(path, "signed-out") || strings.Contains(body, `"path":"/`) || status == http.StatusSwitchingProtocols {
+		t.Errorf("%s with host %s and %q: HTTP status %d: %.300s", path, host, headers, status, body)
+	}
+}
+
+func raw(t *testing.T, address, host, path, headers string) (int, string) {
+	t.Helper()
+	return rawMethod(t, "GET", address, host, path, headers)
+}
+
+// rawMethod sends a request as it is, which no client of Go would send, and returns status and body of the answer. A connection
+// that is closed without one is status 400.
+func rawMethod(t *testing.T, method, address, host, path, headers string) (int, string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if headers != "" {
+		headers += "\r\n"
+	}
+	if _, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s\r\n", method, path, host, headers); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	if err != nil {
+		return http.StatusBadRequest, ""
+	}
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		return response.StatusCode, ""
+	}
+	var body strings.Builder
+	buffer := make([]byte, 4096)
+	for body.Len() < 64<<10 {
+		n, err := response.Body.Read(buffer)
+		body.Write(buffer[:n])
+		if err != nil {
+			break
+		}
+	}
+	return response.StatusCode, body.String()
+}
+
+// While the authorization service is down or starts again, and while the plugin is, nobody gets in.
+func TestNobodyGetsInWhileAPartOfTheChainIsDown(t *testing.T) {
+	t.Parallel()
+	if suite.localcluster == "" {
+		t.Skip("this test kills processes of the node, and the node is another machine")
+	}
+	w := newWorld(t)
+	w.apply("alice", w.oidc("{users: [alice]}", fmt.Sprintf("jupyterServer: {image: %q}", echoImage(t)))...)
+	server := w.running("alice")
+	w.reachable(server)
+	_, page := w.signIn(server.Status.URL, "alice")
+	if page.Status != http.StatusOK {
+		t.Fatalf("alice gets HTTP status %d", page.Status)
+	}
+	bob, _ := w.signIn(server.Status.URL, "bob")
+	pod, cookie := w.podOf(server).Status.PodIP, cookieHeader(t, server, bob)
+	for _, container := range []string{"access-authorization", "access-authentication"} {
+		ctx, stop := context.WithCancel(w.ctx)
+		var hammers sync.WaitGroup
+		asked := make(chan int, 4)
+		for i := range 4 {
+			hammers.Go(func() {
+				count := 0
+				for ; ctx.Err() == nil; count++ {
+					notJupyter(t, pod, w.host(), "/alice/api/status", []string{cookie, "X-Auth-Request-User: alice"}[i%2])
+				}
+				asked <- count
+			})
+		}
+		for range 3 {
+			w.killOnNode("alice-0", container)
+			w.eventually(container+" runs again", start, func() error {
+				for _, status := range w.podOf(server).Status.InitContainerStatuses {
+					if status.Name == container && status.State.Running != nil && time.Since(status.State.Running.StartedAt.Time) < time.Minute && status.RestartCount > 0 {
+						return nil
+					}
+				}
+				return fmt.Errorf("it does not")
+			})
+		}
+		stop()
+		hammers.Wait()
+		close(asked)
+		total := 0
+		for count := range asked {
+			total += count
+		}
+		t.Logf("%s: %d requests were refused meanwhile", container, total)
+		if total < 20 {
+			t.Errorf("only %d requests were made while %s was down", total, container)
+		}
+	}
+	w.running("alice")
+}
