@@ -12,8 +12,10 @@ import (
 const (
 	// checkTimeout bounds one question to one part of the pod.
 	checkTimeout = time.Second
-	// checkCache is how long answers hold: the kubelet and the operator both ask.
-	checkCache = time.Second
+	// badHolds and goodHolds are for how long answers hold: the kubelet and the operator both ask, and each question to the
+	// plugin is a line in its log.
+	badHolds  = time.Second
+	goodHolds = 10 * time.Second
 )
 
 // checkResult is what one part of the pod answered. Its message is one sentence for an admin.
@@ -52,7 +54,7 @@ func newReadiness(rules func() *rules, provider func() finding, now func() time.
 	}}
 }
 
-// report says how things are, at most a second ago.
+// report says how things are, or were a moment ago.
 func (r *readiness) report(ctx context.Context) readyReport {
 	report := readyReport{Ready: true, Checks: map[string]checkResult{}, Provider: r.provider()}
 	for name, answer := range r.chain(ctx) {
@@ -76,7 +78,7 @@ func checkRules(rules *rules) checkResult {
 func (r *readiness) chain(ctx context.Context) map[string]checkResult {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.answers != nil && r.now().Sub(r.asked) < checkCache {
+	if r.answers != nil && r.now().Sub(r.asked) < holds(r.answers) {
 		return r.answers
 	}
 	// Others wait for these answers too, so they do not end with the request of whoever came first.
@@ -92,6 +94,15 @@ func (r *readiness) chain(ctx context.Context) map[string]checkResult {
 	r.asked = r.now()
 	r.answers = map[string]checkResult{"proxy": proxy, "authentication": authentication, "jupyter": jupyter}
 	return r.answers
+}
+
+func holds(answers map[string]checkResult) time.Duration {
+	for _, answer := range answers {
+		if !answer.OK {
+			return badHolds
+		}
+	}
+	return goodHolds
 }
 
 // checkProxy comes without a session, and must be refused.

@@ -154,14 +154,27 @@ func TestReadyAsksOnce(t *testing.T) {
 	if n := len(p.jupyter.seen()); n != 1 {
 		t.Fatalf("20 questions at once were %d", n)
 	}
-	clock.advance(checkCache - 1)
+	clock.advance(goodHolds - 1)
 	r.report(context.Background())
 	if n := len(p.jupyter.seen()); n != 1 {
-		t.Fatalf("within a second it was asked %d times", n)
+		t.Fatalf("a good answer was asked for again at once: %d times", n)
 	}
 	clock.advance(1)
 	r.report(context.Background())
 	if n := len(p.jupyter.seen()); n != 2 {
-		t.Fatalf("after a second it was asked %d times", n)
+		t.Fatalf("after a while it was asked %d times, want 2", n)
+	}
+}
+
+// A bad answer holds shortly: the pod waits for a good one.
+func TestReadyAsksAgainSoonAfterABadAnswer(t *testing.T) {
+	p := newParts(t, status(401), status(503), status(200))
+	clock := newClock()
+	r := p.readiness(clock.time)
+	r.report(context.Background())
+	clock.advance(badHolds)
+	r.report(context.Background())
+	if n := len(p.jupyter.seen()); n != 2 {
+		t.Fatalf("after a second it was asked %d times, want 2", n)
 	}
 }

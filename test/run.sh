@@ -91,6 +91,21 @@ start_provider() {
     kubectl -n openid-provider rollout status deployment/provider --timeout=2m >/dev/null
 }
 
+# What stands in for Jupyter where a test wants to see what reaches it.
+load_echo() {
+    build test/e2e echo ./echo
+    echo_image=localhost/echo:dev-$(digest_of bin/echo)
+    load_image "$echo_image" --file "$PWD/bin/echo=/usr/bin/jupyter" --env PATH=/usr/bin
+}
+
+# The browser of the end-to-end suite.
+install_browser() {
+    command -v chromium >/dev/null && return
+    say 'installing chromium'
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core >/dev/null
+}
+
 use_current_cluster() {
     need kubectl 'install it, and point it at your cluster'
     need helm 'install Helm 3'
@@ -109,7 +124,7 @@ install_operator() {
     *) values+=(--set "image.repository=$IMAGE" --set image.tag=latest) ;;
     esac
     if [ "$CLUSTER" = local ]; then
-        values+=(--set image.pullPolicy=IfNotPresent --set config.ingress.httpPort=8000 --values bin/local-values.yaml)
+        values+=(--set image.pullPolicy=IfNotPresent --set config.ingress.httpPort=8000 --set config.ingress.httpsPort=8443 --values bin/local-values.yaml)
     fi
     if ! helm upgrade --install "$release" ./helm-chart --namespace "$namespace" --create-namespace --wait --timeout 5m \
         "${values[@]}" >bin/helm.log 2>&1; then
@@ -232,10 +247,10 @@ END
 
 run_e2e() {
     if [ "$CLUSTER" = local ]; then
-        export LOCALCLUSTER=$PWD/test/localcluster E2E_JUPYTER_IMAGE=$local_jupyter
+        export LOCALCLUSTER=$PWD/test/localcluster E2E_JUPYTER_IMAGE=$local_jupyter E2E_ECHO_IMAGE=$echo_image
         export E2E_ISSUER=http://10.213.0.1:5556 E2E_CLIENT_SECRET=local-cluster-only E2E_ARTIFACTS=$PWD/artifacts
     else
-        export LOCALCLUSTER=none KUBECONFIG=${KUBECONFIG:-$HOME/.kube/config}
+        export LOCALCLUSTER=none E2E_ISSUER=none KUBECONFIG=${KUBECONFIG:-$HOME/.kube/config}
     fi
     go -C test/e2e test -count=1 -timeout=30m -parallel=4 ./... "$@"
 }
@@ -274,7 +289,13 @@ operator)
 e2e)
     shift
     prepare >&2 # stdout is that of `go test` alone, which a program may read
-    [ "$CLUSTER" = current ] || start_provider >&2
+    if [ "$CLUSTER" = local ]; then
+        {
+            install_browser
+            start_provider
+            load_echo
+        } >&2
+    fi
     run_e2e "$@"
     ;;
 *)

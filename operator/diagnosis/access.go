@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // AccessPrefix is what the names of the containers of the access control begin with (postrender/templates/pod.yaml).
@@ -46,8 +47,9 @@ func ProviderTrouble(access *Access) (Finding, bool) {
 	if !known {
 		return none() // not checked yet
 	}
-	message := clip(trimEnd(plain(access.Provider.Message)), messageLimit-1) + "."
-	return Finding{Reason: access.Provider.Reason, Message: message, Severity: severity}, true
+	message := []rune(clip(trimEnd(plain(access.Provider.Message)), messageLimit-1) + ".")
+	message[0] = unicode.ToUpper(message[0])
+	return Finding{Reason: access.Provider.Reason, Message: string(message), Severity: severity}, true
 }
 
 // providerTrouble explains a plugin that does not start because of the provider.

@@ -236,7 +236,7 @@ func TestLongAndLargeThingsPassTheProxy(t *testing.T) {
 		if err := client.Upload(t.Context(), "large.bin", size); err != nil {
 			t.Fatal(err)
 		}
-		if got := w.cell(client, "import os; os.path.getsize('large.bin')").Result; got != fmt.Sprint(size) {
+		if got := w.cell(client, "import os; os.path.getsize('/home/jovyan/work/large.bin')").Result; got != fmt.Sprint(size) {
 			t.Errorf("the file has %s bytes, want %d", got, size)
 		}
 	})

@@ -1,0 +1,282 @@
+package e2e
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/test/e2e/jupyter"
+	"github.com/jupyterserver/jupyter-server-operator/test/e2e/provider"
+	"github.com/jupyterserver/jupyter-server-operator/test/e2e/signin"
+)
+
+// ownProvider starts a provider of this test alone, on the address that the pods reach this machine at, and returns the section
+// auth of a server that uses it. Tests break it as they like.
+func (w *world) ownProvider(certificate *tls.Certificate, client provider.Client) (*provider.Provider, string) {
+	w.Helper()
+	w.needsProvider()
+	host := mustParse(w.T, suite.issuer).Hostname()
+	client.AllowRedirect = func(u *url.URL) bool { return u.Hostname() == w.host() }
+	p, err := provider.New(provider.Options{Listen: net.JoinHostPort(host, "0"), Certificate: certificate, Users: provider.DemoUsers(), Clients: []provider.Client{client}})
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := p.Start(); err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(p.Close)
+	return p, fmt.Sprintf(`
+auth: {mode: oidc, oidc: {issuerUrl: %q, clientId: %s, allow: {users: [alice]}}}
+storage: {ephemeral: true}
+`, p.Issuer(), client.ID)
+}
+
+// The provider goes, and comes back.
+func TestProviderIsDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	own, auth := w.ownProvider(nil, provider.Client{ID: "test", Secret: "secret-of-the-test"})
+	w.clientSecret("secret-of-the-test")
+	w.apply("alice", auth, `auth: {oidc: {clientSecret: {secretKeyRef: {name: client, key: secret}}}}`)
+	server := w.running("alice")
+	agent, client := w.enter(server, "alice")
+	kernel, err := client.StartKernel(w.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Execute(w.ctx, kernel, "x = 40"); err != nil {
+		t.Fatal(err)
+	}
+
+	own.Close()
+	w.says("alice", 2*time.Minute, own.Issuer(), "cannot be reached")
+	if server := w.running("alice"); server.Status.URL == "" {
+		t.Error("the server is not running any more")
+	}
+	w.eventually("somebody new gets a clear page", 2*time.Minute, func() error { return w.failsClearly(server, own) })
+	if out, err := client.Execute(w.ctx, kernel, "x + 2"); err != nil || out.Result != "42" {
+		t.Errorf("the running kernel gives %q, %v", out.Result, err)
+	}
+	if got := w.request(agent, http.MethodGet, server.Status.URL+"api/status", nil).Status; got != http.StatusOK {
+		t.Errorf("who is signed in gets HTTP status %d", got)
+	}
+	w.shutOut(server, w.visitor(), "nobody", w.request(w.visitor(), http.MethodGet, server.Status.URL+"lab", http.Header{"Accept": {"text/html"}}).Status, http.StatusUnauthorized)
+
+	if err := own.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.says("alice", 2*time.Minute)
+	w.eventually("people can sign in again", 2*time.Minute, func() error {
+		ctx, cancel := context.WithTimeout(w.ctx, soon)
+		defer cancel()
+		page, err := w.visitor().SignIn(ctx, server.Status.URL, "alice", "alice")
+		if err == nil && page.Status != http.StatusOK {
+			err = fmt.Errorf("HTTP status %d", page.Status)
+		}
+		return err
+	})
+}
+
+// failsClearly says whether a person who is not signed in is told that the provider is the trouble: by the browser, which
+// cannot open its page, or by a page of ours.
+func (w *world) failsClearly(server *v1alpha1.JupyterServer, own *provider.Provider) error {
+	ctx, cancel := context.WithTimeout(w.ctx, soon)
+	defer cancel()
+	agent := w.visitor()
+	first, err := agent.Ask(ctx, http.MethodGet, server.Status.URL+"lab", http.Header{"Accept": {"text/html"}})
+	if err != nil {
+		return err
+	}
+	if location := first.Header.Get("Location"); first.Status == http.StatusFound && strings.HasPrefix(location, own.Issuer()) {
+		// The plugin knows the provider from before. The way back, with a code that cannot be redeemed, leads to a page of ours.
+		return w.callbackFails(ctx, server, agent, location)
+	}
+	if first.Status < 500 || len(first.Body) < 20 {
+		return fmt.Errorf("HTTP status %d: %.200s", first.Status, first.Body)
+	}
+	return nil
+}
+
+func (w *world) callbackFails(ctx context.Context, server *v1alpha1.JupyterServer, agent *signin.Agent, location string) error {
+	query := mustParse(w.T, location).Query()
+	back := server.Status.URL + "oauth2/callback?" + url.Values{"code": {"made-up"}, "state": {query.Get("state")}}.Encode()
+	page, err := agent.Ask(ctx, http.MethodGet, back, http.Header{"Accept": {"text/html"}})
+	if err != nil {
+		return err
+	}
+	if page.Status < 400 || len(page.Body) < 20 {
+		return fmt.Errorf("the way back ends with HTTP status %d: %.200s", page.Status, page.Body)
+	}
+	return nil
+}
+
+// A provider that refuses the client shows in the message, and so does that it takes it at last.
+func TestClientIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	own, auth := w.ownProvider(nil, provider.Client{ID: "test", Secret: "the-right-secret-of-the-test"})
+	w.clientSecret("a-wrong-secret-of-the-test")
+	secret := `auth: {oidc: {clientSecret: {secretKeyRef: {name: client, key: secret}}}}`
+	w.apply("alice", auth, secret)
+	w.failed("alice", "refuses the client", "secret")
+	w.clientSecret("the-right-secret-of-the-test") // the pod is made anew
+	server := w.running("alice")
+	w.enter(server, "alice")
+	if server.Status.Message != "" {
+		t.Errorf("the message stays: %s", server.Status.Message)
+	}
+	w.apply("alice", auth, secret, `auth: {oidc: {clientId: nobody-knows-it}}`)
+	w.failed("alice", "nobody-knows-it", own.Issuer())
+}
+
+func TestProviderThatIsNone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.needsProvider()
+	host := mustParse(t, suite.issuer).Hostname()
+	w.apply("alice", fmt.Sprintf(`{storage: {ephemeral: true}, auth: {mode: oidc, oidc: {issuerUrl: "http://%s:9", clientId: x, allow: {users: [alice]}}}}`, host))
+	w.says("alice", start, "http://"+host+":9", "cannot be reached")
+	// Something answers there, under another name.
+	w.apply("bob", fmt.Sprintf(`{storage: {ephemeral: true}, auth: {mode: oidc, oidc: {issuerUrl: %q, clientId: x, allow: {users: [alice]}}}}`, suite.issuer+"/realms/none"))
+	w.says("bob", start, suite.issuer+"/realms/none")
+}
+
+// A public client, at a provider with TLS and certificates of one's own.
+func TestPublicClientAndCertificatesOfOnesOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.needsProvider()
+	right, rightPEM := certificateFor(t, mustParse(t, suite.issuer).Hostname())
+	_, wrongPEM := certificateFor(t, mustParse(t, suite.issuer).Hostname())
+	own, auth := w.ownProvider(&right, provider.Client{ID: "public"})
+	bundle := func(text string) {
+		raw, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.tryApply(fmt.Sprintf(`{apiVersion: v1, kind: ConfigMap, metadata: {name: bundle}, data: {ca.crt: %s}}`, raw)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bundle(wrongPEM)
+	w.apply("alice", auth, `auth: {oidc: {caBundle: {configMapKeyRef: {name: bundle, key: ca.crt}}}}`)
+	w.says("alice", start, own.Issuer(), "certificate")
+	bundle(rightPEM) // the pod is made anew
+	server := w.await("alice", "is running without a complaint", start, func(s *v1alpha1.JupyterServer) error {
+		if s.Status.Message != "" {
+			return fmt.Errorf("it says something")
+		}
+		return isRunning(s)
+	})
+	_, client := w.enter(server, "alice")
+	if got := w.cell(client, "6*7").Result; got != "42" {
+		t.Errorf("6*7 is %q, want 42", got)
+	}
+}
+
+// certificateFor is a certificate that signs itself.
+func certificateFor(t *testing.T, host string) (tls.Certificate, string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "provider of a test"}, IPAddresses: []net.IP{net.ParseIP(host)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// lifetimes are the lines of the plugins' configurations that say for how long a session lasts.
+var lifetimes = map[*regexp.Regexp]string{
+	regexp.MustCompile(`cookie_expire = "12h"`):            `cookie_expire = "20s"`,
+	regexp.MustCompile(`OIDCSessionMaxDuration \d+`):       `OIDCSessionMaxDuration 20`,
+	regexp.MustCompile(`OIDCSessionInactivityTimeout \d+`): `OIDCSessionInactivityTimeout 20`,
+}
+
+// A session that has expired: scripts and websockets get 401, pages the way to the provider, and nothing is lost.
+func TestExpiredSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply("alice", w.oidc("{users: [alice]}", `suspend: true`)...)
+	w.await("alice", "is released", soon, func(s *v1alpha1.JupyterServer) error {
+		if s.Status.Release == nil {
+			return fmt.Errorf("no release")
+		}
+		return nil
+	})
+	var rendered struct{ Data map[string]string }
+	if err := json.Unmarshal([]byte(w.kubectl("get", "configmap", "alice-access", "-o", "json")), &rendered); err != nil {
+		t.Fatal(err)
+	}
+	shorter := map[string]string{}
+	for name, text := range rendered.Data {
+		for line, other := range lifetimes {
+			if line.MatchString(text) {
+				text = line.ReplaceAllString(text, other)
+				shorter[name] = text
+			}
+		}
+	}
+	patch, err := json.Marshal(map[string]any{"data": shorter})
+	if err != nil || len(shorter) != 1 {
+		t.Fatalf("the lifetime of a session was found in %d files: %v", len(shorter), err)
+	}
+	w.apply("alice", w.oidc("{users: [alice]}", "suspend: false", fmt.Sprintf("patches: [{target: {kind: ConfigMap, name: alice-access}, type: merge, patch: %q}]", patch))...)
+	server := w.running("alice")
+	agent, client := w.enter(server, "alice")
+	kernel, err := client.StartKernel(w.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Execute(w.ctx, kernel, "x = 42"); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the session expires", time.Minute, func() error {
+		if got := w.request(agent, http.MethodGet, server.Status.URL+"api/status", nil).Status; got != http.StatusUnauthorized {
+			return fmt.Errorf("HTTP status %d", got)
+		}
+		return nil
+	})
+	w.shutOut(server, agent, "whose session has expired", http.StatusFound, http.StatusUnauthorized)
+	if _, err := client.Execute(w.ctx, kernel, "x"); jupyter.Code(err) != http.StatusUnauthorized {
+		t.Errorf("the websocket of the own kernel: %v, want HTTP status 401", err)
+	}
+	w.signInAgain(agent, server.Status.URL, "alice")
+	if out, err := w.jupyterOf(server, agent).Execute(w.ctx, kernel, "x"); err != nil || out.Result != "42" {
+		t.Errorf("after signing in again the kernel gives %q, %v", out.Result, err)
+	}
+}
+
+// A plugin whose image is not there: the server is not running, and says whose matter that is.
+func TestMissingPartOfTheAccessControl(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply("alice", w.oidc("{users: [alice]}", `patches: [{target: {kind: StatefulSet}, patch: "spec: {template: {spec: {initContainers: [{name: access-authentication, image: localhost/none:1}]}}}"}]`)...)
+	server := w.failed("alice", "localhost/none:1", "admin")
+	if err := isRunning(server); err == nil {
+		t.Error("it is running without its access control")
+	}
+}
