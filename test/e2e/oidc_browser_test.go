@@ -1,0 +1,189 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+)
+
+// browser is a real one, of somebody with no cookies. It reaches nothing but this machine.
+func (w *world) browser() context.Context {
+	w.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.Flag("no-sandbox", true), // root may not have one
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("ignore-certificate-errors", true),
+		chromedp.UserDataDir(w.TempDir()),
+		chromedp.WindowSize(1280, 800),
+	)
+	allocator, endProcess := chromedp.NewExecAllocator(w.ctx, options...)
+	ctx, endTab := chromedp.NewContext(allocator)
+	w.Cleanup(func() {
+		_ = chromedp.Cancel(ctx) // waits for the browser's end
+		endTab()
+		endProcess()
+	})
+	return ctx
+}
+
+// does runs actions in a browser within a time.
+func (w *world) does(ctx context.Context, what string, limit time.Duration, actions ...chromedp.Action[chromedp.Void]) {
+	w.Helper()
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := chromedp.Do(limited, actions...); err != nil {
+		w.screenshot(ctx, "failed-"+strings.ReplaceAll(what, " ", "-"))
+		w.Fatalf("%s: %v", what, err)
+	}
+}
+
+// screenshot keeps a picture of the page as an artefact.
+func (w *world) screenshot(ctx context.Context, name string) {
+	w.Helper()
+	folder := os.Getenv("E2E_ARTIFACTS")
+	if folder == "" {
+		return
+	}
+	picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		w.Logf("no screenshot %s: %v", name, err)
+		return
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		w.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, name+".png"), picture, 0o644); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// signInForm fills in the provider's form, as a person does.
+func signInForm(user string) chromedp.Action[chromedp.Void] {
+	return chromedp.Steps(
+		chromedp.WaitVisible(chromedp.CSS("#username")),
+		chromedp.SendKeys(chromedp.CSS("#username"), user),
+		chromedp.SendKeys(chromedp.CSS("#password"), user),
+		chromedp.Click(chromedp.CSS("button[type=submit]")),
+	)
+}
+
+// The right person, in a real browser: signs in, lands on the page that was asked for, and works in JupyterLab.
+func TestSomebodyWorksInJupyterLab(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	server := w.browsable()
+	_, client := w.enter(server, "alice")
+	w.putFile(client, "notebook.ipynb", `{"cells": [{"cell_type": "code", "id": "a", "metadata": {}, "execution_count": null, "outputs": [], "source": "print('the answer is', 6*7)"}], "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}, "nbformat": 4, "nbformat_minor": 5}`)
+
+	browser := w.browser()
+	w.does(browser, "signing in", time.Minute,
+		chromedp.Navigate(server.Status.URL+"lab/tree/notebook.ipynb"),
+		signInForm("alice"),
+		chromedp.WaitVisible(chromedp.CSS(".jp-Notebook .jp-CodeCell")),
+	)
+	location, err := chromedp.Run(browser, chromedp.Location())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(location, "/alice/lab/tree/notebook.ipynb") {
+		t.Errorf("she landed on %s", location)
+	}
+	w.does(browser, "running a cell", time.Minute,
+		chromedp.WaitVisible(chromedp.CSS(`.jp-Notebook-ExecutionIndicator[data-status="idle"]`)),
+		chromedp.Click(chromedp.CSS(".jp-Notebook .jp-CodeCell .cm-content")),
+		chromedp.KeyEvent("\r", chromedp.KeyModifiers(chromedp.ModifierShift)), // shift and enter
+		chromedp.WaitVisible(`//*[contains(@class, "jp-OutputArea-output")]//*[contains(text(), "the answer is 42")]`),
+	)
+	w.screenshot(browser, "notebook")
+	w.does(browser, "opening the launcher", time.Minute,
+		chromedp.Navigate(server.Status.URL+"lab?reset"),
+		chromedp.WaitVisible(chromedp.CSS(`.jp-LauncherCard[title*="Python 3"]`)),
+	)
+	w.screenshot(browser, "launcher")
+	w.does(browser, "opening a terminal", time.Minute,
+		chromedp.Click(`//div[contains(@class, "jp-LauncherCard")]//p[text()="Terminal"]`),
+		chromedp.WaitVisible(chromedp.CSS(".jp-Terminal .xterm-screen")),
+	)
+	w.screenshot(browser, "terminal")
+	w.does(browser, "signing out by the menu", time.Minute,
+		chromedp.Click(`//div[contains(@class, "lm-MenuBar-itemLabel") and text()="File"]`),
+		chromedp.Click(`//li[@data-command="filemenu:logout"]`),
+		chromedp.WaitVisible(`//h1[contains(text(), "signed out")]`),
+	)
+	w.screenshot(browser, "signed-out")
+}
+
+// browsable is a server for alice.
+func (w *world) browsable() *v1alpha1.JupyterServer {
+	w.Helper()
+	w.apply("alice", w.oidc("{users: [alice]}")...)
+	server := w.running("alice")
+	w.reachable(server)
+	return server
+}
+
+// A wrong person sees who they are signed in as, and the way out.
+func TestAWrongPersonIsToldInTheBrowser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	server := w.browsable()
+	browser := w.browser()
+	w.does(browser, "signing in as somebody who is not allowed", time.Minute,
+		chromedp.EmulateViewport(390, 844), // a phone
+		chromedp.Navigate(server.Status.URL),
+		signInForm("bob"),
+		chromedp.WaitVisible(chromedp.CSS("h1")),
+	)
+	w.screenshot(browser, "refused")
+	text, err := chromedp.Run(browser, chromedp.Text(chromedp.CSS("body")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fits, err := chromedp.Run(browser, chromedp.Evaluate[bool]("document.documentElement.scrollWidth <= window.innerWidth"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(text, "bob") || !strings.Contains(text, "alice") {
+		t.Errorf("the page says neither who is signed in nor where:\n%s", text)
+	}
+	if !fits {
+		t.Error("the page is wider than a phone")
+	}
+	w.does(browser, "signing out", time.Minute,
+		chromedp.Click(`//a[contains(@href, "sign_out")]`),
+		chromedp.WaitVisible(`//h1[contains(text(), "signed out")]`),
+		chromedp.Click(`//a[contains(@href, "/alice/")]`),
+		signInForm("alice"), // the right one
+		chromedp.WaitVisible(chromedp.CSS(".jp-LauncherCard")),
+	)
+	result, err := chromedp.Run(browser, func(ctx context.Context, target *chromedp.Target) (network.GetCookiesResult, error) {
+		return cdp.Call(ctx, target, network.GetCookies, network.GetCookiesParams{URLs: []string{server.Status.URL}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sessions := 0
+	for _, cookie := range result.Cookies {
+		if !strings.Contains(cookie.Name, "js-") {
+			continue
+		}
+		sessions++
+		if !cookie.HTTPOnly || cookie.SameSite != network.CookieSameSiteLax || !strings.HasPrefix(cookie.Path, "/alice") {
+			t.Errorf("the cookie %s is open to scripts, other sites or other servers: %+v", cookie.Name, cookie)
+		}
+	}
+	if sessions == 0 {
+		t.Errorf("there is no session cookie among %s", fmt.Sprint(len(result.Cookies)))
+	}
+}
