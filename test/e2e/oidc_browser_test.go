@@ -34,6 +34,9 @@ func (w *world) browser() context.Context {
 		endTab()
 		endProcess()
 	})
+	if err := chromedp.Do(ctx); err != nil { // it lives as long as the context of the first call
+		w.Fatalf("starting the browser: %v", err)
+	}
 	return ctx
 }
 

@@ -134,7 +134,7 @@ func TestClientIsRefused(t *testing.T) {
 	w.clientSecret("a-wrong-secret-of-the-test")
 	secret := `auth: {oidc: {clientSecret: {secretKeyRef: {name: client, key: secret}}}}`
 	w.apply("alice", auth, secret)
-	w.failed("alice", "refuses the client", "secret")
+	w.failed("alice", "refuses the secret of the client")
 	w.clientSecret("the-right-secret-of-the-test") // the pod is made anew
 	server := w.running("alice")
 	w.enter(server, "alice")
