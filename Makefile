@@ -107,18 +107,27 @@ test-unit: ## Unit tests, and API-level tests against a real etcd and kube-apise
 
 # The version of Kubernetes is what the charts are rendered for where no cluster says it.
 .PHONY: test-charts
-test-charts: ## helm lint and helm template of both charts
+test-charts: build ## helm lint and helm template of both charts
 	@$(LOCALCLUSTER) build helm
 	helm lint --strict --kube-version 1.37.2 helm-chart
 	helm lint --strict --kube-version 1.37.2 chart-jupyter-server --set routing.host=jupyter.example.org
 	helm template jupyter-server-operator helm-chart --kube-version 1.37.2 --set image.repository=registry.example.org/operator > /dev/null
 	helm template alice chart-jupyter-server --kube-version 1.37.2 --set routing.host=jupyter.example.org > /dev/null
+	helm template alice chart-jupyter-server --kube-version 1.37.2 --set routing.host=jupyter.example.org --set auth.mode=oidc \
+	  --set auth.oidc.issuerUrl=https://id.example.org --set auth.oidc.clientId=x --set auth.oidc.allow.anyAuthenticated=true \
+	  --post-renderer bin/postrender > /dev/null
 	@if helm template alice chart-jupyter-server --kube-version 1.37.2 --set routing.hosst=x > /dev/null 2>&1; then \
 	  echo 'error: chart-jupyter-server takes a misspelt value' >&2; exit 1; fi
 
 .PHONY: test-e2e
 test-e2e: ## End-to-end tests on a real node; a cluster that was not there before is taken down afterwards
 	@if [ "$(CLUSTER)" = current ]; then $(MAKE) test-e2e-here; else test/tools/with-cluster $(MAKE) test-e2e-here; fi
+
+.PHONY: test-oauth2-proxy
+test-oauth2-proxy: ## The configurations of the goldens and the end-to-end tests with a real oauth2-proxy (E2E_OAUTH2_PROXY=its path)
+	@[ -x '$(E2E_OAUTH2_PROXY)' ] || { echo 'error: E2E_OAUTH2_PROXY must be the path of oauth2-proxy' >&2; exit 1; }
+	@E2E_OAUTH2_PROXY='$(E2E_OAUTH2_PROXY)' go test -json -tags oauth2proxy ./operator/render -run OAuth2Proxy | $(GOTEST)
+	@E2E_OAUTH2_PROXY='$(E2E_OAUTH2_PROXY)' $(MAKE) test-e2e
 
 .PHONY: test-e2e-here
 test-e2e-here:

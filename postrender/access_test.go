@@ -20,7 +20,8 @@ func accessGolden(t testing.TB, changes ...string) string {
 }
 
 func TestAccessErrors(t *testing.T) {
-	proxy := accessGolden(t)[strings.Index(accessGolden(t), "---\n# Source: jupyter-server/templates/accessproxy.yaml"):]
+	parts := strings.SplitAfter(accessGolden(t), "---\n") // nothing, StatefulSet, Service, AccessProxy
+	set, proxy := "---\n"+strings.TrimSuffix(parts[1], "---\n"), "---\n"+parts[3]
 	for _, tc := range []struct {
 		reason, stream string
 		want           []string
@@ -28,7 +29,7 @@ func TestAccessErrors(t *testing.T) {
 		{"two AccessProxy objects", accessGolden(t) + proxy, []string{"documents 3 and 4", "AccessProxy", "only one"}},
 		{"nothing to protect", proxy, []string{"0 objects StatefulSet alice"}},
 		{"a pod of another name is not protected instead", accessGolden(t, "kind: StatefulSet\nmetadata: {name: alice", "kind: StatefulSet\nmetadata: {name: bob"), []string{"0 objects StatefulSet alice"}},
-		{"two of the name: one would stay open", accessGolden(t) + accessGolden(t)[:strings.Index(accessGolden(t), "---\napiVersion: v1\nkind: Service")], []string{"2 objects StatefulSet alice"}},
+		{"two of the name: one would stay open", accessGolden(t) + set, []string{"2 objects StatefulSet alice"}},
 		{"no Service", accessGolden(t, "kind: Service", "kind: Servic"), []string{"0 objects Service alice"}},
 		{"a Service with a second way in", accessGolden(t, "[{port: 80}]", "[{port: 80}, {port: 81}]"), []string{"Service alice", "one port"}},
 		{"a Service without ports", accessGolden(t, "spec: {ports: [{port: 80}]}", "spec: {}"), []string{"Service alice", "one port"}},

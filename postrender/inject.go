@@ -9,8 +9,6 @@ import (
 	"strings"
 
 	"sigs.k8s.io/kustomize/kyaml/yaml"
-
-	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
 //go:embed templates/*.yaml
@@ -202,10 +200,8 @@ func (a access) addConfigMaps(documents []*document, f files) ([]*document, erro
 	if err != nil {
 		return nil, err
 	}
-	labels, err := a.labels(documents)
-	if err != nil {
-		return nil, err
-	}
+	place := slices.IndexFunc(documents, func(d *document) bool { return d.kind() == "StatefulSet" && d.name() == a.server })
+	labels := documents[place].node.GetLabels() // what comes with the StatefulSet is known by its labels
 	var added []*document
 	for _, object := range []struct {
 		name string
@@ -221,7 +217,6 @@ func (a access) addConfigMaps(documents []*document, f files) ([]*document, erro
 		}
 		added = append(added, documents...)
 	}
-	place := slices.IndexFunc(documents, func(d *document) bool { return d.kind() == "StatefulSet" && d.name() == a.server })
 	return slices.Insert(documents, place, added...), nil
 }
 
@@ -236,12 +231,6 @@ type metadata struct {
 	Name      string            `yaml:"name"`
 	Namespace string            `yaml:"namespace,omitempty"`
 	Labels    map[string]string `yaml:"labels,omitempty"`
-}
-
-// labels are those of the server's StatefulSet: what comes with it is known by them.
-func (a access) labels(documents []*document) (map[string]string, error) {
-	matched := match(documents, v1alpha1.PatchTarget{Kind: "StatefulSet", Name: a.server})
-	return matched[0].node.GetLabels(), nil // there is one, or we would not be here
 }
 
 // parsePart reads a piece of YAML of our own.

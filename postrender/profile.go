@@ -253,9 +253,9 @@ func (l *limited) Write(p []byte) (int, error) {
 // functions of all templates. What comes from a spec is quoted by one of them, always: else it could add lines of its own.
 var functions = template.FuncMap{
 	"apache":   quoteApache,
-	"has":      func(list []string, item string) bool { return slices.Contains(list, item) },
+	"has":      slices.Contains[[]string],
 	"hostRule": func(host string) string { return "Host(`" + host + "`)" },
-	"join":     func(list []string, separator string) string { return strings.Join(list, separator) },
+	"join":     strings.Join,
 	"query":    url.QueryEscape,
 	"regexp":   regexp.QuoteMeta,
 	"toml":     quoteTOML,

@@ -101,7 +101,7 @@ func runFunction(input []byte) ([]byte, error) {
 // withoutIndexes drops the places in the list, which kyaml adds when it reads and which are no longer true.
 func withoutIndexes(items []*yaml.RNode) error {
 	for _, item := range items {
-		for _, name := range []string{kioutil.IndexAnnotation, kioutil.LegacyIndexAnnotation} {
+		for _, name := range []string{kioutil.IndexAnnotation, legacyIndex} {
 			if err := item.PipeE(yaml.ClearAnnotation(name)); err != nil {
 				return err
 			}
@@ -109,3 +109,6 @@ func withoutIndexes(items []*yaml.RNode) error {
 	}
 	return nil
 }
+
+// legacyIndex is what kyaml still adds beside kioutil.IndexAnnotation (kio/kioutil/kioutil.go).
+const legacyIndex = "config.kubernetes.io/index"

@@ -93,7 +93,7 @@ func TestErrorsLeaveNoOutput(t *testing.T) {
 		want       string
 	}{
 		{"not YAML", "a: [", nil, "document 1"},
-		{"nothing to protect", stream[strings.Index(stream, "apiVersion: postrender"):], nil, "StatefulSet alice"},
+		{"nothing to protect", strings.Split(stream, "---\n")[2], nil, "StatefulSet alice"},
 		{"a ResourceList with nothing to protect", "apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nitems:\n  - {apiVersion: postrender.jupyterserver.dev/v1alpha1, kind: AccessProxy, metadata: {name: a}}\n", nil, "AccessProxy"},
 		{"arguments", "", []string{"-f", "x"}, `"-f" is not expected`},
 	} {

@@ -30,6 +30,6 @@ func main() {
 
 func echo(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Reached", "jupyter") // whatever is asked, and by which method
+	w.Header().Set("X-Reached", "jupyter")                                                                                         // whatever is asked, and by which method
 	_ = json.NewEncoder(w).Encode(map[string]any{"path": r.URL.Path, "query": r.URL.RawQuery, "host": r.Host, "header": r.Header}) // whoever asked is gone
 }
