@@ -134,9 +134,6 @@ func readAccess(d *document) (access, error) {
 	if a.profile, err = FindProfile(a.Profile, a.Profiles); err != nil {
 		return access{}, fmt.Errorf("spec.profile: %w", err)
 	}
-	if err := a.profile.Validate(); err != nil {
-		return access{}, fmt.Errorf("the profile %s: %w", a.profile.Name, err)
-	}
 	a.data = a.pluginData()
 	if a.plugin, err = a.profile.fill(a.data); err != nil {
 		return access{}, fmt.Errorf("the profile %s: %w", a.profile.Name, err)

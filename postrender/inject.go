@@ -4,9 +4,10 @@ import (
 	"embed"
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
+	"sync"
+	"text/template"
 
 	"sigs.k8s.io/kustomize/kyaml/yaml"
 )
@@ -14,13 +15,18 @@ import (
 //go:embed templates/*.yaml
 var templateFiles embed.FS
 
+// templates are our own, parsed once.
+var templates = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("").Option("missingkey=error").Funcs(functions).ParseFS(templateFiles, "templates/*.yaml"))
+})
+
 // fillTemplate fills in one of our own templates.
 func fillTemplate(name string, data any) (string, error) {
-	raw, err := templateFiles.ReadFile(path.Join("templates", name))
-	if err != nil {
-		return "", err
+	var out limited
+	if err := templates().ExecuteTemplate(&out, name, data); err != nil {
+		return "", inOneLine(err)
 	}
-	return fill(name, string(raw), data)
+	return out.String(), nil
 }
 
 // reserved is what the names of our containers, volumes and ports begin with.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"text/template"
 
 	corev1 "k8s.io/api/core/v1"
@@ -104,36 +105,45 @@ type PluginData struct {
 //go:embed profiles/*.yaml
 var profileFiles embed.FS
 
-// FindProfile returns the profile of a name: one of those that are given, or a built-in one.
-func FindProfile(name string, given []Profile) (Profile, error) {
-	names := []string{}
-	for _, profile := range given {
-		if profile.Name == name {
-			return profile, nil
-		}
-		names = append(names, profile.Name)
-	}
-	raw, err := profileFiles.ReadFile(path.Join("profiles", path.Base(path.Clean("/"+name))+".yaml"))
-	if err != nil {
-		return Profile{}, fmt.Errorf("there is no profile %q; there are: %s", name, strings.Join(append(names, builtinProfiles()...), ", "))
-	}
-	var profile Profile
-	if err := yaml.UnmarshalStrict(raw, &profile); err != nil {
-		return Profile{}, fmt.Errorf("the built-in profile %s: %w", name, err)
-	}
-	return profile, nil
-}
-
-func builtinProfiles() []string {
+// builtin are the built-in profiles by name, parsed once.
+var builtin = sync.OnceValue(func() map[string]Profile {
+	profiles := map[string]Profile{}
 	entries, err := profileFiles.ReadDir("profiles")
 	if err != nil {
 		panic(err) // an embedded folder cannot be missing
 	}
-	var names []string
 	for _, entry := range entries {
-		names = append(names, strings.TrimSuffix(entry.Name(), ".yaml"))
+		raw, err := profileFiles.ReadFile(path.Join("profiles", entry.Name()))
+		if err != nil {
+			panic(err) // nor a file of it
+		}
+		var profile Profile
+		if err := yaml.UnmarshalStrict(raw, &profile); err != nil {
+			panic(fmt.Sprintf("the built-in profile %s: %v", entry.Name(), err)) // the tests read it, too
+		}
+		profiles[profile.Name] = profile
 	}
-	return names
+	return profiles
+})
+
+// FindProfile returns the profile of a name: one of those that are given, which is checked, or a built-in one.
+func FindProfile(name string, given []Profile) (Profile, error) {
+	names := []string{}
+	for _, profile := range given {
+		if profile.Name != name {
+			names = append(names, profile.Name)
+			continue
+		}
+		if err := profile.Validate(); err != nil {
+			return Profile{}, fmt.Errorf("the profile %s: %w", name, err)
+		}
+		return profile, nil
+	}
+	profile, found := builtin()[name]
+	if !found {
+		return Profile{}, fmt.Errorf("there is no profile %q; there are: %s", name, strings.Join(append(names, slices.Sorted(maps.Keys(builtin()))...), ", "))
+	}
+	return profile, nil
 }
 
 var (

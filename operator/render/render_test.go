@@ -105,7 +105,7 @@ func setSection(archive *txtar.Archive, name, content string) {
 }
 
 func TestRenderIsDeterministic(t *testing.T) {
-	for golden, times := range map[string]int{"minimal": 900, "everything": 100} {
+	for golden, times := range map[string]int{"minimal": 900, "everything": 100, "oidc": 100} {
 		archive, err := txtar.ParseFile("testdata/" + golden + ".txtar")
 		if err != nil {
 			t.Fatal(err)
@@ -235,7 +235,7 @@ func actions(template string) []string {
 }
 
 func BenchmarkRender(b *testing.B) {
-	for _, golden := range []string{"minimal", "everything"} {
+	for _, golden := range []string{"minimal", "everything", "oidc"} {
 		b.Run(golden, func(b *testing.B) {
 			archive, err := txtar.ParseFile("testdata/" + golden + ".txtar")
 			if err != nil {

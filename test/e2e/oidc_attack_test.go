@@ -158,7 +158,7 @@ type answer struct {
 // raw sends a request as it is, which no client of Go would send. A connection that is closed without an answer is status 400.
 func raw(t *testing.T, method, address, host, path, headers string) answer {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -166,7 +166,7 @@ func raw(t *testing.T, method, address, host, path, headers string) answer {
 		return answer{}
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second)) // fails only when it is closed
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second)) // fails only when it is closed
 	if headers != "" {
 		headers += "\r\n"
 	}

@@ -58,7 +58,9 @@ func (w *world) screenshot(ctx context.Context, name string) {
 	if folder == "" {
 		return
 	}
-	picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	limited, cancel := context.WithTimeout(ctx, soon)
+	defer cancel()
+	picture, err := chromedp.Run(limited, chromedp.CaptureScreenshot())
 	if err != nil {
 		w.Logf("no screenshot %s: %v", name, err)
 		return
@@ -109,6 +111,10 @@ func TestSomebodyWorksInJupyterLab(t *testing.T) {
 		chromedp.WaitVisible(`//*[contains(@class, "jp-OutputArea-output")]//*[contains(text(), "the answer is 42")]`),
 	)
 	w.screenshot(browser, "notebook")
+	w.does(browser, "saving the notebook", time.Minute, // or the browser would ask whether to leave it
+		chromedp.KeyEvent("s", chromedp.KeyModifiers(chromedp.ModifierCtrl)),
+		chromedp.WaitNotPresent(chromedp.CSS(".lm-TabBar-tab.jp-mod-dirty")),
+	)
 	w.does(browser, "opening the launcher", time.Minute,
 		chromedp.Navigate(server.Status.URL+"lab?reset"),
 		chromedp.WaitVisible(chromedp.CSS(`.jp-LauncherCard[title*="Python 3"]`)),
@@ -121,7 +127,7 @@ func TestSomebodyWorksInJupyterLab(t *testing.T) {
 	w.screenshot(browser, "terminal")
 	w.does(browser, "signing out by the menu", time.Minute,
 		chromedp.Click(`//div[contains(@class, "lm-MenuBar-itemLabel") and text()="File"]`),
-		chromedp.Click(`//li[@data-command="filemenu:logout"]`),
+		chromedp.Click(`//div[contains(@class, "lm-Menu-itemLabel") and text()="Log Out"]`),
 		chromedp.WaitVisible(`//h1[contains(text(), "signed out")]`),
 	)
 	w.screenshot(browser, "signed-out")
