@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -104,8 +105,7 @@ func TestTwoServersOfOneHostKeepTheirSessionsApart(t *testing.T) {
 
 	// The same cookies under the neighbour's name and path.
 	var header []string
-	name := strings.SplitN(w.kubectl("get", "configmap", "alicex-access", "-o", `jsonpath={.data.routes\.yaml}`), "addAuthCookiesToResponse: [\"", 2)[1]
-	name, _, _ = strings.Cut(name, `"`)
+	name := regexp.MustCompile(`js-[0-9a-f]{16}`).FindString(w.kubectl("get", "configmap", "alicex-access", "-o", "yaml"))
 	for _, cookie := range agent.HTTP.Jar.Cookies(mustParse(t, alice.Status.URL)) {
 		if _, suffix, found := strings.Cut(cookie.Name, "js-"); found {
 			header = append(header, name+suffix[16:]+"="+cookie.Value)
