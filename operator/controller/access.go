@@ -24,17 +24,30 @@ const (
 	accessLimit = 64 << 10
 
 	// A server that works is asked again after lookAtAccess: nothing of Kubernetes tells that a provider is down. One whose
-	// access control is in trouble is asked again after lookAtTrouble.
+	// provider is in trouble is asked again after lookAtTrouble. One that is ready and does not answer us is behind a network
+	// that does not let us through: waiting for many of these would hold up the others.
 	lookAtAccess  = time.Minute
 	lookAtTrouble = 5 * time.Second
+	lookAtSilence = 10 * time.Minute
 )
+
+// nextLook is when to ask the access control of a server that is ready again.
+func nextLook(access *diagnosis.Access) time.Duration {
+	switch {
+	case access == nil:
+		return lookAtSilence
+	case !access.Provider.OK:
+		return lookAtTrouble
+	}
+	return lookAtAccess
+}
 
 // NewAccessClient returns the client that asks pods. It goes to the pod that it is told and nowhere else.
 func NewAccessClient() *http.Client {
 	return &http.Client{
 		Timeout: accessTimeout,
 		Transport: &http.Transport{
-			DialContext:            (&net.Dialer{Timeout: time.Second}).DialContext,
+			DialContext:            (&net.Dialer{Timeout: 500 * time.Millisecond}).DialContext,
 			Proxy:                  nil, // none of the environment
 			MaxResponseHeaderBytes: accessLimit,
 			MaxIdleConnsPerHost:    -1, // a connection to each pod of a cluster would be many

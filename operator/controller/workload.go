@@ -57,10 +57,10 @@ func (r *Reconciler) observeWorkload(ctx context.Context, server *v1alpha1.Jupyt
 		return w, r.diagnose(ctx, server, &w)
 	}
 	if server.Spec.Auth.Mode == v1alpha1.AuthModeOIDC {
-		w.lookAgain = lookAtAccess
+		w.lookAgain = nextLook(w.access)
 	}
 	if finding, found := diagnosis.ProviderTrouble(w.access); found {
-		w.finding, w.lookAgain = &finding, lookAtTrouble
+		w.finding = &finding
 	}
 	return w, nil
 }
