@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
@@ -105,9 +106,9 @@ func TestSomebodyWorksInJupyterLab(t *testing.T) {
 		t.Errorf("she landed on %s", location)
 	}
 	w.does(browser, "running a cell", time.Minute,
-		chromedp.WaitVisible(chromedp.CSS(`.jp-Notebook-ExecutionIndicator[data-status="idle"]`)),
-		chromedp.Click(chromedp.CSS(".jp-Notebook .jp-CodeCell .cm-content")),
-		chromedp.KeyEvent("\r", chromedp.KeyModifiers(chromedp.ModifierShift)), // shift and enter
+		// The status bar tells when the kernel is connected; before, JupyterLab asks which one to take.
+		chromedp.WaitVisible(`//*[@id="jp-bottom-panel" or contains(@class, "jp-StatusBar-Widget")]//*[contains(text(), "(ipykernel) | Idle")]`),
+		chromedp.Click(chromedp.CSS(`.jp-NotebookPanel-toolbar [data-command="notebook:run-cell-and-select-next"]`)),
 		chromedp.WaitVisible(`//*[contains(@class, "jp-OutputArea-output")]//*[contains(text(), "the answer is 42")]`),
 	)
 	w.screenshot(browser, "notebook")
@@ -127,7 +128,8 @@ func TestSomebodyWorksInJupyterLab(t *testing.T) {
 	w.screenshot(browser, "terminal")
 	w.does(browser, "signing out by the menu", time.Minute,
 		chromedp.Click(`//div[contains(@class, "lm-MenuBar-itemLabel") and text()="File"]`),
-		chromedp.Click(`//div[contains(@class, "lm-Menu-itemLabel") and text()="Log Out"]`),
+		chromedp.WaitVisible(`//div[contains(@class, "lm-Menu-itemLabel") and text()="Log Out"]`),
+		chromedp.KeyEvent(kb.ArrowUp+kb.ArrowUp+kb.Enter), // the last entry is Shut Down
 		chromedp.WaitVisible(`//h1[contains(text(), "signed out")]`),
 	)
 	w.screenshot(browser, "signed-out")
