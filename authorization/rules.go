@@ -92,7 +92,6 @@ func (r *rules) match(who identity) (reason, bool) {
 
 func (r *rules) matchGroups(groups string) bool {
 	for group := range strings.SplitSeq(groups, ",") {
-		group = strings.Trim(group, " ")
 		if _, found := r.groups[group]; found && group != "" {
 			return true
 		}

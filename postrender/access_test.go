@@ -54,6 +54,8 @@ func TestAccessErrors(t *testing.T) {
 		{"a volume of our name", accessGolden(t, "containers:", "volumes: [{name: access-state}], containers:"), []string{"volumes", "access-state"}},
 		{"a mount of our secrets", accessGolden(t, "{name: jupyter}", "{name: jupyter, volumeMounts: [{name: access-client-secret}]}"), []string{"jupyter", "access-client-secret"}},
 
+		{"a port of our name, which a Service could take for the proxy's", accessGolden(t, "{name: jupyter}", "{name: jupyter, ports: [{name: access-proxy, containerPort: 9999}]}"), []string{"jupyter", "port access-proxy"}},
+
 		{"a profile without an image", accessGolden(t, "image: tiny:1", "image: ''"), []string{"profile tiny", "image"}},
 		{"a plugin on Jupyter's port", accessGolden(t, "port: 4180", "port: 8888"), []string{"profile tiny", "port", "8888"}},
 		{"a plugin that is told who somebody is", accessGolden(t, "requestHeaders: [Cookie]", "requestHeaders: [Cookie, x-user]"), []string{"requestHeaders", "x-user"}},

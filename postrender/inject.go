@@ -46,8 +46,8 @@ type podData struct {
 
 type pluginFile struct{ Key, Name string }
 
-// sidecarSecurity fits the restricted Pod Security Standard. It is complete, so that the pod's own, which users may set, does
-// not count.
+// sidecarSecurity fits the restricted Pod Security Standard, whatever user, group, capabilities and seccomp profile users set for
+// the pod. AppArmor and SELinux stay the pod's.
 var sidecarSecurity = map[string]any{
 	"allowPrivilegeEscalation": false,
 	"capabilities":             map[string]any{"drop": []string{"ALL"}},
@@ -111,6 +111,14 @@ func unprotected(d *document) error {
 			if name := text(item, "name"); strings.HasPrefix(name, reserved) {
 				return fmt.Errorf("%s holds %s: names that begin with %s are those of the access control, choose another one", list, name, reserved)
 			}
+			if err := eachOf(item, "ports", func(port *yaml.RNode) error {
+				if name := text(port, "name"); strings.HasPrefix(name, reserved) {
+					return fmt.Errorf("%s %s has a port %s: names that begin with %s are those of the access control", list, text(item, "name"), name, reserved)
+				}
+				return nil
+			}); err != nil {
+				return err
+			}
 			return eachOf(item, "volumeMounts", func(mount *yaml.RNode) error {
 				if name := text(mount, "name"); strings.HasPrefix(name, reserved) {
 					return fmt.Errorf("%s %s mounts %s: volumes that begin with %s are those of the access control", list, text(item, "name"), name, reserved)
@@ -157,6 +165,14 @@ func prepend(object, parts *yaml.RNode, list string) error {
 	return nil
 }
 
+// Where proxy and authorization service are reached from outside of the pod (templates/pod.yaml, traefik.yaml). Services and
+// NetworkPolicies name them by number: a port of the user's with our name could take the place of one that is named.
+const opsPort = 3001
+
+func proxyPort() *yaml.RNode {
+	return yaml.NewRNode(&yaml.Node{Kind: yaml.ScalarNode, Tag: yaml.NodeTagInt, Value: "8000"})
+}
+
 // pointService leads to the proxy, and nowhere else.
 func (a access) pointService(d *document) error {
 	return d.edit(func(object *yaml.RNode) error {
@@ -165,7 +181,7 @@ func (a access) pointService(d *document) error {
 			return fmt.Errorf("it must have one port, which is led to the proxy")
 		}
 		return ports.VisitElements(func(port *yaml.RNode) error {
-			return port.PipeE(yaml.SetField("targetPort", yaml.NewStringRNode(reserved+"proxy")))
+			return port.PipeE(yaml.SetField("targetPort", proxyPort()))
 		})
 	})
 }
@@ -179,7 +195,7 @@ func (a access) openPolicy(d *document) error {
 		}
 		if err := rules.VisitElements(func(rule *yaml.RNode) error {
 			return eachOf(rule, "ports", func(port *yaml.RNode) error {
-				return port.PipeE(yaml.SetField("port", yaml.NewStringRNode(reserved+"proxy")))
+				return port.PipeE(yaml.SetField("port", proxyPort()))
 			})
 		}); err != nil {
 			return err
@@ -187,7 +203,7 @@ func (a access) openPolicy(d *document) error {
 		if len(a.OperatorFrom) == 0 {
 			return nil
 		}
-		rule, err := quoteYAML(map[string]any{"ports": []any{map[string]any{"port": reserved + "ops", "protocol": "TCP"}}, "from": a.OperatorFrom})
+		rule, err := quoteYAML(map[string]any{"ports": []any{map[string]any{"port": opsPort, "protocol": "TCP"}}, "from": a.OperatorFrom})
 		if err != nil {
 			return err
 		}

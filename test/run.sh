@@ -209,7 +209,7 @@ forward() {
     done
 }
 
-# A browser signs in, and sees JupyterLab compute.
+# Somebody signs in, as a browser does, and computes.
 prove_sign_in() {
     local url
     url=$(kubectl get jupyterserver "$server" -o jsonpath='{.status.url}')
@@ -231,6 +231,7 @@ tell_oidc() {
 State:    $(kubectl get jupyterserver "$server" -o jsonpath='{.status.state}')
 URL:      $(kubectl get jupyterserver "$server" -o jsonpath='{.status.url}')
 Sign in:  as alice (password alice), who is let in; as bob (password bob), who is not
+Status:   KUBECONFIG=$KUBECONFIG $(command -v kubectl) get jupyterserver $server -o wide
 END
 }
 

@@ -7,9 +7,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/diagnosis"
@@ -24,22 +27,59 @@ const (
 	accessLimit = 64 << 10
 
 	// A server that works is asked again after lookAtAccess: nothing of Kubernetes tells that a provider is down. One whose
-	// provider is in trouble is asked again after lookAtTrouble. One that is ready and does not answer us is behind a network
-	// that does not let us through: waiting for many of these would hold up the others.
+	// provider is in trouble, or that has just missed to answer, is asked again after lookAtTrouble. One that is ready and has
+	// missed to answer often is behind a network that does not let us through: waiting for many of these would hold up the
+	// others.
 	lookAtAccess  = time.Minute
-	lookAtTrouble = 5 * time.Second
+	lookAtTrouble = 20 * time.Second
 	lookAtSilence = 10 * time.Minute
+	oftenMissed   = 3
 )
 
-// nextLook is when to ask the access control of a server that is ready again.
-func nextLook(access *diagnosis.Access) time.Duration {
-	switch {
-	case access == nil:
-		return lookAtSilence
-	case !access.Provider.OK:
-		return lookAtTrouble
+// accessMemory is what the access control of each server said last, and how often it has not answered since. Its zero value is
+// ready for use.
+type accessMemory struct {
+	mu      sync.Mutex
+	servers map[client.ObjectKey]lastAccess
+}
+
+type lastAccess struct {
+	said   *diagnosis.Access // nil: nothing yet
+	missed int
+}
+
+// remember takes an answer, or that there was none, and returns what counts: an answer that is missed changes nothing.
+func (m *accessMemory) remember(server client.ObjectKey, answer *diagnosis.Access) lastAccess {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.servers == nil {
+		m.servers = map[client.ObjectKey]lastAccess{}
 	}
-	return lookAtAccess
+	last := lastAccess{said: answer}
+	if answer == nil {
+		last = m.servers[server]
+		last.missed++
+	}
+	m.servers[server] = last
+	return last
+}
+
+func (m *accessMemory) forget(server client.ObjectKey) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.servers, server)
+}
+
+// nextLook is when to ask the access control of a server that is ready again. Not all at once: a provider has many servers.
+func (l lastAccess) nextLook() time.Duration {
+	next := lookAtAccess
+	switch {
+	case l.missed >= oftenMissed:
+		next = lookAtSilence
+	case l.missed > 0 || !l.said.Provider.OK:
+		next = lookAtTrouble
+	}
+	return wait.Jitter(next, 0.2)
 }
 
 // NewAccessClient returns the client that asks pods. It goes to the pod that it is told and nowhere else.

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -42,6 +43,7 @@ type Reconciler struct {
 
 	written writtenStatuses
 	bundles bundles
+	access  accessMemory
 }
 
 // Reconcile is one turn of the loop.
@@ -52,6 +54,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 			r.Engine.Forget(request.NamespacedName)
 			r.written.forget(request.NamespacedName)
 			r.bundles.forget(request.NamespacedName)
+			r.access.forget(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -171,10 +174,17 @@ func blockedBy(err error) *blocked {
 		return &blocked{v1alpha1.ReasonNameConflict, sentence(err.Error() + ", so it was left alone: delete it, or give the JupyterServer another name")}
 	case errors.As(err, &record):
 		return &blocked{v1alpha1.ReasonReleaseConflict, sentence(err.Error() + ", so it was left alone: run `helm uninstall`, or give the JupyterServer another name")}
+	case apierrors.IsRequestEntityTooLargeError(err) || tooLong(err):
+		return &blocked{v1alpha1.ReasonApplyRefused, sentence("the server is too large for Kubernetes to keep: " + err.Error() + "; shorten the spec, such as the lists of auth.oidc.allow")}
 	case errors.As(err, &apply) && apply.Refused():
 		return &blocked{v1alpha1.ReasonApplyRefused, sentence("the API server refused the " + apply.Object + ": " + withoutDiff(apply.Err.Error()))}
 	}
 	return nil
+}
+
+// tooLong says that the API server finds an object, such as the record of the release, larger than it may be.
+func tooLong(err error) bool {
+	return apierrors.IsInvalid(err) && apierrors.HasStatusCause(err, metav1.CauseType(field.ErrorTypeTooLong))
 }
 
 // namespaceGoes says that nothing can be made in the namespace any more, because it is being deleted

@@ -49,10 +49,10 @@ func TestOIDCInstall(t *testing.T) {
 	if !slices.Contains(jupyter.Args, "--ServerApp.ip=127.0.0.1") || len(jupyter.Ports) > 0 {
 		t.Errorf("Jupyter can be reached around the proxy: %v %v", jupyter.Args, jupyter.Ports)
 	}
-	if got := service.Spec.Ports[0].TargetPort.String(); got != "access-proxy" || len(service.Spec.Ports) != 1 {
+	if got := service.Spec.Ports[0].TargetPort.String(); got != "8000" || len(service.Spec.Ports) != 1 {
 		t.Errorf("the Service leads to %v, want the proxy alone", service.Spec.Ports)
 	}
-	if got := policy.Spec.Ingress[0].Ports[0].Port.String(); got != "access-proxy" {
+	if got := policy.Spec.Ingress[0].Ports[0].Port.String(); got != "8000" {
 		t.Errorf("the NetworkPolicy opens %s, want the proxy", got)
 	}
 	for _, name := range []string{"alice-access", "alice-access-rules"} {
@@ -237,7 +237,7 @@ func TestEditedAccessControlIsPutBack(t *testing.T) {
 		if !strings.Contains(access.Data["routes.yaml"], "forwardAuth") || strings.Contains(rules.Data["authorization.json"], "anyAuthenticated") {
 			return fmt.Errorf("the ConfigMaps are %v, %v", access.Data, rules.Data)
 		}
-		if service.Spec.Ports[0].TargetPort.String() != "access-proxy" {
+		if service.Spec.Ports[0].TargetPort.String() != "8000" {
 			return fmt.Errorf("the Service leads to %v", service.Spec.Ports)
 		}
 		return nil

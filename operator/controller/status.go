@@ -199,7 +199,7 @@ func (r *Reconciler) announceTrouble(before, after *v1alpha1.JupyterServer) {
 	previous := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
 	switch {
 	case is == v1alpha1.StateRunning && was != is && ready.Status == metav1.ConditionTrue:
-		r.Events.Eventf(after, nil, corev1.EventTypeNormal, ready.Reason, "Start", "the server answers at %s", after.Status.URL)
+		r.Events.Eventf(after, nil, corev1.EventTypeNormal, v1alpha1.ReasonRunning, "Start", "the server answers at %s", after.Status.URL)
 	case ready.Status == metav1.ConditionFalse && isTrouble(after) && (previous == nil || previous.Reason != ready.Reason):
 		r.Events.Eventf(after, nil, corev1.EventTypeWarning, ready.Reason, "Reconcile", "%s", ready.Message)
 	}

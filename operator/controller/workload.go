@@ -54,12 +54,15 @@ func (r *Reconciler) observeWorkload(ctx context.Context, server *v1alpha1.Jupyt
 	}
 	w.access = r.askAccess(ctx, server, w.pod)
 	if !w.ready || !w.current {
+		r.access.forget(client.ObjectKeyFromObject(server)) // what follows is another run
 		return w, r.diagnose(ctx, server, &w)
 	}
-	if server.Spec.Auth.Mode == v1alpha1.AuthModeOIDC {
-		w.lookAgain = nextLook(w.access)
+	if server.Spec.Auth.Mode != v1alpha1.AuthModeOIDC {
+		return w, nil
 	}
-	if finding, found := diagnosis.ProviderTrouble(w.access); found {
+	last := r.access.remember(client.ObjectKeyFromObject(server), w.access)
+	w.lookAgain = last.nextLook()
+	if finding, found := diagnosis.ProviderTrouble(last.said); found {
 		w.finding = &finding
 	}
 	return w, nil

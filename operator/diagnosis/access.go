@@ -3,7 +3,6 @@ package diagnosis
 import (
 	"fmt"
 	"strings"
-	"unicode"
 )
 
 // AccessPrefix is what the names of the containers of the access control begin with (postrender/templates/pod.yaml).
@@ -14,7 +13,7 @@ const AccessPrefix = "access-"
 type Access struct {
 	// Ready says that the whole chain answers.
 	Ready bool `json:"ready"`
-	// Checks are what stands in the chain: proxy, authentication, jupyter.
+	// Checks are what stands in the chain: proxy, authentication, jupyter, and the rules of who may enter.
 	Checks map[string]Check `json:"checks"`
 	// Provider is the OpenID provider. It never makes the chain unready: who is signed in goes on.
 	Provider Check `json:"provider"`
@@ -30,12 +29,19 @@ type Check struct {
 	Message string `json:"message"`
 }
 
-// providerReasons are the ones that the authorization service gives, and whether somebody has to do something about it.
-var providerReasons = map[string]Severity{
-	"ProviderUnreachable": Progressing,
-	"ProviderInvalid":     Degraded,
-	"ClientRefused":       Degraded,
+// providerReasons are the ones that the authorization service gives, what they mean in our own words, and whether somebody has to
+// do something about it. The service's words come from a pod that users have a hand in, so they are quoted.
+var providerReasons = map[string]struct {
+	fact     string
+	severity Severity
+}{
+	"ProviderUnreachable": {"Nobody can sign in at the moment", Progressing},
+	"ProviderInvalid":     {"Nobody can sign in", Degraded},
+	"ClientRefused":       {"Nobody can sign in", Degraded},
 }
+
+// saidLimit is the most characters of what the access control says: names of issuers and redirect URLs are long.
+const saidLimit = 220
 
 // ProviderTrouble says what is wrong with the OpenID provider of a server whose access control answers. Progressing is what
 // passes by itself: people who are signed in go on meanwhile.
@@ -43,13 +49,13 @@ func ProviderTrouble(access *Access) (Finding, bool) {
 	if access == nil || access.Provider.OK {
 		return none()
 	}
-	severity, known := providerReasons[access.Provider.Reason]
+	reason, known := providerReasons[access.Provider.Reason]
 	if !known {
 		return none() // not checked yet
 	}
-	message := []rune(clip(trimEnd(plain(access.Provider.Message)), messageLimit-1) + ".")
-	message[0] = unicode.ToUpper(message[0])
-	return Finding{Reason: access.Provider.Reason, Message: string(message), Severity: severity}, true
+	said := clip(trimEnd(plain(access.Provider.Message)), saidLimit)
+	message := fmt.Sprintf("%s. The access control says: %q.", reason.fact, strings.ReplaceAll(said, `"`, "'"))
+	return Finding{Reason: access.Provider.Reason, Message: message, Severity: reason.severity}, true
 }
 
 // providerTrouble explains a plugin that does not start because of the provider.
@@ -67,7 +73,7 @@ func chainUnready(o Observation) (Finding, bool) {
 	if o.Access == nil || o.Access.Ready {
 		return none()
 	}
-	for _, name := range []string{"jupyter", "authentication", "proxy"} {
+	for _, name := range []string{"rules", "jupyter", "authentication", "proxy"} {
 		check, asked := o.Access.Checks[name]
 		if !asked || check.OK {
 			continue
@@ -78,14 +84,18 @@ func chainUnready(o Observation) (Finding, bool) {
 			f.Recheck = patience - age
 			return f, found
 		}
-		container := AccessPrefix + name
-		if name == "jupyter" {
-			container = JupyterContainer
-		}
-		return degraded("AccessNotReady", "The access control is not ready: "+quote(check.Message),
-			fmt.Sprintf("See kubectl logs %s -c %s", quote(o.Pod.Name), container))
+		return degraded("AccessNotReady", fmt.Sprintf("The access control is not ready and says: '%s'", quote(check.Message)),
+			fmt.Sprintf("See kubectl logs %s -c %s", quote(o.Pod.Name), containerOf[name]))
 	}
 	return none()
+}
+
+// containerOf is whose log tells more about a check.
+var containerOf = map[string]string{
+	"rules":          AccessPrefix + "authorization",
+	"jupyter":        JupyterContainer,
+	"authentication": AccessPrefix + "authentication",
+	"proxy":          AccessPrefix + "proxy",
 }
 
 // isAccess says whether a container is one of the access control's, which is the admin's, and not the user's.

@@ -40,7 +40,7 @@ func TestDiagnoseAccess(t *testing.T) {
 		not    []string
 		wait   bool
 	}{
-		{reason: "a plugin that ends because of the provider is not what has to be mended", want: "ProviderUnreachable", says: []string{"The provider https://id.example.org cannot be reached"},
+		{reason: "a plugin that ends because of the provider is not what has to be mended", want: "ProviderUnreachable", says: []string{"Nobody can sign in", "https://id.example.org cannot be reached"},
 			in: in(runs("access-authorization", false, time.Minute), ended("access-authentication", "Error", 1, "failed to discover"), access(unreachable, "", "authentication does not answer", ""))},
 		{reason: "a plugin that ends by itself says why", want: "CrashLoopBackOff", says: []string{"access-authentication", "invalid configuration", "spec.auth.oidc", "kubectl logs alice-0 -c access-authentication"}, not: []string{"spec.pod"},
 			in: in(runs("access-authorization", false, time.Minute), ended("access-authentication", "Error", 1, "invalid configuration"), access(well, "", "authentication does not answer", ""))},
@@ -52,10 +52,16 @@ func TestDiagnoseAccess(t *testing.T) {
 			in: in(runs("access-authorization", false, time.Hour), runs("access-authentication", true, time.Hour), access(well, "", "", "Jupyter does not answer on 127.0.0.1:8888"))},
 		{reason: "a proxy that lets everybody in is an alarm", want: "AccessNotReady", says: []string{"lets in anybody", "-c access-proxy"},
 			in: in(runs("access-authorization", false, time.Hour), runs("access-authentication", true, time.Hour), access(well, "the proxy lets in anybody", "", ""))},
+		{reason: "rules that cannot be read let nobody in", want: "AccessNotReady", says: []string{"nobody may enter", "-c access-authorization"},
+			in: in(runs("access-authorization", false, time.Hour), runs("access-authentication", true, time.Hour), access(well, "", "", ""), func(o *Observation) {
+				o.Access.Ready, o.Access.Checks["rules"] = false, Check{Message: "nobody may enter until the rules are right again"}
+			})},
 		{reason: "without an answer of the service the kubelet's word counts", want: "Unhealthy", says: []string{"access-authorization", "does not answer"},
 			in: in(runs("access-authorization", false, time.Hour), runs("access-authentication", true, time.Hour))},
 		{reason: "texts of a pod are quoted like those of a log", want: "ProviderUnreachable", not: []string{"\x1b", "hunter2"},
 			in: in(ended("access-authentication", "Error", 1, ""), access(Check{Reason: "ProviderUnreachable", Message: "\x1b[31mpassword=hunter2\nx"}, "", "x", ""))},
+		{reason: "a pod cannot speak with the operator's voice", want: "ProviderUnreachable", says: []string{`The access control says: "Your kubeconfig has expired`},
+			in: in(ended("access-authentication", "Error", 1, ""), access(Check{Reason: "ProviderUnreachable", Message: "Your kubeconfig has expired"}, "", "x", ""))},
 		{reason: "a reason that nobody knows is none", want: "CrashLoopBackOff",
 			in: in(ended("access-authentication", "Error", 1, ""), access(Check{Reason: "Whatever", Message: "x"}, "", "x", ""))},
 	} {

@@ -97,8 +97,11 @@ func (c container) imageField() string {
 
 // resource is the field of one of the container's resources.
 func (c container) resource(name string) string {
-	if c.isJupyter() {
+	switch {
+	case c.isJupyter():
 		return "spec.jupyterServer.resources." + name
+	case c.isAccess():
+		return "resources." + name + " of " + quote(c.status.Name) + " in spec.patches, or ask the admin"
 	}
 	return "resources." + name + " in " + c.field()
 }

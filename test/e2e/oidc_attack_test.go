@@ -102,9 +102,25 @@ func TestNobodyReachesJupyterAroundTheAccessControl(t *testing.T) {
 		}
 	})
 	t.Run("two requests on one connection", func(t *testing.T) {
-		// The second one hides in the body of the first.
-		hidden := "GET /alice/api/status HTTP/1.1\r\nHost: " + w.host() + "\r\nX-Auth-Request-User: alice\r\n\r\n"
-		notJupyter(t, pod, w.host(), "/alice/oauth2/callback", fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(hidden), hidden))
+		// The second one hides in the body of the first, whose length may be read in two ways.
+		hidden := "GET /alice/api/status HTTP/1.1\r\nHost: " + w.host() + "\r\nX-Auth-Request-User: alice\r\nConnection: close\r\n\r\n"
+		for _, framing := range []string{
+			fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(hidden), hidden),
+			"Content-Length: 0\r\n\r\n" + hidden,
+			fmt.Sprintf("Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n%s", len(hidden)+5, hidden),
+			"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n" + hidden,
+			"Transfer-Encoding:\tchunked\r\n\r\n0\r\n\r\n" + hidden,
+		} {
+			request := "POST /alice/oauth2/callback HTTP/1.1\r\nHost: " + w.host() + "\r\n" + framing
+			if got := send(t, net.JoinHostPort(pod, "8000"), "POST", request); got.jupyter {
+				t.Errorf("%q reaches Jupyter: %+v", request, got)
+			}
+		}
+	})
+	t.Run("a port with the proxy's name", func(t *testing.T) {
+		w := &world{t, t.Context(), w.namespace}
+		w.apply("relay", w.oidc("{users: [alice]}", `pod: {containers: [{name: relay, image: localhost/none:1, ports: [{name: access-proxy, containerPort: 9999}]}]}`)...)
+		w.stalled("relay", v1alpha1.ReasonRenderFailed)
 	})
 	alice, _ := w.signIn(server.Status.URL, "alice")
 	if got := raw(t, "GET", net.JoinHostPort(pod, "8000"), w.host(), "/alice/api/status", cookieHeader(t, server, alice)); !got.jupyter {
@@ -155,8 +171,17 @@ type answer struct {
 	jupyter bool // it came from Jupyter
 }
 
-// raw sends a request as it is, which no client of Go would send. A connection that is closed without an answer is status 400.
+// raw sends a request as it is, which no client of Go would send.
 func raw(t *testing.T, method, address, host, path, headers string) answer {
+	t.Helper()
+	if headers != "" {
+		headers += "\r\n"
+	}
+	return send(t, address, method, fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s\r\n", method, path, host, headers))
+}
+
+// send sends bytes, and returns what came back. A connection that is closed without an answer is status 400.
+func send(t *testing.T, address, method, request string) answer {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
@@ -167,10 +192,7 @@ func raw(t *testing.T, method, address, host, path, headers string) answer {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(5 * time.Second)) // fails only when it is closed
-	if headers != "" {
-		headers += "\r\n"
-	}
-	if _, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s\r\n", method, path, host, headers); err != nil {
+	if _, err := io.WriteString(conn, request); err != nil {
 		t.Error(err)
 		return answer{}
 	}

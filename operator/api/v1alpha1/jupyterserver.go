@@ -397,8 +397,8 @@ type Allow struct {
 	// +optional
 	Emails []string `json:"emails,omitempty"`
 	// Groups are groups (the claim groups) whose members get in. Many providers tell groups only when asked with a scope of
-	// their own, often called groups. Groups reach the operator joined by commas, so prefer users where names of groups
-	// can be chosen freely.
+	// their own, often called groups. Groups reach the authorization service joined by commas, so prefer users where names
+	// of groups can be chosen freely.
 	// +kubebuilder:validation:MaxItems=1000
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=255

@@ -40,7 +40,7 @@ func TestManifests(t *testing.T) {
 	if err := run(nil, strings.NewReader(stream), &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"name: access-proxy", "# The way in.", "targetPort: access-proxy", "name: alice-access-rules"} {
+	for _, part := range []string{"name: access-proxy", "# The way in.", "targetPort: 8000", "name: alice-access-rules"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("the output lacks %q:\n%s", part, out.String())
 		}
