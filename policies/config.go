@@ -1,0 +1,268 @@
+package policies
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+)
+
+// Config is what the admin decides about the rules. A rule that is not named here cannot be switched off.
+type Config struct {
+	// Rules are the settings of the rules, by their ids.
+	Rules Rules `json:"rules"`
+}
+
+// Rules are the settings of the rules. In all of them an empty list, text or number sets no bound.
+type Rules struct {
+	AuthAnyAuthenticated Rule                `json:"auth-any-authenticated"`
+	AuthIssuers          Allowed             `json:"auth-issuers"`
+	AuthIssuersHTTPS     Rule                `json:"auth-issuers-https"`
+	AuthNone             AuthNone            `json:"auth-none"`
+	Hosts                Hosts               `json:"hosts"`
+	ImageRegistries      Allowed             `json:"image-registries"`
+	ImageTags            ImageTags           `json:"image-tags"`
+	IngressClasses       Allowed             `json:"ingress-classes"`
+	InlineSecrets        Rule                `json:"inline-secrets"`
+	Names                Names               `json:"names"`
+	NodeSelectors        NodeSelectors       `json:"node-selectors"`
+	OIDCTLS              Rule                `json:"oidc-tls"`
+	PodSecurity          PodSecurity         `json:"pod-security"`
+	RenderedKinds        Rule                `json:"rendered-kinds"`
+	ResourcesBounds      ResourcesBounds     `json:"resources-bounds"`
+	RouteOverlap         Rule                `json:"route-overlap"`
+	RouteTaken           RouteTaken          `json:"route-taken"`
+	ServiceAccountToken  ServiceAccountToken `json:"service-account-token"`
+	StorageBounds        StorageBounds       `json:"storage-bounds"`
+	TLSRequired          Rule                `json:"tls-required"`
+	TokenLength          TokenLength         `json:"token-length"`
+}
+
+// Severity says what a verdict of a rule means.
+type Severity string
+
+const (
+	// Deny refuses the server.
+	Deny Severity = "deny"
+	// Warn tells, and lets the server pass.
+	Warn Severity = "warn"
+	// Off does not ask the rule.
+	Off Severity = "off"
+)
+
+// UnmarshalJSON takes false for off, because that is what a bare off means in YAML 1.1.
+func (s *Severity) UnmarshalJSON(raw []byte) error {
+	switch string(raw) {
+	case "false", `"off"`:
+		*s = Off
+	case `"deny"`:
+		*s = Deny
+	case `"warn"`:
+		*s = Warn
+	default:
+		return fmt.Errorf("severity: %s is none of deny, warn and off", raw)
+	}
+	return nil
+}
+
+// Rule is what every rule has.
+type Rule struct {
+	// Severity is deny, warn or off.
+	Severity Severity `json:"severity"`
+}
+
+// Allowed is a rule with a list of what is allowed.
+type Allowed struct {
+	Rule `json:",inline"`
+	// Allowed lists it. Empty: anything is. For image-registries: registries, and repositories or their beginnings up to a
+	// slash. For ingress-classes the entry "" allows to name none.
+	Allowed []string `json:"allowed"`
+}
+
+// AuthNone is about auth.mode none, and about pods whose Jupyter asks for no token.
+type AuthNone struct {
+	Rule `json:",inline"`
+	// Allow lets everybody into servers that ask for it.
+	Allow bool `json:"allow"`
+}
+
+// Hosts is about the names of URLs.
+type Hosts struct {
+	Rule `json:",inline"`
+	// AllowedSuffixes are names that may be used, with all below them. {namespace} stands for the server's namespace.
+	AllowedSuffixes []string `json:"allowedSuffixes"`
+}
+
+// ImageTags is about what images are called by.
+type ImageTags struct {
+	Rule `json:",inline"`
+	// Forbidden are tags that may not be used, such as latest, which an image without tag and digest has too.
+	Forbidden []string `json:"forbidden"`
+	// RequireDigest wants a digest for every image.
+	RequireDigest bool `json:"requireDigest"`
+}
+
+// Names is about names of servers.
+type Names struct {
+	Rule `json:",inline"`
+	// Pattern is a regular expression for the whole name.
+	Pattern string `json:"pattern"`
+}
+
+// NodeSelectors is about how pods choose nodes.
+type NodeSelectors struct {
+	Rule `json:",inline"`
+	// AllowedKeys are the labels by which nodes may be chosen.
+	AllowedKeys []string `json:"allowedKeys"`
+}
+
+// PodSecurity is about the Pod Security Standards.
+type PodSecurity struct {
+	Rule `json:",inline"`
+	// Level is baseline or restricted.
+	Level string `json:"level"`
+}
+
+// ResourcesBounds is about what a server takes of a node.
+type ResourcesBounds struct {
+	Rule `json:",inline"`
+	// MaxCPU, MaxMemory and MaxGPU are bounds for all containers of a pod together.
+	MaxCPU    string `json:"maxCPU"`
+	MaxMemory string `json:"maxMemory"`
+	MaxGPU    string `json:"maxGPU"`
+	// GPUs are the resources that count as GPUs.
+	GPUs []string `json:"gpus"`
+	// RequiredRequests and RequiredLimits are resources that every container must state.
+	RequiredRequests []string `json:"requiredRequests"`
+	RequiredLimits   []string `json:"requiredLimits"`
+}
+
+// RouteTaken is about servers that are in each other's way.
+type RouteTaken struct {
+	Rule `json:",inline"`
+	// OwnPaths are the names directly below a server that its Jupyter and its sign-in use themselves.
+	OwnPaths []string `json:"ownPaths"`
+}
+
+// ServiceAccountToken is about pods that may talk to the API server.
+type ServiceAccountToken struct {
+	Rule `json:",inline"`
+	// Allowed are the service accounts whose tokens pods may have. Empty: none.
+	Allowed []string `json:"allowed"`
+}
+
+// StorageBounds is about volumes.
+type StorageBounds struct {
+	Rule `json:",inline"`
+	// MaxSize is the bound of each volume.
+	MaxSize string `json:"maxSize"`
+	// Classes are the storage classes that may be used. The entry "" allows to name none.
+	Classes []string `json:"classes"`
+}
+
+// TokenLength is about tokens in the spec itself.
+type TokenLength struct {
+	Rule `json:",inline"`
+	// Minimum is how many characters a token must have.
+	Minimum int `json:"minimum"`
+}
+
+// Default is what holds when the admin decides nothing. It is the same as defaults in admission.rego.
+func Default() Config {
+	deny, warn := Rule{Deny}, Rule{Warn}
+	return Config{Rules{
+		AuthAnyAuthenticated: warn,
+		AuthIssuers:          Allowed{deny, []string{}},
+		AuthIssuersHTTPS:     warn,
+		AuthNone:             AuthNone{Rule: deny},
+		Hosts:                Hosts{deny, []string{}},
+		ImageRegistries:      Allowed{deny, []string{}},
+		ImageTags:            ImageTags{deny, []string{}, false},
+		IngressClasses:       Allowed{deny, []string{}},
+		InlineSecrets:        warn,
+		Names:                Names{Rule: deny},
+		NodeSelectors:        NodeSelectors{deny, []string{}},
+		OIDCTLS:              warn,
+		PodSecurity:          PodSecurity{deny, "baseline"},
+		RenderedKinds:        deny,
+		ResourcesBounds: ResourcesBounds{
+			Rule: deny, GPUs: []string{"amd.com/gpu", "gpu.intel.com/i915", "gpu.intel.com/xe", "nvidia.com/gpu"},
+			RequiredRequests: []string{}, RequiredLimits: []string{},
+		},
+		RouteOverlap: warn,
+		RouteTaken: RouteTaken{deny, []string{
+			"api", "consoles", "custom", "doc", "edit", "files", "kernelspecs", "lab", "login", "logout", "lsp", "metrics",
+			"nbconvert", "notebooks", "oauth2", "proxy", "static", "terminals", "tree", "view",
+		}},
+		ServiceAccountToken: ServiceAccountToken{warn, []string{}},
+		StorageBounds:       StorageBounds{Rule: deny, Classes: []string{}},
+		TLSRequired:         Rule{Off},
+		TokenLength:         TokenLength{deny, 16},
+	}}
+}
+
+// Parse reads a configuration from YAML, over the defaults. Its errors name the field. A field that is not known is an error,
+// so that a misspelt setting does not go unnoticed.
+func Parse(raw []byte) (Config, error) {
+	c := Default()
+	text, err := yaml.YAMLToJSONStrict(raw)
+	if err != nil {
+		return Config{}, err
+	}
+	strict, err := kjson.UnmarshalStrict(text, &c)
+	if err == nil {
+		err = errors.Join(strict...)
+	}
+	if err == nil {
+		err = c.Validate()
+	}
+	if err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// Validate names every field that cannot work, and what to do.
+func (c Config) Validate() error {
+	r := c.Rules
+	var errs []error
+	wrong := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("rules."+field+": "+format, args...))
+	}
+	for i, entry := range r.ImageRegistries.Allowed {
+		if registry, _, _ := strings.Cut(entry, "/"); !strings.ContainsAny(registry, ".:") && registry != "localhost" {
+			wrong(fmt.Sprintf("image-registries.allowed[%d]", i), "%q begins with no registry, write it out, such as docker.io/library/python", entry)
+		}
+	}
+	for i, entry := range r.Hosts.AllowedSuffixes {
+		if rest := strings.ReplaceAll(strings.Trim(entry, "*."), "{namespace}", "x"); !hostName.MatchString(rest) {
+			wrong(fmt.Sprintf("hosts.allowedSuffixes[%d]", i), "%q is no DNS name in lower case, which may hold {namespace}", entry)
+		}
+	}
+	for _, bound := range []struct{ field, value string }{
+		{"resources-bounds.maxCPU", r.ResourcesBounds.MaxCPU},
+		{"resources-bounds.maxMemory", r.ResourcesBounds.MaxMemory},
+		{"resources-bounds.maxGPU", r.ResourcesBounds.MaxGPU},
+		{"storage-bounds.maxSize", r.StorageBounds.MaxSize},
+	} {
+		if _, err := resource.ParseQuantity(bound.value); bound.value != "" && err != nil {
+			wrong(bound.field, "%q is no quantity, write one such as 500m, 2 or 4Gi", bound.value)
+		}
+	}
+	if _, err := regexp.Compile(r.Names.Pattern); err != nil {
+		wrong("names.pattern", "%q is no regular expression: %v", r.Names.Pattern, err)
+	}
+	if level := r.PodSecurity.Level; level != "baseline" && level != "restricted" {
+		wrong("pod-security.level", "%q is none of baseline and restricted; for no level at all, set severity to off", level)
+	}
+	if r.TokenLength.Minimum < 0 {
+		wrong("token-length.minimum", "%d is below zero", r.TokenLength.Minimum)
+	}
+	return errors.Join(errs...)
+}
+
+var hostName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)

@@ -1,0 +1,189 @@
+package policies
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+)
+
+// Operation is what happens to a server.
+type Operation string
+
+const (
+	// Create is a new server, and everything else that must stand for itself: the controller's look before it installs.
+	Create Operation = "CREATE"
+	// Update is a change of a server. What it does not make worse is not refused.
+	Update Operation = "UPDATE"
+)
+
+// Input is what the rules look at.
+type Input struct {
+	// Operation is CREATE or UPDATE.
+	Operation Operation
+	// Object is the server as the API server stores it, with defaults.
+	Object *v1alpha1.JupyterServer
+	// OldObject is what it was before an update.
+	OldObject *v1alpha1.JupyterServer
+	// Namespace is the server's.
+	Namespace Namespace
+	// User is who asks for the operation.
+	User User
+	// Objects are what the server renders to.
+	Objects []*unstructured.Unstructured
+	// Expected are what it renders to without spec.patches. May be nil when it has none.
+	Expected []*unstructured.Unstructured
+	// OldObjects and OldExpected are those of OldObject. Without them an update has to stand for itself, unless it only suspends.
+	OldObjects, OldExpected []*unstructured.Unstructured
+	// Routes are where servers are reached. The server's own is passed over.
+	Routes []Route
+}
+
+// Namespace is what rules know of a namespace.
+type Namespace struct {
+	Name        string            `json:"name"`
+	Labels      map[string]string `json:"labels"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+// User is who asks.
+type User struct {
+	Name   string   `json:"name"`
+	Groups []string `json:"groups"`
+}
+
+// Route is where a server is reached.
+type Route struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Host      string `json:"host"`
+	Path      string `json:"path"`
+}
+
+// value is the input as the rules see it. What is missing stays out of it, so that the rules notice.
+func (in Input) value(config *ast.Term) (ast.Value, error) {
+	fields := [][2]*ast.Term{field("operation", ast.String(in.Operation)), {ast.StringTerm("config"), config}}
+	add := func(name string, value any) error {
+		v, err := valueOf(value)
+		fields = append(fields, field(name, v))
+		return err
+	}
+	addObjects := func(name string, objects []*unstructured.Unstructured) error {
+		v, err := valueOfObjects(objects)
+		fields = append(fields, field(name, v))
+		return err
+	}
+	if err := add("object", slim(in.Object)); err != nil {
+		return nil, err
+	}
+	if err := add("oldObject", slim(in.OldObject)); err != nil {
+		return nil, err
+	}
+	if err := add("namespace", in.Namespace); err != nil {
+		return nil, err
+	}
+	if err := add("user", in.User); err != nil {
+		return nil, err
+	}
+	if err := add("routes", in.nearRoutes()); err != nil {
+		return nil, err
+	}
+	if err := addObjects("objects", in.Objects); err != nil {
+		return nil, err
+	}
+	if in.Expected != nil {
+		if err := addObjects("expected", in.Expected); err != nil {
+			return nil, err
+		}
+	} else if in.Object != nil && len(in.Object.Spec.Patches) == 0 {
+		fields = append(fields, field("expected", fields[len(fields)-1][1].Value))
+	}
+	return ast.NewObject(fields...), nil
+}
+
+func field(name string, value ast.Value) [2]*ast.Term {
+	return [2]*ast.Term{ast.StringTerm(name), ast.NewTerm(value)}
+}
+
+// valueOf is a value of Go as its JSON says.
+func valueOf(value any) (ast.Value, error) {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	return ast.ValueFromReader(bytes.NewReader(raw))
+}
+
+func valueOfObjects(objects []*unstructured.Unstructured) (ast.Value, error) {
+	terms := make([]*ast.Term, len(objects))
+	for i, object := range objects {
+		value, err := ast.InterfaceToValue(object.Object)
+		if err != nil {
+			return nil, err
+		}
+		terms[i] = ast.NewTerm(value)
+	}
+	return ast.NewArray(terms...), nil
+}
+
+// slim leaves out what no rule looks at.
+func slim(server *v1alpha1.JupyterServer) *v1alpha1.JupyterServer {
+	if server == nil {
+		return nil
+	}
+	out := &v1alpha1.JupyterServer{TypeMeta: server.TypeMeta, ObjectMeta: server.ObjectMeta, Spec: server.Spec}
+	out.ManagedFields = nil
+	return out
+}
+
+// nearRoutes are those that a rule could find in the way: a host may have thousands of others. It keeps too many rather than
+// too few; the rules decide.
+func (in Input) nearRoutes() []Route {
+	own := ownRoutes(in.Objects)
+	near := []Route{}
+	for _, route := range in.Routes {
+		if slices.ContainsFunc(own, func(o Route) bool {
+			return strings.EqualFold(o.Host, route.Host) && (strings.HasPrefix(o.Path, route.Path) || strings.HasPrefix(route.Path, strings.TrimRight(o.Path, "/")))
+		}) {
+			near = append(near, route)
+		}
+	}
+	return near
+}
+
+// ownRoutes are those of the rendered Ingresses.
+func ownRoutes(objects []*unstructured.Unstructured) []Route {
+	var own []Route
+	for _, object := range objects {
+		if object.GetKind() != "Ingress" {
+			continue
+		}
+		spec, _ := object.Object["spec"].(map[string]any)
+		for _, rule := range maps(spec["rules"]) {
+			host, _ := rule["host"].(string)
+			http, _ := rule["http"].(map[string]any)
+			for _, entry := range maps(http["paths"]) {
+				path, _ := entry["path"].(string)
+				own = append(own, Route{Host: host, Path: path})
+			}
+		}
+	}
+	return own
+}
+
+// maps are the objects in a list.
+func maps(list any) []map[string]any {
+	items, _ := list.([]any)
+	out := make([]map[string]any, 0, len(items))
+	for _, item := range items {
+		if object, ok := item.(map[string]any); ok {
+			out = append(out, object)
+		}
+	}
+	return out
+}

@@ -1,0 +1,96 @@
+package jupyterserver.admission
+
+# METADATA
+# title: Only objects of known kinds are rendered
+# description: >-
+#   One of each that a server needs, with names of the server and in its namespace. So nothing in spec.patches makes the operator,
+#   which may do more than the person who wrote the spec, make something else.
+# custom:
+#   id: rendered-kinds
+#   severity: deny
+#   remediation: Take out of spec.patches what changes the kind, the name or the namespace of an object.
+verdicts contains verdict(rego.metadata.rule(), title(object_), message) if {
+	settings["rendered-kinds"]
+	some object_ in input.objects
+	not known_kinds[object_.kind] == object_.apiVersion
+	message := sprintf(
+		"%s of %s is rendered, but allowed are: %s",
+		[title(object_), object.get(object_, "apiVersion", "no API"), listed(object.keys(known_kinds))],
+	)
+}
+
+# METADATA
+# title: Objects are rendered into the server's namespace
+# description: An object in another namespace would be somebody else's.
+# custom:
+#   id: rendered-kinds
+#   severity: deny
+#   remediation: Take out of spec.patches what changes the namespace of an object.
+verdicts contains verdict(rego.metadata.rule(), sprintf("%s: metadata.namespace", [title(object_)]), message) if {
+	settings["rendered-kinds"]
+	some object_ in input.objects
+	found := object.get(object_, ["metadata", "namespace"], "")
+	found != input.namespace.name
+	message := sprintf("%s is rendered into the namespace %q, but allowed is %s", [title(object_), found, input.namespace.name])
+}
+
+# METADATA
+# title: Objects have the server's name
+# description: The name of another server would take over what is that server's.
+# custom:
+#   id: rendered-kinds
+#   severity: deny
+#   remediation: Take out of spec.patches what changes the name of an object.
+verdicts contains verdict(rego.metadata.rule(), sprintf("%s: metadata.name", [title(object_)]), message) if {
+	settings["rendered-kinds"]
+	some object_ in input.objects
+	not object_.metadata.name in known_names[object_.kind]
+	message := sprintf("%s is rendered, but allowed are these names: %s", [title(object_), listed(object.get(known_names, object_.kind, []))])
+}
+
+# METADATA
+# title: Names fit
+# description: The pods of a StatefulSet with a longer name never start, and a Service gets the same name.
+# custom:
+#   id: names
+#   severity: deny
+#   remediation: Choose another name. It cannot be changed afterwards.
+verdicts contains verdict(rego.metadata.rule(), "metadata.name", message) if {
+	settings.names
+	found := server.metadata.name
+	not regex.match(`^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$`, found)
+	message := sprintf("the name is %q, but must start with a letter and hold at most 52 lower-case letters, digits and hyphens", [found])
+}
+
+# METADATA
+# title: Names have the admin's form
+# description: The setting pattern is a regular expression for the whole name. Empty, it allows any.
+# custom:
+#   id: names
+#   severity: deny
+#   remediation: Choose a name of that form. It cannot be changed afterwards.
+verdicts contains verdict(rego.metadata.rule(), "metadata.name", message) if {
+	pattern := settings.names.pattern
+	pattern != ""
+	found := server.metadata.name
+	not regex.match(sprintf("^(?:%s)$", [pattern]), found)
+	message := sprintf("the name is %q, but must match the regular expression %s", [found, pattern])
+}
+
+known_kinds := {
+	"ConfigMap": "v1",
+	"Ingress": "networking.k8s.io/v1",
+	"NetworkPolicy": "networking.k8s.io/v1",
+	"PersistentVolumeClaim": "v1",
+	"Service": "v1",
+	"StatefulSet": "apps/v1",
+}
+
+known_names := {
+	"ConfigMap": [sprintf("%s-access", [server.metadata.name]), sprintf("%s-access-rules", [server.metadata.name])],
+	"Ingress": [server.metadata.name],
+	"NetworkPolicy": [server.metadata.name],
+	"PersistentVolumeClaim": [server.metadata.name],
+	"Service": [server.metadata.name],
+	"StatefulSet": [server.metadata.name],
+}
