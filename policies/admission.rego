@@ -166,9 +166,9 @@ listed(items) := "none" if count(items) == 0
 # description: The field of the spec that it comes from, where its value is still that; else where it is rendered.
 written(container, field) := sprintf("spec.jupyterServer.%s", [field]) if {
 	container.name == "jupyter"
-	container.spec[field] == server.spec.jupyterServer[field]
+	object.get(container.spec, field, null) == object.get(server.spec.jupyterServer, field, null)
 } else := sprintf("spec.pod.%s[%d].%s", [container.list, i, field]) if {
 	some i, own in server.spec.pod[container.list]
 	own.name == container.name
-	container.spec[field] == own[field]
+	object.get(container.spec, field, null) == object.get(own, field, null)
 } else := sprintf("%s.%s", [container.path, field])

@@ -92,9 +92,11 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.initContainers", [po
 	oidc
 	some pod in pods
 	wanted := [container.name | some container in expected_pod.initContainers; startswith(container.name, "access-")]
-	found := [container.name | some container in pod.spec.initContainers]
-	array.slice(found, 0, count(wanted)) != wanted
-	message := sprintf("the pod begins with the containers %s, but must begin with: %s", [in_order(found), in_order(wanted)])
+	found := [object.get(container, "name", "") | some container in pod.spec.initContainers]
+	first := array.slice(found, 0, count(wanted))
+	ours := [name | some name in found; startswith(name, "access-")]
+	[sort(first), sort(ours)] != [sort(wanted), sort(wanted)]
+	message := sprintf("the pod begins with the containers %s, but must begin with: %s", [in_order(first), in_order(wanted)])
 }
 
 # METADATA
@@ -363,15 +365,17 @@ jupyters contains container if {
 
 # What of a container may not be changed.
 fixed(container) := object.union(
-	object.remove(container, ["resources", "imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy"]),
+	object.remove(container, array.concat(probes, ["resources", "imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy"])),
 	{probe: object.remove(asked, [
 		"initialDelaySeconds", "periodSeconds", "timeoutSeconds", "successThreshold", "failureThreshold",
 		"terminationGracePeriodSeconds",
 	]) |
-		some probe in ["livenessProbe", "readinessProbe", "startupProbe"]
+		some probe in probes
 		asked := container[probe]
 	},
 )
+
+probes := ["livenessProbe", "readinessProbe", "startupProbe"]
 
 differing_fields(found, wanted) := {field |
 	found != wanted
