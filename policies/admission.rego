@@ -49,15 +49,21 @@ defaults := {
 
 # METADATA
 # title: The settings of the rules that are on
-# description: The admin's settings over the defaults. Nothing in them switches off what holds the access control together.
-settings[id] := merged if {
+# description: >-
+#   The admin's settings over the defaults. Nothing in them switches off what holds the access control together. The evaluator
+#   asks for them once, and gives them back as input.settled: they are the same for all servers.
+settings := input.settled
+
+settings := settled if not input.settled
+
+settled[id] := merged if {
 	some id, fallback in defaults
-	merged := object.union(fallback, object.get(input.config.rules, id, {}))
 	not id in unswitchable
+	merged := object.union(fallback, object.get(input.config.rules, id, {}))
 	merged.severity in {"deny", "warn"}
 }
 
-settings[id] := defaults[id] if some id in unswitchable
+settled[id] := defaults[id] if some id in unswitchable
 
 unswitchable := {"oidc-intact"}
 
@@ -73,7 +79,7 @@ complete if {
 	server.metadata.namespace == input.namespace.name
 	is_string(server.spec.auth.mode)
 	is_array(input.routes)
-	readable_settings
+	are_settled
 	count(pods) > 0
 	comparable
 }
@@ -82,6 +88,10 @@ complete if {
 comparable if server.spec.auth.mode != "oidc"
 
 comparable if count(expected_pod.initContainers) > 0
+
+are_settled if input.settled
+
+are_settled if readable_settings
 
 # What a rule reads must be there, and of the right type: a list where a list is, and so on.
 readable_settings if {

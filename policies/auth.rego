@@ -20,13 +20,11 @@ verdicts contains verdict(rego.metadata.rule(), "spec.auth.mode", message) if {
 #   id: auth-none
 #   severity: deny
 #   remediation: Take out of spec.patches what changes the token of the container jupyter.
-verdicts contains verdict(rego.metadata.rule(), sprintf("%s.env", [container.path]), message) if {
+verdicts contains verdict(rego.metadata.rule(), "spec.patches", message) if {
 	settings["auth-none"].allow == false
 	server.spec.auth.mode == "token"
-	some container in containers
-	container.name == "jupyter"
-	not asks_for_token(container.spec)
-	message := "the container jupyter is not given its token by JUPYTER_TOKEN of a Secret, so that everybody would be let in"
+	not token_is_asked_for
+	message := "no container jupyter is given its token by JUPYTER_TOKEN of a Secret, so that everybody would be let in; allowed are token and oidc"
 }
 
 # METADATA
@@ -102,6 +100,13 @@ inline_secrets contains {"path": "spec.auth.token.value", "what": "the token"} i
 
 inline_secrets contains {"path": "spec.auth.oidc.clientSecret.value", "what": "the client secret"} if {
 	server.spec.auth.oidc.clientSecret.value
+}
+
+token_is_asked_for if {
+	some container in containers
+	container.list == "containers"
+	container.name == "jupyter"
+	asks_for_token(container.spec)
 }
 
 asks_for_token(container) if {

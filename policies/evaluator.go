@@ -99,7 +99,7 @@ type Options struct {
 // Evaluator asks the policies. It is safe for concurrent use.
 type Evaluator struct {
 	query   rego.PreparedEvalQuery
-	config  *ast.Term
+	config  [][2]*ast.Term
 	timeout time.Duration
 }
 
@@ -116,13 +116,13 @@ func New(ctx context.Context, options Options) (*Evaluator, error) {
 }
 
 func compile(ctx context.Context, modules map[string]*ast.Module, options Options) (*Evaluator, error) {
-	config, err := valueOf(options.Config)
-	if err != nil {
-		return nil, fmt.Errorf("converting the configuration of the policies: %w", err)
-	}
 	compiler := ast.NewCompiler().WithCapabilities(capabilities()).WithStrict(true)
 	if compiler.Compile(modules); compiler.Failed() {
 		return nil, fmt.Errorf("compiling the policies: %w", compiler.Errors)
+	}
+	config, err := settle(ctx, compiler, options.Config)
+	if err != nil {
+		return nil, fmt.Errorf("settling the configuration of the policies: %w", err)
 	}
 	prepared, err := rego.New(rego.Query(query), rego.Compiler(compiler), rego.StrictBuiltinErrors(true)).PrepareForEval(ctx)
 	if err != nil {
@@ -132,7 +132,30 @@ func compile(ctx context.Context, modules map[string]*ast.Module, options Option
 	if timeout == 0 {
 		timeout = DefaultTimeout
 	}
-	return &Evaluator{query: prepared, config: ast.NewTerm(config), timeout: timeout}, nil
+	return &Evaluator{query: prepared, config: config, timeout: timeout}, nil
+}
+
+// settle returns the part of the input that is the same for all servers: the configuration, and what the rules make of it.
+func settle(ctx context.Context, compiler *ast.Compiler, cfg Config) ([][2]*ast.Term, error) {
+	config, err := valueOf(cfg)
+	if err != nil {
+		return nil, err
+	}
+	results, err := rego.New(
+		rego.Query("settled = data.jupyterserver.admission.settled; data.jupyterserver.admission.readable_settings"),
+		rego.Compiler(compiler), rego.StrictBuiltinErrors(true), rego.ParsedInput(ast.NewObject(field("config", config))),
+	).Eval(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(results) != 1 {
+		return nil, ErrIncomplete
+	}
+	settled, err := ast.InterfaceToValue(results[0].Bindings["settled"])
+	if err != nil {
+		return nil, err
+	}
+	return [][2]*ast.Term{field("config", config), field("settled", settled)}, nil
 }
 
 // parseModules reads the embedded rules, without their tests.

@@ -41,6 +41,7 @@ verdicts contains verdict(rego.metadata.rule(), image.path, message) if {
 #   remediation: Use another tag of the image, or its digest.
 verdicts contains verdict(rego.metadata.rule(), image.path, message) if {
 	forbidden := settings["image-tags"].forbidden
+	count(forbidden) > 0
 	some image in images
 	not contains(image.name, "@")
 	found := tag(image.name)

@@ -66,8 +66,8 @@ type Route struct {
 }
 
 // value is the input as the rules see it. What is missing stays out of it, so that the rules notice.
-func (in Input) value(config *ast.Term) (ast.Value, error) {
-	fields := [][2]*ast.Term{field("operation", ast.String(in.Operation)), {ast.StringTerm("config"), config}}
+func (in Input) value(config [][2]*ast.Term) (ast.Value, error) {
+	fields := append([][2]*ast.Term{field("operation", ast.String(in.Operation))}, config...)
 	add := func(name string, value any) error {
 		v, err := valueOf(value)
 		fields = append(fields, field(name, v))

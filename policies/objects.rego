@@ -12,7 +12,7 @@ package jupyterserver.admission
 verdicts contains verdict(rego.metadata.rule(), title(object_), message) if {
 	settings["rendered-kinds"]
 	some object_ in input.objects
-	not known_kinds[object_.kind] == object_.apiVersion
+	not is_known(object_)
 	message := sprintf(
 		"%s of %s is rendered, but allowed are: %s",
 		[title(object_), object.get(object_, "apiVersion", "no API"), listed(object.keys(known_kinds))],
@@ -44,8 +44,9 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s: metadata.namespace"
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s: metadata.name", [title(object_)]), message) if {
 	settings["rendered-kinds"]
 	some object_ in input.objects
-	not object_.metadata.name in known_names[object_.kind]
-	message := sprintf("%s is rendered, but allowed are these names: %s", [title(object_), listed(object.get(known_names, object_.kind, []))])
+	found := object.get(object_, ["metadata", "name"], "")
+	not found in object.get(known_names, object.get(object_, "kind", ""), [])
+	message := sprintf("%s is rendered, but allowed are these names: %s", [title(object_), listed(object.get(known_names, object.get(object_, "kind", ""), []))])
 }
 
 # METADATA
@@ -76,6 +77,8 @@ verdicts contains verdict(rego.metadata.rule(), "metadata.name", message) if {
 	not regex.match(sprintf("^(?:%s)$", [pattern]), found)
 	message := sprintf("the name is %q, but must match the regular expression %s", [found, pattern])
 }
+
+is_known(object_) if known_kinds[object_.kind] == object_.apiVersion
 
 known_kinds := {
 	"ConfigMap": "v1",

@@ -10,7 +10,7 @@ package jupyterserver.admission
 #   severity: deny
 #   remediation: Take out of spec.patches what adds, removes or renames objects.
 verdicts contains verdict(rego.metadata.rule(), "spec.patches", message) if {
-	oidc
+	patched
 	found := [title(object_) | some object_ in input.objects]
 	wanted := [title(object_) | some object_ in input.expected]
 	sort(found) != sort(wanted)
@@ -25,7 +25,7 @@ verdicts contains verdict(rego.metadata.rule(), "spec.patches", message) if {
 #   severity: deny
 #   remediation: Take out of spec.patches what changes ports and selector of the Service.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec.%s", [title(object_), field]), message) if {
-	oidc
+	patched
 	some object_ in input.objects
 	object_.kind == "Service"
 	some field in differing_fields(service_door(object_.spec), service_door(expected_spec("Service")))
@@ -40,7 +40,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec.%s", [title(ob
 #   severity: deny
 #   remediation: Take out of spec.patches what changes the backends of the Ingress.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec", [title(object_)]), message) if {
-	oidc
+	patched
 	some object_ in input.objects
 	object_.kind == "Ingress"
 	some backend in backends(object_.spec)
@@ -56,7 +56,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec", [title(objec
 #   severity: deny
 #   remediation: Take out of spec.patches what changes the NetworkPolicy.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec", [title(object_)]), message) if {
-	oidc
+	patched
 	some object_ in input.objects
 	object_.kind == "NetworkPolicy"
 	object_.spec != expected_spec("NetworkPolicy")
@@ -71,7 +71,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec", [title(objec
 #   severity: deny
 #   remediation: Take out of spec.patches what changes the ConfigMap.
 verdicts contains verdict(rego.metadata.rule(), title(object_), message) if {
-	oidc
+	patched
 	some wanted in input.expected
 	wanted.kind == "ConfigMap"
 	some object_ in input.objects
@@ -89,7 +89,7 @@ verdicts contains verdict(rego.metadata.rule(), title(object_), message) if {
 #   severity: deny
 #   remediation: Take out of spec.patches what removes, adds or moves containers whose names begin with access-.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.initContainers", [pod.path]), message) if {
-	oidc
+	patched
 	some pod in pods
 	wanted := [container.name | some container in expected_pod.initContainers; startswith(container.name, "access-")]
 	found := [object.get(container, "name", "") | some container in pod.spec.initContainers]
@@ -121,7 +121,7 @@ verdicts contains verdict(rego.metadata.rule(), container.path, message) if {
 #   severity: deny
 #   remediation: Take out of spec.patches what changes the container, but for its resources.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [container.path, field]), message) if {
-	oidc
+	patched
 	some container in guards
 	some field in differing_fields(fixed(container.spec), fixed(container.expected))
 	message := sprintf("the container %s has another %s than the access control needs", [container.name, field])
@@ -135,7 +135,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [container.path
 #   severity: deny
 #   remediation: Take out of spec.patches what changes volumes whose names begin with access-.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.volumes", [pod.path]), message) if {
-	oidc
+	patched
 	some pod in pods
 	wanted := access_volumes(expected_pod)
 	found := access_volumes(pod.spec)
@@ -166,7 +166,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec.volumeClaimTem
 #   severity: deny
 #   remediation: Take the field out of spec.patches.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [pod.path, field]), message) if {
-	oidc
+	patched
 	some pod in pods
 	some field in [
 		"hostNetwork", "hostPID", "hostIPC", "hostUsers", "shareProcessNamespace", "hostAliases", "dnsPolicy", "dnsConfig",
@@ -199,7 +199,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.containers", [pod.pa
 #   severity: deny
 #   remediation: Use spec.jupyterServer.extraArgs instead of a patch.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [container.path, field]), message) if {
-	oidc
+	patched
 	some container in jupyters
 	some expected in expected_pod.containers
 	expected.name == "jupyter"
@@ -310,6 +310,12 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.ports", [container.p
 
 oidc if server.spec.auth.mode == "oidc"
 
+# Something differs from what there must be.
+patched if {
+	oidc
+	input.objects != input.expected
+}
+
 expected_pod := object_.spec.template.spec if {
 	some object_ in input.expected
 	object_.kind == "StatefulSet"
@@ -336,32 +342,32 @@ backends(spec) := {entry.backend |
 content(config_map) := {"data": object.get(config_map, "data", {}), "binaryData": object.get(config_map, "binaryData", {})}
 
 # The access control's own containers, beside what they must be.
-guards contains object.union(container, {"expected": expected}) if {
+guards := [{"path": container.path, "name": container.name, "spec": container.spec, "expected": expected} |
 	some container in containers
 	container.list == "initContainers"
 	some expected in expected_pod.initContainers
 	expected.name == container.name
 	startswith(expected.name, "access-")
-}
+]
 
-guard_names contains guard.name if some guard in guards
+guard_names := {container.name | some container in expected_pod.initContainers; startswith(container.name, "access-")}
 
 # Containers that are not the access control's, whatever they are called.
-strangers contains container if {
+strangers := [container |
 	some container in containers
 	not is_guard(container)
-}
+]
 
 is_guard(container) if {
 	container.list == "initContainers"
 	container.name in guard_names
 }
 
-jupyters contains container if {
+jupyters := [container |
 	some container in containers
 	container.list == "containers"
 	container.name == "jupyter"
-}
+]
 
 # What of a container may not be changed.
 fixed(container) := object.union(

@@ -26,7 +26,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [pod.path, fiel
 #   remediation: Take privileged out of the container's securityContext.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.privileged", [container.path]), message) if {
 	levels.baseline
-	some container in containers
+	some container in unusual
 	object.get(container.spec, ["securityContext", "privileged"], false) != false
 	message := sprintf("the container %s is privileged, which is not allowed", [container.name])
 }
@@ -40,7 +40,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.priv
 #   remediation: Take the capabilities out of the container's securityContext.capabilities.add.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.capabilities.add", [container.path]), message) if {
 	levels.baseline
-	some container in containers
+	some container in unusual
 	found := {name | some name in container.spec.securityContext.capabilities.add} - harmless_capabilities
 	count(found) > 0
 	message := sprintf("the container %s adds the capabilities %s, but allowed are: %s", [container.name, listed(found), listed(harmless_capabilities)])
@@ -82,14 +82,14 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.ports", [container.p
 #   id: pod-security
 #   severity: deny
 #   remediation: Take host out of the container's probes and hooks.
-verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [container.path, concat(".", handler)]), message) if {
+verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [container.path, handler.path]), message) if {
 	levels.baseline
 	some container in containers
-	some handler in handlers
+	some handler in handlers(container.spec)
 	some action in ["httpGet", "tcpSocket"]
-	found := object.get(container.spec, array.concat(handler, [action, "host"]), "")
+	found := handler.spec[action].host
 	found != ""
-	message := sprintf("the container %s has the host %v in %s, but allowed is none", [container.name, found, concat(".", handler)])
+	message := sprintf("the container %s has the host %v in %s, but allowed is none", [container.name, found, handler.path])
 }
 
 # METADATA
@@ -148,7 +148,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.seLi
 #   remediation: Take procMount out of the container's securityContext.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.procMount", [container.path]), message) if {
 	levels.baseline
-	some container in containers
+	some container in unusual
 	found := container.spec.securityContext.procMount
 	found != "Default"
 	message := sprintf("the container %s has the procMount %v, but allowed is Default", [container.name, found])
@@ -222,7 +222,7 @@ verdicts contains verdict(rego.metadata.rule(), volume.path, message) if {
 #   remediation: Set allowPrivilegeEscalation of the container's securityContext to false.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.allowPrivilegeEscalation", [container.path]), message) if {
 	levels.restricted
-	some container in containers
+	some container in unusual
 	object.get(container.spec, ["securityContext", "allowPrivilegeEscalation"], true) != false
 	message := sprintf("the container %s may get more rights than it has, but must have allowPrivilegeEscalation: false", [container.name])
 }
@@ -279,7 +279,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.secc
 #   remediation: Set capabilities.drop of the container's securityContext to [ALL].
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.capabilities.drop", [container.path]), message) if {
 	levels.restricted
-	some container in containers
+	some container in unusual
 	not "ALL" in object.get(container.spec, ["securityContext", "capabilities", "drop"], [])
 	message := sprintf("the container %s does not drop the capabilities ALL, which it must", [container.name])
 }
@@ -293,7 +293,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.capa
 #   remediation: Take the capabilities out of the container's securityContext.capabilities.add.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.capabilities.add", [container.path]), message) if {
 	levels.restricted
-	some container in containers
+	some container in unusual
 	found := ({name | some name in container.spec.securityContext.capabilities.add} & harmless_capabilities) - {"NET_BIND_SERVICE"}
 	count(found) > 0
 	message := sprintf("the container %s adds the capabilities %s, but allowed is: NET_BIND_SERVICE", [container.name, listed(found)])
@@ -304,14 +304,34 @@ levels["baseline"] if settings["pod-security"].level in {"baseline", "restricted
 
 levels["restricted"] if settings["pod-security"].level == "restricted"
 
-# The security contexts that are rendered: of pods and of containers.
+# The containers whose security contexts are not those that the operator renders: to look at the others is a waste of time.
+unusual := [container | some container in containers; not is_usual(container.spec)]
+
+# A reference that leads nowhere would make more than the negation undefined, so it must not stand inside one.
+is_usual(container) if container.securityContext in usual
+
+usual := {
+	{"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+	{
+		"allowPrivilegeEscalation": false,
+		"capabilities": {"drop": ["ALL"]},
+		"privileged": false,
+		"readOnlyRootFilesystem": true,
+		"runAsGroup": 65532,
+		"runAsNonRoot": true,
+		"runAsUser": 65532,
+		"seccompProfile": {"type": "RuntimeDefault"},
+	},
+}
+
+# The security contexts to look at: of pods and of containers.
 contexts := array.concat(
 	[{"what": "the pod", "path": pod.path, "spec": pod.spec.securityContext} |
 		some pod in pods
 		pod.spec.securityContext
 	],
 	[{"what": sprintf("the container %s", [container.name]), "path": container.path, "spec": container.spec.securityContext} |
-		some container in containers
+		some container in unusual
 		container.spec.securityContext
 	],
 )
@@ -323,7 +343,10 @@ effective(container, field, fallback) := object.get(
 	object.get(container.pod, ["securityContext", field], fallback),
 )
 
-handlers := [["livenessProbe"], ["readinessProbe"], ["startupProbe"], ["lifecycle", "postStart"], ["lifecycle", "preStop"]]
+handlers(container) := array.concat(
+	[{"path": name, "spec": container[name]} | some name in probes; container[name]],
+	[{"path": sprintf("lifecycle.%s", [name]), "spec": hook} | some name, hook in container.lifecycle],
+)
 
 harmless_capabilities := {
 	"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP", "SETGID",

@@ -27,11 +27,11 @@ verdicts contains verdict(rego.metadata.rule(), path, message) if {
 #   severity: deny
 #   remediation: Set spec.routing.host to a name that ends in an allowed suffix.
 verdicts contains verdict(rego.metadata.rule(), route.path_of_host, message) if {
+	count(settings.hosts.allowedSuffixes) > 0
 	suffixes := [suffix |
 		some entry in settings.hosts.allowedSuffixes
 		suffix := trim_left(replace(entry, "{namespace}", input.namespace.name), ".*")
 	]
-	count(suffixes) > 0
 	some route in own_hosts
 	not has_suffix(route.host, suffixes)
 	message := sprintf("the host is %q, but allowed are these names and what is below them: %s", [route.host, listed(suffixes)])
@@ -49,6 +49,7 @@ verdicts contains verdict(rego.metadata.rule(), route.path_of_host, message) if 
 #   remediation: Choose another spec.routing.path or spec.routing.host.
 verdicts contains verdict(rego.metadata.rule(), route.path_of_path, message) if {
 	settings["route-taken"]
+	count(other_routes) > 0
 	some route in own_routes
 	other := [name |
 		some theirs in other_routes
@@ -71,6 +72,7 @@ verdicts contains verdict(rego.metadata.rule(), route.path_of_path, message) if 
 #   remediation: Choose a spec.routing.path that is neither above nor below that of another server, or a host of its own.
 verdicts contains verdict(rego.metadata.rule(), route.path_of_path, message) if {
 	settings["route-overlap"]
+	count(other_routes) > 0
 	some route in own_routes
 	other := [name |
 		some theirs in other_routes

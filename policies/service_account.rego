@@ -30,6 +30,10 @@ token_path(pod) := "spec.pod.serviceAccountName" if {
 }
 
 # It is mounted unless the pod says no: whether the account says no is not known here.
-mounts_token(spec) if object.get(spec, "automountServiceAccountToken", true) == true
+mounts_token(spec) if object.get(spec, "automountServiceAccountToken", true) != false
 
-account_of(spec) := object.get(spec, "serviceAccountName", object.get(spec, "serviceAccount", "default"))
+account_of(spec) := spec.serviceAccountName if {
+	spec.serviceAccountName != ""
+} else := spec.serviceAccount if {
+	spec.serviceAccount != ""
+} else := "default"
