@@ -1,0 +1,35 @@
+package jupyterserver.admission_test
+
+test_rendered_kinds[note] if {
+	some note, case in {
+		"kind": {
+			"object": {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "alice", "namespace": "science"}},
+			"want": {"Role/alice", "Role/alice: metadata.name"},
+		},
+		"nothing": {"object": {}, "want": {"?/?", "?/?: metadata.name", "?/?: metadata.namespace"}},
+		"namespace": {
+			"object": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "alice-access", "namespace": "art"}},
+			"want": {"ConfigMap/alice-access: metadata.namespace"},
+		},
+		"name": {
+			"object": {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "bob", "namespace": "science"}},
+			"want": {"Service/bob: metadata.name"},
+		},
+		"known": {
+			"object": {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "alice", "namespace": "science"}},
+			"want": set(),
+		},
+	}
+	paths("rendered-kinds", token_server, [add("/objects/-", case.object)]) == case.want
+}
+
+test_names[name] if {
+	some name, want in {
+		"alice": set(),
+		"a": {"metadata.name"},
+		"Alice": {"metadata.name"},
+		"al-ice-": {"metadata.name"},
+		"alice-abcdefghijklmnopqrstuvwxyz-abcdefghijklmnopqrstuvwxyz": {"metadata.name"},
+	}
+	paths("names", token_server, [add("/object/metadata/name", name), set("names", {"pattern": "(al|x).*"})]) == want
+}

@@ -1,0 +1,209 @@
+package jupyterserver.admission_test
+
+import data.jupyterserver.admission
+
+# What a server with people who sign in renders to, as far as rules look at it.
+oidc_objects := [
+	{
+		"apiVersion": "apps/v1",
+		"kind": "StatefulSet",
+		"metadata": {"name": "alice", "namespace": "science"},
+		"spec": {"template": {"spec": {
+			"automountServiceAccountToken": false,
+			"securityContext": {"runAsNonRoot": true},
+			"initContainers": [
+				guard("access-check", [], []),
+				guard("access-proxy", [{"name": "access-proxy", "containerPort": 8000}], ["access-proxy"]),
+				guard("access-authentication", [], ["access-secrets"]),
+			],
+			"containers": [{
+				"name": "jupyter",
+				"image": "quay.io/jupyter/minimal-notebook:latest",
+				"args": ["jupyter", "server", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=8888", "--IdentityProvider.token="],
+			}],
+			"volumes": [
+				{"name": "access-proxy", "configMap": {"name": "alice-access"}},
+				{"name": "access-secrets", "projected": {"sources": [{"secret": {"name": "alice-jupyter"}}]}},
+				{"name": "access-client", "secret": {"secretName": "alice-oidc"}},
+				{"name": "files", "persistentVolumeClaim": {"claimName": "alice"}},
+			],
+		}}},
+	},
+	{
+		"apiVersion": "networking.k8s.io/v1",
+		"kind": "Ingress",
+		"metadata": {"name": "alice", "namespace": "science"},
+		"spec": {
+			"rules": [{
+				"host": "jupyter.example.org",
+				"http": {"paths": [{"path": "/alice", "backend": {"service": {"name": "alice", "port": {"name": "http"}}}}]},
+			}],
+			"tls": [{"hosts": ["jupyter.example.org"]}],
+		},
+	},
+	{
+		"apiVersion": "v1",
+		"kind": "Service",
+		"metadata": {"name": "alice", "namespace": "science"},
+		"spec": {"selector": {"jupyterserver.dev/name": "alice"}, "ports": [{"port": 80, "targetPort": "access-proxy"}]},
+	},
+	{
+		"apiVersion": "v1",
+		"kind": "ConfigMap",
+		"metadata": {"name": "alice-access", "namespace": "science"},
+		"data": {"routes.yaml": "routes"},
+	},
+	{
+		"apiVersion": "networking.k8s.io/v1",
+		"kind": "NetworkPolicy",
+		"metadata": {"name": "alice", "namespace": "science"},
+		"spec": {"podSelector": {}, "ingress": []},
+	},
+]
+
+guard(name, ports, mounts) := {
+	"name": name,
+	"image": name,
+	"restartPolicy": "Always",
+	"ports": ports,
+	"readinessProbe": {"httpGet": {"path": "/readyz", "port": 1}, "periodSeconds": 2},
+	"resources": {"limits": {"memory": "64Mi"}},
+	"volumeMounts": [{"name": mount} | some mount in mounts],
+}
+
+oidc_server := object.union(token_server, {
+	"object": {"spec": {"auth": {"mode": "oidc", "oidc": {
+		"issuerUrl": "https://id.example.org",
+		"clientId": "jupyter",
+		"allow": {"users": ["alice"]},
+	}}}},
+	"objects": oidc_objects,
+	"expected": oidc_objects,
+})
+
+remove(path) := {"op": "remove", "path": path}
+
+test_oidc_unchanged if {
+	found := admission.verdicts with input as oidc_server
+	found == set()
+	admission.complete with input as oidc_server
+}
+
+test_oidc_may_be_changed_where_it_does_not_matter if {
+	pod := "/objects/0/spec/template/spec"
+	paths("oidc-intact", oidc_server, [
+		add(sprintf("%s/initContainers/1/resources", [pod]), {"limits": {"memory": "1Gi"}}),
+		add(sprintf("%s/initContainers/1/readinessProbe/periodSeconds", [pod]), 9),
+		add(sprintf("%s/initContainers/-", [pod]), {"name": "last", "ports": [{"containerPort": 9000}]}),
+		add(sprintf("%s/volumes/-", [pod]), {"name": "mine", "secret": {"secretName": "mine"}}),
+		add(sprintf("%s/nodeSelector", [pod]), {"pool": "a"}),
+		add("/objects/2/metadata/annotations", {"a": "b"}),
+	]) == set()
+}
+
+test_oidc_is_kept[note] if {
+	pod := "/objects/0/spec/template/spec"
+	secret := {"name": "A", "valueFrom": {"secretKeyRef": {"name": "alice-jupyter", "key": "cookie-secret"}}}
+	some note, case in {
+		"object gone": {"change": remove("/objects/4"), "want": {"spec.patches"}},
+		"object more": {
+			"change": add("/objects/-", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "alice"}}),
+			"want": {"spec.patches"},
+		},
+		"port": {"change": add("/objects/2/spec/ports/0/targetPort", 8888), "want": {"Service/alice: spec.ports"}},
+		"selector": {"change": add("/objects/2/spec/selector", {}), "want": {"Service/alice: spec.selector"}},
+		"name": {"change": add("/objects/2/spec/externalName", "evil"), "want": {"Service/alice: spec.externalName"}},
+		"backend": {"change": add("/objects/1/spec/rules/0/http/paths/0/backend", {}), "want": {"Ingress/alice: spec"}},
+		"default backend": {"change": add("/objects/1/spec/defaultBackend", {"service": {}}), "want": {"Ingress/alice: spec"}},
+		"network": {"change": add("/objects/4/spec/ingress", [{}]), "want": {"NetworkPolicy/alice: spec"}},
+		"configuration": {"change": add("/objects/3/data/routes.yaml", ""), "want": {"ConfigMap/alice-access"}},
+		"guard gone": {
+			"change": remove(sprintf("%s/initContainers/1", [pod])),
+			"want": {concat("", [where, ".initContainers"])},
+		},
+		"something before": {
+			"change": add(sprintf("%s/initContainers/0", [pod]), {"name": "first"}),
+			"want": {concat("", [where, ".initContainers"])},
+		},
+		"guard twice": {
+			"change": add(sprintf("%s/initContainers/-", [pod]), oidc_objects[0].spec.template.spec.initContainers[1]),
+			"want": {concat("", [where, ".initContainers"])},
+		},
+		"guard changed": {
+			"change": add(sprintf("%s/initContainers/1/image", [pod]), "evil"),
+			"want": {concat("", [where, ".initContainers[1].image"])},
+		},
+		"guard asked elsewhere": {
+			"change": add(sprintf("%s/initContainers/1/readinessProbe/httpGet/path", [pod]), "/"),
+			"want": {concat("", [where, ".initContainers[1].readinessProbe"])},
+		},
+		"guard's name": {
+			"change": add(sprintf("%s/containers/-", [pod]), {"name": "access-proxy"}),
+			"want": {concat("", [where, ".containers[1]"])},
+		},
+		"volume": {
+			"change": add(sprintf("%s/volumes/0/configMap/name", [pod]), "evil"),
+			"want": {concat("", [where, ".volumes"])},
+		},
+		"claim": {
+			"change": add("/objects/0/spec/volumeClaimTemplates", [{"metadata": {"name": "access-proxy"}, "spec": {}}]),
+			"want": {"StatefulSet/alice: spec.volumeClaimTemplates"},
+		},
+		"pod": {"change": add(sprintf("%s/hostNetwork", [pod]), true), "want": {concat("", [where, ".hostNetwork"])}},
+		"jupyter gone": {
+			"change": add(sprintf("%s/containers/0/name", [pod]), "other"),
+			"want": {concat("", [where, ".containers"])},
+		},
+		"jupyter's command": {
+			"change": add(sprintf("%s/containers/0/command", [pod]), ["sh"]),
+			"want": {concat("", [where, ".containers[0].command"])},
+		},
+		"jupyter's address": {
+			"change": add(sprintf("%s/containers/0/args/-", [pod]), "--ip=0.0.0.0"),
+			"want": {concat("", [where, ".containers[0].args"])},
+		},
+		"jupyter's settings": {
+			"change": add(sprintf("%s/containers/0/env", [pod]), [{"name": "JUPYTERHUB_API_TOKEN", "value": "x"}]),
+			"want": {concat("", [where, ".containers[0].env"])},
+		},
+		"mount": {
+			"change": add(sprintf("%s/containers/0/volumeMounts", [pod]), [{"name": "access-secrets"}]),
+			"want": {concat("", [where, ".containers[0].volumeMounts"])},
+		},
+		"secret in a volume": {
+			"change": add(sprintf("%s/volumes/-", [pod]), {"name": "s", "secret": {"secretName": "alice-oidc"}}),
+			"want": {concat("", [where, ".volumes[4]"])},
+		},
+		"secret in a variable": {
+			"change": add(sprintf("%s/containers/0/env", [pod]), [secret]),
+			"want": {concat("", [where, ".containers[0]"])},
+		},
+		"secret in variables": {
+			"change": add(sprintf("%s/containers/0/envFrom", [pod]), [{"secretRef": {"name": "alice-jupyter"}}]),
+			"want": {concat("", [where, ".containers[0]"])},
+		},
+		"name of a port": {
+			"change": add(sprintf("%s/containers/-", [pod]), {"name": "x", "ports": [{"containerPort": 1, "name": "access-proxy"}]}),
+			"want": {concat("", [where, ".containers[1].ports"])},
+		},
+		"port of another": {
+			"change": add(sprintf("%s/containers/-", [pod]), {"name": "x", "ports": [{"containerPort": 4180}]}),
+			"want": {concat("", [where, ".containers[1].ports"])},
+		},
+	}
+	paths("oidc-intact", oidc_server, [case.change]) == case.want
+}
+
+test_oidc_cannot_be_switched_off if {
+	changes := [add("/objects/3/data/routes.yaml", ""), set("oidc-intact", {"severity": "off"})]
+	paths("oidc-intact", oidc_server, changes) == {"ConfigMap/alice-access"}
+}
+
+# What the spec itself adds is in what there must be, too.
+test_oidc_holds_for_the_spec if {
+	argument := "--ServerApp.ip=0.0.0.0"
+	paths("oidc-intact", oidc_server, [
+		add("/objects/0/spec/template/spec/containers/0/args/-", argument),
+		add("/expected/0/spec/template/spec/containers/0/args/-", argument),
+	]) == {concat("", [where, ".containers[0].args"])}
+}
