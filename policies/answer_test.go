@@ -1,0 +1,114 @@
+package policies
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+)
+
+// withRules is an evaluator of other rules, which give the parts that an evaluator needs.
+func withRules(t *testing.T, rules string) *Evaluator {
+	t.Helper()
+	const settled = "package jupyterserver.admission\nsettled := {}\nreadable_settings := true\n"
+	module, err := ast.ParseModule("rules.rego", settled+rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	evaluator, err := compile(t.Context(), map[string]*ast.Module{"rules.rego": module}, Options{Config: Default(), Timeout: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return evaluator
+}
+
+func TestOnlyACompleteAnswerCounts(t *testing.T) {
+	const complete = "complete := true\n"
+	const good = `{"id": "a", "severity": "deny", "message": "m", "path": "p", "remediation": "r"}`
+	tests := map[string]struct {
+		rules  string
+		ok     bool
+		reason string
+	}{
+		"complete":         {complete + "verdicts := {" + good + "}", true, "it has everything"},
+		"nothing found":    {complete + "verdicts := set()", true, "it says so"},
+		"no sentinel":      {"verdicts := set()", false, "rules may not have been asked"},
+		"other sentinel":   {"complete := 1\nverdicts := set()", false, "it is not true"},
+		"sentinel is gone": {"complete if input.nothing\nverdicts := set()", false, "it is undefined"},
+		"no verdicts":      {complete, false, "they are undefined"},
+		"no set":           {complete + `verdicts := {"a": 1}`, false, "it is an object"},
+		"other members":    {complete + "verdicts := {1}", false, "they are no verdicts"},
+		"other severity":   {complete + "verdicts := {" + strings.Replace(good, "deny", "allow", 1) + "}", false, "nobody knows what it means"},
+		"other field":      {complete + "verdicts := {" + strings.Replace(good, `"id"`, `"x": 1, "id"`, 1) + "}", false, "nobody knows what it means"},
+		"no message":       {complete + "verdicts := {" + strings.Replace(good, `"m"`, `""`, 1) + "}", false, "nobody could act on it"},
+		"conflict":         {complete + "verdicts := set()\nx := y if some y in [1, 2]\nverdicts := {x} if x", false, "evaluating fails"},
+		"error in a call":  {complete + "verdicts := {x | x := to_number(input.operation)}", false, "errors of built-ins count"},
+		"does not end":     {complete + "verdicts := {x | some x in numbers.range(1, 100000000)}", false, "there is a deadline"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			result, err := withRules(t, test.rules).Evaluate(t.Context(), Input{Operation: Create})
+			if test.ok != (err == nil) {
+				t.Fatalf("%+v, %v, though %s", result, err, test.reason)
+			}
+			if wrong := (*EvaluationError)(nil); err != nil && (!errors.As(err, &wrong) || wrong.Reason() != ReasonPolicyError) {
+				t.Errorf("%T is no EvaluationError", err)
+			}
+		})
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := withRules(t, "complete := true\nverdicts := {x | some x in numbers.range(1, 1000)}").Evaluate(ctx, Input{})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want that the context was cancelled", err)
+	}
+}
+
+// A panic must not end the operator.
+func TestPanicIsAnError(t *testing.T) {
+	var broken Evaluator
+	if _, err := broken.Evaluate(t.Context(), Input{Object: &v1alpha1.JupyterServer{}}); err == nil {
+		t.Error("got no error")
+	}
+}
+
+func TestRulesHaveNoWayOut(t *testing.T) {
+	for _, call := range []string{
+		`http.send({"method": "get", "url": "http://example.org"})`, `net.lookup_ip_addr("example.org")`, "opa.runtime()", "time.now_ns()",
+		`rand.intn("a", 9)`, `uuid.rfc4122("a")`,
+	} {
+		module, err := ast.ParseModule("rules.rego", "package a\nx := "+call)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := compile(t.Context(), map[string]*ast.Module{"rules.rego": module}, Options{Config: Default()}); err == nil {
+			t.Errorf("%s compiles", call)
+		}
+	}
+}
+
+func TestInputThatLacksSomethingIsNoPass(t *testing.T) {
+	evaluator, err := New(t.Context(), Options{Config: Default()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &v1alpha1.JupyterServer{ObjectMeta: metav1.ObjectMeta{Name: "alice", Namespace: "science"}}
+	for name, in := range map[string]Input{
+		"everything": {},
+		"server":     {Operation: Create, Namespace: Namespace{Name: "science"}},
+		"objects":    {Operation: Create, Namespace: Namespace{Name: "science"}, Object: server},
+	} {
+		if result, err := evaluator.Evaluate(t.Context(), in); !errors.Is(err, ErrIncomplete) {
+			t.Errorf("without %s: %+v, %v", name, result, err)
+		}
+	}
+}
