@@ -23,7 +23,7 @@ RACE ?= -race
 
 # Go modules besides the root.
 MODULES := test/localcluster test/e2e
-TOOLS := test/tools/controller-gen test/tools/golangci-lint
+TOOLS := test/tools/controller-gen test/tools/golangci-lint test/tools/opa
 
 .PHONY: help
 help: ## Print this
@@ -86,6 +86,7 @@ test: ## Everything: generated files, vet, linters, unit and API-level tests, ch
 	@$(STEP) 'vet' $(MAKE) vet
 	@$(STEP) 'linters' $(MAKE) lint
 	@$(STEP) 'charts' $(MAKE) test-charts
+	@$(STEP) 'policies' $(MAKE) test-policies
 	@$(STEP) 'unit and API-level tests' $(MAKE) test-unit
 	@$(STEP) 'end-to-end tests' $(MAKE) test-e2e
 
@@ -118,6 +119,13 @@ test-charts: build ## helm lint and helm template of both charts
 	  --post-renderer bin/postrender > /dev/null
 	@if helm template alice chart-jupyter-server --kube-version 1.37.2 --set routing.hosst=x > /dev/null 2>&1; then \
 	  echo 'error: chart-jupyter-server takes a misspelt value' >&2; exit 1; fi
+
+.PHONY: test-policies
+test-policies: $(BIN)/opa ## The rules in Rego with the stock opa: format, strict check, tests with full coverage
+	opa fmt --list --fail policies
+	opa check --strict --ignore testdata policies
+	opa test --ignore testdata --coverage --threshold 100 policies > /dev/null
+	opa test --ignore testdata policies
 
 .PHONY: test-e2e
 test-e2e: ## End-to-end tests on a real node; a cluster that was not there before is taken down afterwards
@@ -152,6 +160,11 @@ cluster-status: ## What runs of it
 $(BIN)/controller-gen: test/tools/controller-gen/go.mod
 	@mkdir -p $(BIN)
 	go -C test/tools/controller-gen build -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
+	@touch $@
+
+$(BIN)/opa: test/tools/opa/go.mod
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 go -C test/tools/opa build -trimpath -ldflags '-s -w' -o $@ github.com/open-policy-agent/opa
 	@touch $@
 
 $(BIN)/golangci-lint: test/tools/golangci-lint/go.mod

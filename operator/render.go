@@ -11,6 +11,7 @@ import (
 
 	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/schema"
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 )
@@ -69,6 +70,23 @@ func renderFiles(ctx context.Context, out io.Writer, stdin io.Reader, cfg config
 }
 
 func renderFile(ctx context.Context, reader *schema.Reader, renderer *render.Renderer, stdin io.Reader, namespace, file string) ([]string, error) {
+	servers, err := readFile(ctx, reader, stdin, namespace, file)
+	if err != nil {
+		return nil, err
+	}
+	var manifests []string
+	for _, server := range servers {
+		rendered, err := renderer.Render(server, render.References{})
+		if err != nil {
+			return nil, fmt.Errorf("rendering the JupyterServer %s: %w", server.Name, err)
+		}
+		manifests = append(manifests, rendered.Manifest)
+	}
+	return manifests, nil
+}
+
+// readFile returns the JupyterServers of a file, of which there must be one.
+func readFile(ctx context.Context, reader *schema.Reader, stdin io.Reader, namespace, file string) ([]*v1alpha1.JupyterServer, error) {
 	in := stdin
 	if file != "-" {
 		f, err := os.Open(file)
@@ -85,13 +103,5 @@ func renderFile(ctx context.Context, reader *schema.Reader, renderer *render.Ren
 	if len(servers) == 0 {
 		return nil, errors.New("holds no JupyterServer")
 	}
-	var manifests []string
-	for _, server := range servers {
-		rendered, err := renderer.Render(server, render.References{})
-		if err != nil {
-			return nil, fmt.Errorf("rendering the JupyterServer %s: %w", server.Name, err)
-		}
-		manifests = append(manifests, rendered.Manifest)
-	}
-	return manifests, nil
+	return servers, nil
 }

@@ -1,6 +1,6 @@
 module github.com/jupyterserver/jupyter-server-operator/test/tools/opa
 
-go 1.26.8
+go 1.26.0
 
 tool github.com/open-policy-agent/opa
 
