@@ -68,30 +68,22 @@ type Route struct {
 // value is the input as the rules see it. What is missing stays out of it, so that the rules notice.
 func (in Input) value(config [][2]*ast.Term) (ast.Value, error) {
 	fields := append([][2]*ast.Term{field("operation", ast.String(in.Operation))}, config...)
-	add := func(name string, value any) error {
-		v, err := valueOf(value)
-		fields = append(fields, field(name, v))
-		return err
-	}
 	addObjects := func(name string, objects []*unstructured.Unstructured) error {
 		v, err := valueOfObjects(objects)
 		fields = append(fields, field(name, v))
 		return err
 	}
-	if err := add("object", slim(in.Object)); err != nil {
-		return nil, err
-	}
-	if err := add("oldObject", slim(in.OldObject)); err != nil {
-		return nil, err
-	}
-	if err := add("namespace", in.Namespace); err != nil {
-		return nil, err
-	}
-	if err := add("user", in.User); err != nil {
-		return nil, err
-	}
-	if err := add("routes", in.nearRoutes()); err != nil {
-		return nil, err
+	for _, part := range []struct {
+		name  string
+		value any
+	}{
+		{"object", slim(in.Object)}, {"oldObject", slim(in.OldObject)}, {"namespace", in.Namespace}, {"user", in.User}, {"routes", in.nearRoutes()},
+	} {
+		v, err := valueOf(part.value)
+		if err != nil {
+			return nil, err
+		}
+		fields = append(fields, field(part.name, v))
 	}
 	if err := addObjects("objects", in.Objects); err != nil {
 		return nil, err

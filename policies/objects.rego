@@ -89,11 +89,7 @@ known_kinds := {
 	"StatefulSet": "apps/v1",
 }
 
-known_names := {
-	"ConfigMap": [sprintf("%s-access", [server.metadata.name]), sprintf("%s-access-rules", [server.metadata.name])],
-	"Ingress": [server.metadata.name],
-	"NetworkPolicy": [server.metadata.name],
-	"PersistentVolumeClaim": [server.metadata.name],
-	"Service": [server.metadata.name],
-	"StatefulSet": [server.metadata.name],
-}
+known_names := object.union(
+	{kind: [server.metadata.name] | some kind, _ in known_kinds},
+	{"ConfigMap": [sprintf("%s-access", [server.metadata.name]), sprintf("%s-access-rules", [server.metadata.name])]},
+)

@@ -208,7 +208,8 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.wind
 verdicts contains verdict(rego.metadata.rule(), volume.path, message) if {
 	levels.restricted
 	some volume in volumes
-	found := object.keys(volume.spec) - {"name"}
+	found := object.keys(volume.spec) - {"name"} # nothing else is an emptyDir
+	count(found) > 0
 	count(found & safe_volumes) == 0
 	message := sprintf("the volume %s is of the type %s, but allowed are: %s", [volume.name, listed(found), listed(safe_volumes)])
 }
