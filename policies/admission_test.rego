@@ -122,7 +122,7 @@ test_incomplete[note] if {
 		"no such severity": set("auth-none", {"severity": "denied"}),
 		"no such rule": set("auth-non", {"severity": "deny"}),
 		"a setting of another type": set("image-tags", {"forbidden": "latest"}),
-		"nothing to compare with": add("/object/spec/auth/mode", "oidc"),
+		"no access control to compare with": add("/object/spec/auth/mode", "oidc"),
 	}
 	not admission.complete with input as json.patch(token_server, [change])
 }

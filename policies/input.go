@@ -92,8 +92,6 @@ func (in Input) value(config [][2]*ast.Term) (ast.Value, error) {
 		if err := addObjects("expected", in.Expected); err != nil {
 			return nil, err
 		}
-	} else if in.Object != nil && len(in.Object.Spec.Patches) == 0 {
-		fields = append(fields, field("expected", fields[len(fields)-1][1].Value))
 	}
 	return ast.NewObject(fields...), nil
 }

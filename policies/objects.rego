@@ -11,7 +11,7 @@ package jupyterserver.admission
 #   remediation: Take out of spec.patches what changes the kind, the name or the namespace of an object.
 verdicts contains verdict(rego.metadata.rule(), title(object_), message) if {
 	settings["rendered-kinds"]
-	some object_ in input.objects
+	some object_ in strange
 	not is_known(object_)
 	message := sprintf(
 		"%s of %s is rendered, but allowed are: %s",
@@ -28,7 +28,7 @@ verdicts contains verdict(rego.metadata.rule(), title(object_), message) if {
 #   remediation: Take out of spec.patches what changes the namespace of an object.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s: metadata.namespace", [title(object_)]), message) if {
 	settings["rendered-kinds"]
-	some object_ in input.objects
+	some object_ in strange
 	found := object.get(object_, ["metadata", "namespace"], "")
 	found != input.namespace.name
 	message := sprintf("%s is rendered into the namespace %q, but allowed is %s", [title(object_), found, input.namespace.name])
@@ -43,7 +43,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s: metadata.namespace"
 #   remediation: Take out of spec.patches what changes the name of an object.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s: metadata.name", [title(object_)]), message) if {
 	settings["rendered-kinds"]
-	some object_ in input.objects
+	some object_ in strange
 	found := object.get(object_, ["metadata", "name"], "")
 	not found in object.get(known_names, object.get(object_, "kind", ""), [])
 	message := sprintf("%s is rendered, but allowed are these names: %s", [title(object_), listed(object.get(known_names, object.get(object_, "kind", ""), []))])
@@ -76,6 +76,15 @@ verdicts contains verdict(rego.metadata.rule(), "metadata.name", message) if {
 	found := server.metadata.name
 	not regex.match(sprintf("^(?:%s)$", [pattern]), found)
 	message := sprintf("the name is %q, but must match the regular expression %s", [found, pattern])
+}
+
+# The objects to look at. Most are as they must be, and one look says so.
+strange := [object_ | some object_ in input.objects; not is_plain(object_)]
+
+is_plain(object_) if {
+	known_kinds[object_.kind] == object_.apiVersion
+	object_.metadata.namespace == input.namespace.name
+	object_.metadata.name in known_names[object_.kind]
 }
 
 is_known(object_) if known_kinds[object_.kind] == object_.apiVersion

@@ -207,3 +207,11 @@ test_oidc_holds_for_the_spec if {
 		add("/expected/0/spec/template/spec/containers/0/args/-", argument),
 	]) == {concat("", [where, ".containers[0].args"])}
 }
+
+test_oidc_without_patches_needs_nothing_to_compare_with if {
+	bare := json.patch(oidc_server, [remove("/expected")])
+	admission.complete with input as bare
+	found := admission.verdicts with input as bare
+	found == set()
+	not admission.complete with input as json.patch(bare, [add("/object/spec/patches", [{}])])
+}

@@ -82,14 +82,13 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.ports", [container.p
 #   id: pod-security
 #   severity: deny
 #   remediation: Take host out of the container's probes and hooks.
-verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [container.path, handler.path]), message) if {
+verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [handler.container.path, handler.path]), message) if {
 	levels.baseline
-	some container in containers
-	some handler in handlers(container.spec)
+	some handler in handlers
 	some action in ["httpGet", "tcpSocket"]
 	found := handler.spec[action].host
 	found != ""
-	message := sprintf("the container %s has the host %v in %s, but allowed is none", [container.name, found, handler.path])
+	message := sprintf("the container %s has the host %v in %s, but allowed is none", [handler.container.name, found, handler.path])
 }
 
 # METADATA
@@ -344,9 +343,16 @@ effective(container, field, fallback) := object.get(
 	object.get(container.pod, ["securityContext", field], fallback),
 )
 
-handlers(container) := array.concat(
-	[{"path": name, "spec": container[name]} | some name in probes; container[name]],
-	[{"path": sprintf("lifecycle.%s", [name]), "spec": hook} | some name, hook in container.lifecycle],
+handlers := array.concat(
+	[{"container": container, "path": name, "spec": container.spec[name]} |
+		some container in containers
+		some name in probes
+		container.spec[name]
+	],
+	[{"container": container, "path": sprintf("lifecycle.%s", [name]), "spec": hook} |
+		some container in containers
+		some name, hook in container.spec.lifecycle
+	],
 )
 
 harmless_capabilities := {
