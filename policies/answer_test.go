@@ -112,3 +112,14 @@ func TestInputThatLacksSomethingIsNoPass(t *testing.T) {
 		}
 	}
 }
+
+func TestMessagesAreOneLine(t *testing.T) {
+	rules := "complete := true\nverdicts := {{\"id\": \"a\", \"severity\": \"warn\", \"message\": \"a\\nb\\u001b\\u2028\", \"path\": \"p\", \"remediation\": \"\"}}"
+	result, err := withRules(t, rules).Evaluate(t.Context(), Input{})
+	if err != nil || len(result.Verdicts) != 1 || result.Verdicts[0].Message != "a b  " {
+		t.Errorf("%+v, %v", result, err)
+	}
+	if long := oneLine(strings.Repeat("é", 4096)); len(long) > maxText+len("...") {
+		t.Errorf("%d bytes", len(long))
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
@@ -272,5 +273,23 @@ func readOne(item any) (Verdict, error) {
 		return Verdict{}, fmt.Errorf("%s lacks id, message, path, or a severity of deny or warn", raw)
 	}
 	v.excess = v.Excess
+	v.Message, v.Path = oneLine(v.Message), oneLine(v.Path)
 	return v.Verdict, nil
+}
+
+// maxText is what a message may have. It goes into answers of the API server, conditions and logs.
+const maxText = 1024
+
+// oneLine keeps a spec from writing lines of its own into somebody's log.
+func oneLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, text)
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "") + "..."
 }
