@@ -232,6 +232,9 @@ func (e *Evaluator) judge(ctx context.Context, in Input) (verdicts []Verdict, er
 	if err != nil {
 		return nil, errors.Join(err, context.Cause(ctx))
 	}
+	if ctx.Err() != nil { // a short evaluation may end before it notices
+		return nil, context.Cause(ctx)
+	}
 	if len(results) != 1 || results[0].Bindings["complete"] != true {
 		return nil, ErrIncomplete
 	}
