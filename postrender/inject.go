@@ -108,20 +108,20 @@ func unprotected(d *document) error {
 	}
 	for _, list := range []string{"initContainers", "containers", "volumes"} {
 		if err := eachOf(pod, list, func(item *yaml.RNode) error {
-			if name := text(item, "name"); strings.HasPrefix(name, reserved) {
+			if name := nameOf(item); strings.HasPrefix(name, reserved) {
 				return fmt.Errorf("%s holds %s: names that begin with %s are those of the access control, choose another one", list, name, reserved)
 			}
 			if err := eachOf(item, "ports", func(port *yaml.RNode) error {
-				if name := text(port, "name"); strings.HasPrefix(name, reserved) {
-					return fmt.Errorf("%s %s has a port %s: names that begin with %s are those of the access control", list, text(item, "name"), name, reserved)
+				if name := nameOf(port); strings.HasPrefix(name, reserved) {
+					return fmt.Errorf("%s %s has a port %s: names that begin with %s are those of the access control", list, nameOf(item), name, reserved)
 				}
 				return nil
 			}); err != nil {
 				return err
 			}
 			return eachOf(item, "volumeMounts", func(mount *yaml.RNode) error {
-				if name := text(mount, "name"); strings.HasPrefix(name, reserved) {
-					return fmt.Errorf("%s %s mounts %s: volumes that begin with %s are those of the access control", list, text(item, "name"), name, reserved)
+				if name := nameOf(mount); strings.HasPrefix(name, reserved) {
+					return fmt.Errorf("%s %s mounts %s: volumes that begin with %s are those of the access control", list, nameOf(item), name, reserved)
 				}
 				return nil
 			})
@@ -141,9 +141,9 @@ func eachOf(object *yaml.RNode, list string, visit func(*yaml.RNode) error) erro
 	return field.Value.VisitElements(visit)
 }
 
-// text is a text of an object, "" where there is none.
-func text(object *yaml.RNode, name string) string {
-	field := object.Field(name)
+// nameOf is the name of an item, "" where there is none.
+func nameOf(object *yaml.RNode) string {
+	field := object.Field("name")
 	if field.IsNilOrEmpty() {
 		return ""
 	}
