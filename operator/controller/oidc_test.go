@@ -67,12 +67,7 @@ func TestOIDCInstall(t *testing.T) {
 // 7 objects and the Secret are n = 8, and the budget is n + 4.
 func TestOIDCInstallStaysWithinItsBudgetOfRequests(t *testing.T) {
 	w := newWorld(t)
-	w.create(w.oidcServer("alice"))
-	w.released("alice")
-	requests := slices.DeleteFunc(suite.requests.of(w.namespace), func(r string) bool { return strings.Contains(r, "/events") })
-	if len(requests) > 12 {
-		t.Errorf("%d requests, want 12 at most:\n%s", len(requests), strings.Join(requests, "\n"))
-	}
+	w.installsWithin(w.oidcServer("alice"), 12)
 }
 
 func TestOIDCSecrets(t *testing.T) {

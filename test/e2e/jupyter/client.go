@@ -11,10 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/jupyterserver/jupyter-server-operator/test/e2e/signin"
 )
 
 // Client talks to one server. It is safe for concurrent use.
@@ -36,7 +37,7 @@ func New(server, token string) (*Client, error) {
 	}
 	base.Path = strings.TrimSuffix(base.Path, "/") + "/"
 	return &Client{base: base, token: token, http: &http.Client{
-		Transport: &http.Transport{DialContext: dialLocal},
+		Transport: &http.Transport{DialContext: signin.Dial},
 		// A redirect leads to the login page: that is an answer of its own.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
@@ -76,18 +77,6 @@ func (c *Client) xsrf() string {
 		}
 	}
 	return ""
-}
-
-// dialLocal resolves names below localhost as browsers do (RFC 6761, section 6.3); Go's resolver leaves them to the system.
-func dialLocal(ctx context.Context, network, address string) (net.Conn, error) {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
-	if strings.HasSuffix(host, ".localhost") {
-		address = net.JoinHostPort("127.0.0.1", port)
-	}
-	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
 // Close gives up idle connections.
