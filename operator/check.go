@@ -196,11 +196,13 @@ func (j judge) one(ctx context.Context, server *v1alpha1.JupyterServer, routes [
 	if err != nil {
 		return policies.Result{}, err
 	}
-	unpatched := server.DeepCopy()
-	unpatched.Spec.Patches = nil
-	expected, err := j.objects(unpatched)
-	if err != nil {
-		return policies.Result{}, err
+	expected := objects
+	if len(server.Spec.Patches) > 0 {
+		unpatched := server.DeepCopy()
+		unpatched.Spec.Patches = nil
+		if expected, err = j.objects(unpatched); err != nil {
+			return policies.Result{}, err
+		}
 	}
 	return j.evaluator.Evaluate(ctx, policies.Input{
 		Operation: policies.Create,
