@@ -38,8 +38,9 @@ type Input struct {
 	Objects []*unstructured.Unstructured
 	// Expected are what it renders to without spec.patches. May be nil when it has none.
 	Expected []*unstructured.Unstructured
-	// OldObjects and OldExpected are those of OldObject. Without them an update has to stand for itself, unless it only suspends.
-	OldObjects, OldExpected []*unstructured.Unstructured
+	// RenderOld gives Objects and Expected of OldObject. It is asked only when that matters. Without it, or when it fails, an
+	// update has to stand for itself, unless it only suspends.
+	RenderOld func() (objects, expected []*unstructured.Unstructured, err error)
 	// Routes are where servers are reached. The server's own is passed over.
 	Routes []Route
 }
@@ -134,7 +135,7 @@ func slim(server *v1alpha1.JupyterServer) *v1alpha1.JupyterServer {
 // nearRoutes are those that a rule could find in the way: a host may have thousands of others. It keeps too many rather than
 // too few; the rules decide.
 func (in Input) nearRoutes() []Route {
-	own := ownRoutes(in.Objects)
+	own := OwnRoutes(in.Objects)
 	near := []Route{}
 	for _, route := range in.Routes {
 		if slices.ContainsFunc(own, func(o Route) bool {
@@ -146,8 +147,8 @@ func (in Input) nearRoutes() []Route {
 	return near
 }
 
-// ownRoutes are those of the rendered Ingresses.
-func ownRoutes(objects []*unstructured.Unstructured) []Route {
+// OwnRoutes are those of rendered Ingresses: where a server is reached. They have no namespace and no name.
+func OwnRoutes(objects []*unstructured.Unstructured) []Route {
 	var own []Route
 	for _, object := range objects {
 		if object.GetKind() != "Ingress" {

@@ -14,10 +14,11 @@ func (e *Evaluator) keepWhatWas(ctx context.Context, in Input, verdicts []Verdic
 	if onlySuspends(in) {
 		return soften(verdicts, func(Verdict) bool { return true }), nil
 	}
-	if in.OldObjects == nil {
+	before, known := in.before()
+	if !known {
 		return verdicts, nil
 	}
-	old, err := e.judge(ctx, in.before())
+	old, err := e.judge(ctx, before)
 	if ctx.Err() != nil {
 		return nil, err
 	}
@@ -31,10 +32,17 @@ func (e *Evaluator) keepWhatWas(ctx context.Context, in Input, verdicts []Verdic
 const oidcIntact = "oidc-intact"
 
 // before is the server as it was.
-func (in Input) before() Input {
-	in.Object, in.Objects, in.Expected = in.OldObject, in.OldObjects, in.OldExpected
-	in.OldObject, in.OldObjects, in.OldExpected = nil, nil, nil
-	return in
+func (in Input) before() (before Input, known bool) {
+	if in.RenderOld == nil {
+		return Input{}, false
+	}
+	objects, expected, err := in.RenderOld()
+	if err != nil {
+		return Input{}, false
+	}
+	in.Object, in.Objects, in.Expected = in.OldObject, objects, expected
+	in.OldObject, in.RenderOld = nil, nil
+	return in, true
 }
 
 // onlySuspends says whether the update stops the pod and does nothing else. A patch could keep the pod running, so what is

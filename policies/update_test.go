@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
@@ -102,7 +104,10 @@ rules:
 		t.Run(name, func(t *testing.T) {
 			in := input(t, read(t, test.after))
 			in.Operation, in.OldObject = policies.Update, read(t, test.before)
-			in.OldObjects, in.OldExpected = rendered(t, in.OldObject)
+			in.RenderOld = func() (objects, expected []*unstructured.Unstructured, err error) {
+				objects, expected = rendered(t, in.OldObject)
+				return objects, expected, nil
+			}
 			result, err := evaluator.Evaluate(t.Context(), in)
 			if err != nil {
 				t.Fatal(err)
