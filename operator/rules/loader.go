@@ -253,7 +253,7 @@ func (l *Loader) load(ctx context.Context, isRetry bool) error {
 	c := choice{build: l.build, inForce: l.inForce, present: present}
 	out, err := c.choose(ctx)
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // it ended because the operator does
 	}
 	if err != nil {
 		return fmt.Errorf("loading the policies: %w", err)

@@ -27,7 +27,9 @@ type telling struct {
 	reference *corev1.ObjectReference
 }
 
-func (t telling) same(other telling) bool { return t.identity == other.identity && t.note == other.note }
+func (t telling) same(other telling) bool {
+	return t.identity == other.identity && t.note == other.note
+}
 
 // tell says what became of each ConfigMap: to people by an event when it is news, and to metrics.
 func (l *Loader) tell(present set, out chosen) {
@@ -95,8 +97,11 @@ func (l *Loader) event(t telling) {
 // placed points at the first mistake. Events about one object are counted as one while all but their notes are the same, so
 // without the place the first note would stay when the ConfigMap stays the same and another of its mistakes comes to light.
 func placed(reference corev1.ObjectReference, mistakes policies.SourceErrors) *corev1.ObjectReference {
-	_, key, _ := strings.Cut(mistakes[0].Source, "/")
-	reference.FieldPath = fmt.Sprintf("data{%s:%d}", key, mistakes[0].Line)
+	name, key, _ := strings.Cut(mistakes[0].Source, "/")
+	reference.FieldPath = "data"
+	if name == reference.Name && key != "" {
+		reference.FieldPath = fmt.Sprintf("data{%s:%d}", key, mistakes[0].Line)
+	}
 	return &reference
 }
 
@@ -114,13 +119,17 @@ func (l *Loader) consequence(name string, v *version, out chosen) string {
 	}
 }
 
-// note lists mistakes as FILE:LINE: MESSAGE, with the ConfigMap's name where they are in another one.
+// note lists mistakes as FILE:LINE: MESSAGE, with the ConfigMap's name where they are in others, which do not work beside it.
 func note(name string, mistakes policies.SourceErrors, consequence string) string {
 	lines := make([]string, len(mistakes))
+	others := ""
 	for i, m := range mistakes {
 		lines[i] = strings.TrimPrefix(strings.TrimPrefix(m.Error(), name+"/"), name+": ")
+		if in, _, _ := strings.Cut(m.Source, "/"); in != name {
+			others = "others do not work beside it: "
+		}
 	}
-	text := strings.Join(strings.Fields(strings.Join(lines, "; ")), " ")
+	text := others + strings.Join(strings.Fields(strings.Join(lines, "; ")), " ")
 	if room := maxNote - len(consequence) - len(". "); len(text) > room {
 		text = strings.ToValidUTF8(text[:room-len("...")], "") + "..."
 	}
