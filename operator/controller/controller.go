@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -129,6 +130,9 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 		return &blocked{v1alpha1.ReasonSpecUnreadable, sentence("the spec holds a value that Kubernetes does not take: " + err.Error())}
 	}
 	refs, err := r.resolve(ctx, server, func() error { return r.permit(ctx, server, nil, out) })
+	if blockedBy(err) != nil && !out.judged.asked {
+		err = cmp.Or(r.permit(ctx, server, nil, out), err) // what is missing is not worth looking for if it is refused
+	}
 	if err != nil {
 		return r.refused(ctx, server, nil, out, err)
 	}
