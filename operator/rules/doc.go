@@ -1,8 +1,9 @@
 // Package rules loads the admin's own rules from ConfigMaps while the operator runs.
 //
 // A ConfigMap counts when it is in the operator's own namespace and has the label jupyterserver.dev/policies: "true". ConfigMaps
-// of other namespaces never count, for users may write those. Each key is a file: NAME.rego a module, NAME_test.rego its tests,
-// NAME.yaml, .yml or .json data. What such files may say is told in package policies.
+// of other namespaces never count, for users may write those, and neither do those that belong to a server. Each key is a file:
+// NAME.rego a module, NAME_test.rego its tests, NAME.yaml, .yml or .json data. What such files may say is told in package
+// policies.
 //
 // All accepted versions together are the set in force. A change is compiled, tested and tried beside all the others before it
 // is put in force, and either the whole new set is, or the one before stays:

@@ -15,7 +15,6 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	informers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -24,6 +23,7 @@ import (
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
+	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
@@ -38,6 +38,10 @@ const (
 	firstRetry = 15 * time.Second
 	lastRetry  = 10 * time.Minute
 )
+
+// selector leaves out what belongs to a server. A patch of a spec can put any label on it, and so could make rules of it where
+// servers run in the operator's namespace.
+const selector = Label + "=" + LabelValue + ",!" + release.ServerLabel
 
 // Options say which rules are loaded, and what for.
 type Options struct {
@@ -86,7 +90,7 @@ func New(mgr ctrl.Manager, options Options) (*Loader, error) {
 	l := &Loader{
 		options: options,
 		informer: informers.NewFilteredConfigMapInformer(kube, options.Namespace, 0, nil, func(list *metav1.ListOptions) {
-			list.LabelSelector = labels.Set{Label: LabelValue}.String()
+			list.LabelSelector = selector
 		}),
 		events:  mgr.GetEventRecorder("jupyter-server-operator"),
 		elected: mgr.Elected(),

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
@@ -98,6 +99,10 @@ func TestOtherConfigMapsDoNotCount(t *testing.T) {
 	w := newWorld(t)
 	w.applyIn(w.newNamespace(), "elsewhere", rego("elsewhere"))
 	w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "no-label"}, Data: rego("no-label")})
+	w.create(&corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "of-a-server", Labels: map[string]string{Label: LabelValue, release.ServerLabel: "alice"}},
+		Data:       rego("of-a-server"),
+	})
 	r := w.ready()
 	w.applyIn(w.newNamespace(), "elsewhere-later", rego("elsewhere-later"))
 	w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "no-label-later"}, Data: rego("no-label-later")})

@@ -227,6 +227,10 @@ func (w *world) start(adjust func(*ctrl.Options)) *replica {
 	if err != nil {
 		w.Fatal(err)
 	}
+	trials, err := judge.Samples(renderer)
+	if err != nil {
+		w.Fatal(err)
+	}
 	options := ctrl.Options{Scheme: scheme.Scheme, Metrics: metricsserver.Options{BindAddress: "0"}}
 	if adjust != nil {
 		adjust(&options)
@@ -239,7 +243,7 @@ func (w *world) start(adjust func(*ctrl.Options)) *replica {
 	r.loader, err = New(mgr, Options{
 		Namespace: w.namespace,
 		Judge:     r.judge,
-		Policies:  policies.Options{Config: policies.Default(), Trials: []policies.Input{sample(w)}},
+		Policies:  policies.Options{Config: policies.Default(), Trials: trials},
 		Changed:   func() { r.changed.Add(1) },
 	})
 	if err != nil {
