@@ -33,9 +33,9 @@ func writeTable(out io.Writer, r Report) error {
 	for _, s := range r.Servers {
 		switch {
 		case s.Err != nil:
-			row(wrap(s.at(s.Line)+s.Err.Error()), s.Title(), "not evaluated")
+			row(wrap(s.at(s.Line)+s.Err.Error()), s.Title(), "not evaluated", "", "")
 		case len(s.Verdicts) == 0:
-			row(nil, s.Title(), "compliant")
+			row(nil, s.Title(), "compliant", "", "")
 		}
 		for _, v := range s.Verdicts {
 			row(s.explain(v), s.Title(), string(v.Severity), v.ID, v.Path)

@@ -65,11 +65,13 @@ func NewReader() (*Reader, error) {
 
 // Entry is a JupyterServer of a stream, or what is wrong with it.
 type Entry struct {
-	// Namespace and Name are the server's. They are empty where a document could not be read at all.
+	// Document is the place in the stream, from 1.
+	Document int
+	// Namespace and Name are the server's. Both are empty where a document could not be read at all.
 	Namespace, Name string
 	// Server is the server, defaulted and checked as `kubectl apply` would. It is nil when Err is not.
 	Server *v1alpha1.JupyterServer
-	// Err names the document.
+	// Err is what is wrong.
 	Err error
 }
 
@@ -78,8 +80,11 @@ type Entry struct {
 func (r *Reader) Read(ctx context.Context, in io.Reader, defaultNamespace string) ([]*v1alpha1.JupyterServer, error) {
 	var servers []*v1alpha1.JupyterServer
 	for _, entry := range r.ReadEach(ctx, in, defaultNamespace) {
+		if entry.Err != nil && entry.Namespace != "" {
+			return nil, fmt.Errorf("document %d, JupyterServer %q: %w", entry.Document, entry.Name, entry.Err)
+		}
 		if entry.Err != nil {
-			return nil, entry.Err
+			return nil, fmt.Errorf("document %d: %w", entry.Document, entry.Err)
 		}
 		servers = append(servers, entry.Server)
 	}
@@ -98,23 +103,22 @@ func (r *Reader) ReadEach(ctx context.Context, in io.Reader, defaultNamespace st
 			return entries
 		}
 		if err != nil {
-			return append(entries, Entry{Err: fmt.Errorf("document %d is not YAML: %w", number, err)})
+			return append(entries, Entry{Document: number, Err: fmt.Errorf("is not YAML: %w", err)})
 		}
 		if raw := bytes.TrimSpace(document.Raw); len(raw) == 0 || string(raw) == "null" {
 			continue
 		}
 		object := &unstructured.Unstructured{}
 		if err := object.UnmarshalJSON(document.Raw); err != nil {
-			entries = append(entries, Entry{Err: fmt.Errorf("document %d: %w", number, err)})
+			entries = append(entries, Entry{Document: number, Err: err})
 			continue
 		}
 		if object.GroupVersionKind() != v1alpha1.GroupVersion.WithKind(v1alpha1.Kind) {
 			continue
 		}
-		entry := Entry{Namespace: cmp.Or(object.GetNamespace(), defaultNamespace), Name: object.GetName()}
-		server, err := r.decode(ctx, object)
-		if err != nil {
-			entry.Err = fmt.Errorf("document %d, JupyterServer %q: %w", number, entry.Name, err)
+		entry := Entry{Document: number, Namespace: cmp.Or(object.GetNamespace(), defaultNamespace), Name: object.GetName()}
+		if server, err := r.decode(ctx, object); err != nil {
+			entry.Err = err
 		} else {
 			server.Namespace = entry.Namespace
 			entry.Server = server

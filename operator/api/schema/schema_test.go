@@ -68,7 +68,7 @@ func TestRead(t *testing.T) {
 		{reason: "documents of other kinds are left out", text: "kind: Secret\napiVersion: v1\nmetadata: {name: x}\n---\n---\napiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}}\n", count: 1},
 		{reason: "a misspelt field is an error", text: "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}, jupyterserver: {image: x}}\n", want: `unknown field "spec.jupyterserver"`},
 		{reason: "a name is needed", text: "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nspec: {routing: {host: h}}\n", want: "metadata.name is missing"},
-		{reason: "text is not YAML", text: "a: b: c", want: "document 1 is not YAML"},
+		{reason: "text is not YAML", text: "a: b: c", want: "document 1: is not YAML"},
 		{reason: "an object has a kind", text: "a: b", want: "document 1"},
 		{reason: "an empty file holds nothing", text: "", count: 0},
 	}
