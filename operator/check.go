@@ -193,8 +193,11 @@ func newJudge(ctx context.Context, cfg config.Config, rules ruleFiles) (*judge.J
 	if err != nil {
 		return nil, err
 	}
-	// One server is one trial: whatever the rules say of it shows in the answer, and an error does, too.
-	evaluator, err := policies.New(ctx, policies.Options{Config: policies.Default(), Sources: rules.sources()})
+	trials, err := judge.Samples(renderer)
+	if err != nil {
+		return nil, err
+	}
+	evaluator, err := policies.New(ctx, policies.Options{Config: cfg.Policies, Sources: rules.sources(), Trials: trials})
 	if err != nil {
 		return nil, rules.located(err)
 	}

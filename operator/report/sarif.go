@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
@@ -37,9 +39,9 @@ type (
 	}
 	sarifRule struct {
 		ID      string              `json:"id"`
-		Short   *sarifText          `json:"shortDescription,omitempty"`
-		Full    *sarifText          `json:"fullDescription,omitempty"`
-		Help    *sarifText          `json:"help,omitempty"`
+		Short   sarifText           `json:"shortDescription"`
+		Full    sarifText           `json:"fullDescription"`
+		Help    sarifText           `json:"help"`
 		Default *sarifConfiguration `json:"defaultConfiguration,omitempty"`
 	}
 	sarifConfiguration struct {
@@ -110,25 +112,28 @@ func writeSARIF(out io.Writer, r Report) error {
 	return encode(out, sarifLog{Schema: sarifSchema, Version: "2.1.0", Runs: []sarifRun{run}})
 }
 
-// sarifRules are the rules that the results name, one for each id: what several rules of one id say is put together.
+// sarifRules are the rules that the results name, one for each id.
 func sarifRules(r Report) []sarifRule {
-	var named []string
-	for _, s := range r.Servers {
-		named = append(named, ids(s.Verdicts)...)
-	}
-	slices.Sort(named)
 	rules := []sarifRule{}
-	for _, id := range slices.Compact(named) {
-		rules = append(rules, sarifRuleOf(id, r.Rules))
+	seen := map[string]bool{}
+	for _, s := range r.Servers {
+		for _, v := range s.Verdicts {
+			if !seen[v.ID] {
+				seen[v.ID] = true
+				rules = append(rules, sarifRuleOf(v, r.Rules))
+			}
+		}
 	}
+	slices.SortFunc(rules, func(a, b sarifRule) int { return strings.Compare(a.ID, b.ID) })
 	return rules
 }
 
-func sarifRuleOf(id string, catalog []policies.RuleInfo) sarifRule {
+// sarifRuleOf puts together what the rules of one id say. Of one of the admin's own only the verdict is known.
+func sarifRuleOf(v Verdict, catalog []policies.RuleInfo) sarifRule {
 	var titles, descriptions, remediations []string
-	rule := sarifRule{ID: id}
+	rule := sarifRule{ID: v.ID}
 	for _, info := range catalog {
-		if info.ID != id {
+		if info.ID != v.ID {
 			continue
 		}
 		titles = append(titles, info.Title)
@@ -138,13 +143,22 @@ func sarifRuleOf(id string, catalog []policies.RuleInfo) sarifRule {
 		}
 		rule.Default = &sarifConfiguration{sarifLevel(info.Severity)}
 	}
-	if len(titles) == 0 { // one of the admin's own
-		return rule
+	switch len(titles) {
+	case 0:
+		rule.Short, rule.Full = sarifText{inWords(v.ID)}, sarifText{"One of the admin's own rules."}
+		remediations = []string{cmp.Or(v.Remediation, "Ask the admin.")}
+	case 1:
+		rule.Short, rule.Full = sarifText{titles[0]}, sarifText{descriptions[0]}
+	default:
+		rule.Short, rule.Full = sarifText{inWords(v.ID)}, sarifText{strings.Join(descriptions, "\n")}
 	}
-	rule.Short = &sarifText{strings.Join(titles, "; ")}
-	rule.Full = &sarifText{strings.Join(descriptions, "\n")}
-	rule.Help = &sarifText{strings.Join(remediations, "\n")}
+	rule.Help = sarifText{strings.Join(remediations, "\n")}
 	return rule
+}
+
+// inWords makes "Image tags" of image-tags.
+func inWords(id string) string {
+	return strings.ToUpper(id[:1]) + strings.ReplaceAll(id[1:], "-", " ")
 }
 
 func sarifLevel(severity policies.Severity) string {
@@ -220,8 +234,8 @@ func (s Server) sarifLocation(line int, path string) sarifLocation {
 // logical names a field of the server, or of an object that it renders to.
 func logical(s Server, path string) sarifLogical {
 	object, field := "JupyterServer/"+s.Name, path
-	if rendered, rest, found := strings.Cut(path, ": "); found {
-		object, field = rendered, rest
+	if path != "" && unicode.IsUpper(rune(path[0])) { // a kind, while fields begin with a small letter
+		object, field, _ = strings.Cut(path, ": ")
 	}
 	object = s.Namespace + "/" + object
 	if field == "" {
