@@ -60,7 +60,7 @@ settled[id] := merged if {
 	some id, fallback in defaults
 	not id in unswitchable
 	merged := object.union(fallback, object.get(input.config.rules, id, {}))
-	merged.severity in {"deny", "warn"}
+	merged.severity in {"deny", "warn", "audit"}
 }
 
 settled[id] := defaults[id] if some id in unswitchable
@@ -102,7 +102,7 @@ readable_settings if {
 		}
 	}
 	every id, rule in input.config.rules {
-		object.get(rule, "severity", "deny") in {"deny", "warn", "off"}
+		object.get(rule, "severity", "deny") in {"deny", "warn", "audit", "off"}
 		defaults[id]
 	}
 }

@@ -21,7 +21,7 @@ func withRules(t *testing.T, rules string) *Evaluator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	evaluator, err := compile(t.Context(), map[string]*ast.Module{"rules.rego": module}, Options{Config: Default(), Timeout: 100 * time.Millisecond})
+	evaluator, err := compile(t.Context(), map[string]*ast.Module{"rules.rego": module}, custom{data: map[string]any{}}, Options{Config: Default(), Timeout: 100 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestRulesHaveNoWayOut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := compile(t.Context(), map[string]*ast.Module{"rules.rego": module}, Options{Config: Default()}); err == nil {
+		if _, err := compile(t.Context(), map[string]*ast.Module{"rules.rego": module}, custom{data: map[string]any{}}, Options{Config: Default()}); err == nil {
 			t.Errorf("%s compiles", call)
 		}
 	}

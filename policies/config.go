@@ -1,12 +1,16 @@
 package policies
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
@@ -15,6 +19,32 @@ import (
 type Config struct {
 	// Rules are the settings of the rules, by their ids.
 	Rules Rules `json:"rules"`
+	// Namespaces are settings of some namespaces. The first whose selector takes a namespace holds for it.
+	Namespaces []NamespaceRules `json:"namespaces,omitempty"`
+	// Custom are the severities of the admin's own rules, by their ids, where they shall differ from what the rules say.
+	Custom map[string]Rule `json:"custom,omitempty"`
+	// Exemptions are who is excepted from what, and why. The first that fits holds.
+	Exemptions []Exemption `json:"exemptions,omitempty"`
+}
+
+// NamespaceRules are settings for the servers of some namespaces.
+type NamespaceRules struct {
+	// Selector is about the labels of namespaces.
+	Selector metav1.LabelSelector `json:"selector"`
+	// Rules are settings like those for all, as JSON. What they do not say is as it is for all.
+	Rules json.RawMessage `json:"rules"`
+}
+
+// Exemption excepts servers from rules.
+type Exemption struct {
+	// Rules are the ids of the rules.
+	Rules []string `json:"rules"`
+	// Namespaces selects the namespaces of the servers by their labels.
+	Namespaces *metav1.LabelSelector `json:"namespaces,omitempty"`
+	// Servers are the servers, each as NAMESPACE/NAME. One of Namespaces and Servers is needed.
+	Servers []string `json:"servers,omitempty"`
+	// Reason is why. It is kept in the verdicts.
+	Reason string `json:"reason"`
 }
 
 // Rules are the settings of the rules. In all of them an empty list, text or number sets no bound.
@@ -50,8 +80,12 @@ const (
 	Deny Severity = "deny"
 	// Warn tells, and lets the server pass.
 	Warn Severity = "warn"
+	// Audit reports to the admin what would be refused, and lets the server pass.
+	Audit Severity = "audit"
 	// Off does not ask the rule.
 	Off Severity = "off"
+	// Exempt is what a verdict has that an Exemption sets aside. No rule can be set to it.
+	Exempt Severity = "exempt"
 )
 
 // UnmarshalJSON takes false for off, because that is what a bare off means in YAML 1.1.
@@ -63,15 +97,17 @@ func (s *Severity) UnmarshalJSON(raw []byte) error {
 		*s = Deny
 	case `"warn"`:
 		*s = Warn
+	case `"audit"`:
+		*s = Audit
 	default:
-		return fmt.Errorf("severity: %s is none of deny, warn and off", raw)
+		return fmt.Errorf("severity: %s is none of deny, warn, audit and off", raw)
 	}
 	return nil
 }
 
 // Rule is what every rule has.
 type Rule struct {
-	// Severity is deny, warn or off.
+	// Severity is deny, warn, audit or off.
 	Severity Severity `json:"severity"`
 }
 
@@ -174,7 +210,7 @@ type TokenLength struct {
 // Default is what holds when the admin decides nothing. It is the same as defaults in admission.rego.
 func Default() Config {
 	deny, warn := Rule{Deny}, Rule{Warn}
-	return Config{Rules{
+	return Config{Rules: Rules{
 		AuthAnyAuthenticated: warn,
 		AuthIssuers:          Allowed{deny, []string{}},
 		AuthIssuersHTTPS:     warn,
@@ -213,25 +249,126 @@ func Parse(raw []byte) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	strict, err := kjson.UnmarshalStrict(text, &c)
-	if err == nil {
-		err = errors.Join(strict...)
-	}
-	if err == nil {
-		err = c.Validate()
-	}
-	if err != nil {
+	if err := unmarshal(text, &c); err != nil {
 		return Config{}, err
 	}
-	return c, nil
+	return c, c.Validate()
+}
+
+func unmarshal(text []byte, into any) error {
+	strict, err := kjson.UnmarshalStrict(text, into)
+	return errors.Join(append(strict, err)...)
 }
 
 // Validate names every field that cannot work, and what to do.
 func (c Config) Validate() error {
-	r := c.Rules
-	var errs []error
+	errs := c.Rules.validate("rules.")
+	for i, entry := range c.Namespaces {
+		field := fmt.Sprintf("namespaces[%d].", i)
+		if _, err := metav1.LabelSelectorAsSelector(&entry.Selector); err != nil {
+			errs = append(errs, fmt.Errorf("%sselector: %w", field, err))
+		}
+		rules, err := c.Rules.with(entry.Rules)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%srules: %w", field, err))
+			continue
+		}
+		errs = append(errs, rules.validate(field+"rules.")...)
+	}
+	for id := range c.Custom {
+		if err := checkCustomID(id); err != nil {
+			errs = append(errs, fmt.Errorf("custom: %w", err))
+		}
+	}
+	for i, exemption := range c.Exemptions {
+		if err := exemption.validate(); err != nil {
+			errs = append(errs, fmt.Errorf("exemptions[%d].%w", i, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// with are the rules with other settings over them.
+func (r Rules) with(settings []byte) (Rules, error) {
+	var out Rules
+	own, err := json.Marshal(r) // so that the two share no list
+	if err != nil {
+		return Rules{}, err
+	}
+	if err := json.Unmarshal(own, &out); err != nil {
+		return Rules{}, err
+	}
+	if len(settings) == 0 {
+		return Rules{}, errors.New("is missing, name the settings that differ")
+	}
+	return out, unmarshal(settings, &out)
+}
+
+func (e Exemption) validate() error {
+	switch {
+	case len(e.Rules) == 0:
+		return errors.New("rules: is empty, name the ids of the rules")
+	case slices.Contains(e.Rules, oidcIntact):
+		return fmt.Errorf("rules: nothing is exempt from %s, which holds the access control together", oidcIntact)
+	case (e.Namespaces == nil) == (len(e.Servers) == 0):
+		return errors.New("servers: give either servers or namespaces")
+	case strings.TrimSpace(e.Reason) == "":
+		return errors.New("reason: is empty, say why, so that somebody can tell later whether it still holds")
+	}
+	for i, id := range e.Rules {
+		if !ruleID.MatchString(id) {
+			return fmt.Errorf("rules[%d]: %q is no id of a rule", i, id)
+		}
+	}
+	for i, server := range e.Servers {
+		if namespace, name, both := strings.Cut(server, "/"); !both || namespace == "" || name == "" || strings.Contains(name, "/") {
+			return fmt.Errorf("servers[%d]: %q is not NAMESPACE/NAME", i, server)
+		}
+	}
+	if e.Namespaces == nil {
+		return nil
+	}
+	selector, err := metav1.LabelSelectorAsSelector(e.Namespaces)
+	if err != nil {
+		return fmt.Errorf("namespaces: %w", err)
+	}
+	if selector.Empty() {
+		return errors.New("namespaces: selects every namespace; to switch a rule off, set its severity")
+	}
+	return nil
+}
+
+// ruleID is what ids look like. They become reasons of conditions, in another spelling.
+var ruleID = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
+
+// checkCustomID says what is wrong with the id of an admin's own rule.
+func checkCustomID(id string) error {
+	if !ruleID.MatchString(id) {
+		return fmt.Errorf("%q is no id of a rule, use small letters, digits and hyphens, such as team-label", id)
+	}
+	if isBuiltIn(id) {
+		return fmt.Errorf("%q is the id of a built-in rule, choose another one", id)
+	}
+	return nil
+}
+
+func isBuiltIn(id string) bool {
+	if id == oidcIntact {
+		return true
+	}
+	rules := reflect.TypeFor[Rules]()
+	for i := range rules.NumField() {
+		if rules.Field(i).Tag.Get("json") == id {
+			return true
+		}
+	}
+	return false
+}
+
+// validate names every field that cannot work, and what to do.
+func (r Rules) validate(prefix string) (errs []error) {
 	wrong := func(field, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("rules."+field+": "+format, args...))
+		errs = append(errs, fmt.Errorf(prefix+field+": "+format, args...))
 	}
 	for i, entry := range r.ImageRegistries.Allowed {
 		if registry, _, _ := strings.Cut(entry, "/"); !strings.ContainsAny(registry, ".:") && registry != "localhost" {
@@ -262,7 +399,7 @@ func (c Config) Validate() error {
 	if r.TokenLength.Minimum < 0 {
 		wrong("token-length.minimum", "%d is below zero", r.TokenLength.Minimum)
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
 var hostName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)

@@ -1,27 +1,25 @@
 package policies
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"embed"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 //go:embed *.rego
 var files embed.FS
-
-// query asks for the verdicts and for the sentinel, without which they mean nothing.
-const query = "verdicts = data.jupyterserver.admission.verdicts; complete = data.jupyterserver.admission.complete"
 
 // DefaultTimeout is how long one evaluation may take. It takes about a millisecond.
 const DefaultTimeout = time.Second
@@ -47,64 +45,39 @@ func (e *EvaluationError) Reason() string { return ReasonPolicyError }
 // ErrIncomplete is an answer without the sentinel: the input lacks a part that the rules look at.
 var ErrIncomplete = errors.New("the answer is incomplete: the input lacks a part that the rules look at")
 
-// Verdict is what one rule says of one place.
-type Verdict struct {
-	// ID is the rule.
-	ID string `json:"id"`
-	// Severity is deny or warn.
-	Severity Severity `json:"severity"`
-	// Message says what was found, and what is allowed.
-	Message string `json:"message"`
-	// Path is a field of the JupyterServer (spec.jupyterServer.image), or of a rendered object (StatefulSet/alice: spec...).
-	Path string `json:"path"`
-	// Remediation says what to do.
-	Remediation string `json:"remediation"`
-
-	// excess is how far a bound is passed, 0 where there is none.
-	excess float64
-}
-
-// Result is a complete answer.
-type Result struct {
-	// Verdicts are sorted: refusals first, then by rule, path and message.
-	Verdicts []Verdict `json:"verdicts"`
-}
-
-// Denied says whether the server is refused.
-func (r Result) Denied() bool { return len(r.Denials()) > 0 }
-
-// Denials are the verdicts that refuse the server.
-func (r Result) Denials() []Verdict { return r.of(Deny) }
-
-// Warnings are the verdicts that only tell.
-func (r Result) Warnings() []Verdict { return r.of(Warn) }
-
-func (r Result) of(severity Severity) []Verdict {
-	var out []Verdict
-	for _, v := range r.Verdicts {
-		if v.Severity == severity {
-			out = append(out, v)
-		}
-	}
-	return out
-}
-
 // Options say how policies are evaluated.
 type Options struct {
 	// Config is what the admin decides: Default, or what Parse returned.
 	Config Config
 	// Timeout is how long one evaluation may take. 0: DefaultTimeout.
 	Timeout time.Duration
+	// Sources are the admin's own rules, their tests and data.
+	Sources []Source
+	// Trials are inputs on which new rules are tried: each must have a complete answer, whatever it is.
+	Trials []Input
+	// Metrics are told what is evaluated, but for the trials. May be nil.
+	Metrics *Metrics
 }
 
 // Evaluator asks the policies. It is safe for concurrent use.
 type Evaluator struct {
-	query   rego.PreparedEvalQuery
-	config  [][2]*ast.Term
-	timeout time.Duration
+	query      rego.PreparedEvalQuery
+	custom     []customPackage
+	sources    []string // of the admin's modules
+	severities map[string]Rule
+	settings   []settings
+	exemptions []exemption
+	timeout    time.Duration
+	metrics    *Metrics
 }
 
-// New compiles the policies once.
+// settings are the configuration for some namespaces, as the rules see it.
+type settings struct {
+	selector labels.Selector
+	config   [][2]*ast.Term
+}
+
+// New compiles the policies once. A mistake in the Sources is a SourceErrors.
 func New(ctx context.Context, options Options) (*Evaluator, error) {
 	if err := options.Config.Validate(); err != nil {
 		return nil, fmt.Errorf("the configuration of the policies: %w", err)
@@ -113,32 +86,82 @@ func New(ctx context.Context, options Options) (*Evaluator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return compile(ctx, modules, options)
+	custom, err := parseSources(options.Sources)
+	if err != nil {
+		return nil, err
+	}
+	e, err := compile(ctx, modules, custom, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := custom.test(ctx, modules); err != nil {
+		return nil, err
+	}
+	if err := e.try(ctx, options.Trials); err != nil {
+		return nil, err
+	}
+	e.metrics = options.Metrics
+	return e, nil
 }
 
-func compile(ctx context.Context, modules map[string]*ast.Module, options Options) (*Evaluator, error) {
+func compile(ctx context.Context, modules map[string]*ast.Module, custom custom, options Options) (*Evaluator, error) {
 	compiler := ast.NewCompiler().WithCapabilities(capabilities()).WithStrict(true)
-	if compiler.Compile(modules); compiler.Failed() {
+	if compiler.Compile(custom.beside(modules)); compiler.Failed() {
+		if mistakes := sourceErrors(compiler.Errors, custom.modules); mistakes != nil {
+			return nil, mistakes
+		}
 		return nil, fmt.Errorf("compiling the policies: %w", compiler.Errors)
 	}
-	config, err := settle(ctx, compiler, options.Config)
+	settings, err := settleAll(ctx, compiler, options.Config)
 	if err != nil {
 		return nil, fmt.Errorf("settling the configuration of the policies: %w", err)
 	}
-	prepared, err := rego.New(rego.Query(query), rego.Compiler(compiler), rego.StrictBuiltinErrors(true)).PrepareForEval(ctx)
+	exemptions, err := newExemptions(options.Config.Exemptions)
+	if err != nil {
+		return nil, err
+	}
+	prepared, err := rego.New(
+		rego.Query(custom.query()), rego.Compiler(compiler), rego.Store(inmem.NewFromObject(custom.data)), rego.StrictBuiltinErrors(true),
+	).PrepareForEval(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the policies: %w", err)
 	}
-	timeout := options.Timeout
-	if timeout == 0 {
-		timeout = DefaultTimeout
-	}
-	return &Evaluator{query: prepared, config: config, timeout: timeout}, nil
+	return &Evaluator{
+		query:      prepared,
+		custom:     custom.packages,
+		sources:    slices.Sorted(maps.Keys(custom.modules)),
+		severities: options.Config.Custom,
+		settings:   settings,
+		exemptions: exemptions,
+		timeout:    cmp.Or(options.Timeout, DefaultTimeout),
+	}, nil
 }
 
-// settle returns the part of the input that is the same for all servers: the configuration, and what the rules make of it.
-func settle(ctx context.Context, compiler *ast.Compiler, cfg Config) ([][2]*ast.Term, error) {
-	config, err := valueOf(cfg)
+// settleAll are the settings of namespaces in their order, and then those of all others.
+func settleAll(ctx context.Context, compiler *ast.Compiler, cfg Config) ([]settings, error) {
+	var all []settings
+	for _, entry := range cfg.Namespaces {
+		selector, err := metav1.LabelSelectorAsSelector(&entry.Selector)
+		if err != nil {
+			return nil, err
+		}
+		rules, err := cfg.Rules.with(entry.Rules)
+		if err != nil {
+			return nil, err
+		}
+		config, err := settle(ctx, compiler, rules)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, settings{selector, config})
+	}
+	config, err := settle(ctx, compiler, cfg.Rules)
+	return append(all, settings{labels.Everything(), config}), err
+}
+
+// settle returns the part of the input that is the same for many servers: the configuration, and what the rules make of it.
+func settle(ctx context.Context, compiler *ast.Compiler, rules Rules) ([][2]*ast.Term, error) {
+	config, err := valueOf(Config{Rules: rules})
 	if err != nil {
 		return nil, err
 	}
@@ -157,6 +180,16 @@ func settle(ctx context.Context, compiler *ast.Compiler, cfg Config) ([][2]*ast.
 		return nil, err
 	}
 	return [][2]*ast.Term{field("config", config), field("settled", settled)}, nil
+}
+
+// try asks about the trials.
+func (e *Evaluator) try(ctx context.Context, trials []Input) error {
+	for _, trial := range trials {
+		if _, err := e.Evaluate(ctx, trial); err != nil {
+			return e.blame(err)
+		}
+	}
+	return nil
 }
 
 // parseModules reads the embedded rules, without their tests.
@@ -198,21 +231,24 @@ func capabilities() *ast.Capabilities {
 
 // Evaluate answers whether a server may be installed or updated. Every error is an *EvaluationError.
 func (e *Evaluator) Evaluate(ctx context.Context, in Input) (Result, error) {
+	start := time.Now()
+	result, err := e.evaluate(ctx, in)
+	e.metrics.observe(result, err, time.Since(start))
+	return result, err
+}
+
+func (e *Evaluator) evaluate(ctx context.Context, in Input) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.timeout)
 	defer cancel()
 	verdicts, err := e.judge(ctx, in)
 	if err == nil {
+		e.exempt(in, verdicts)
 		verdicts, err = e.keepWhatWas(ctx, in, verdicts)
 	}
 	if err != nil {
 		return Result{}, &EvaluationError{err}
 	}
-	slices.SortFunc(verdicts, func(a, b Verdict) int {
-		return cmp.Or(
-			cmp.Compare(a.Severity, b.Severity), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Path, b.Path),
-			cmp.Compare(a.Message, b.Message), cmp.Compare(a.Remediation, b.Remediation),
-		)
-	})
+	order(verdicts)
 	return Result{verdicts}, nil
 }
 
@@ -224,7 +260,7 @@ func (e *Evaluator) judge(ctx context.Context, in Input) (verdicts []Verdict, er
 			verdicts, err = nil, fmt.Errorf("panic: %v", p)
 		}
 	}()
-	value, err := in.value(e.config)
+	value, err := in.value(e.settingsOf(in.Namespace))
 	if err != nil {
 		return nil, fmt.Errorf("converting the input: %w", err)
 	}
@@ -236,63 +272,39 @@ func (e *Evaluator) judge(ctx context.Context, in Input) (verdicts []Verdict, er
 		return nil, context.Cause(ctx)
 	}
 	if len(results) != 1 || results[0].Bindings["complete"] != true {
-		return nil, ErrIncomplete
+		return nil, e.incomplete()
 	}
-	return read(results[0].Bindings["verdicts"])
-}
-
-// read takes verdicts of exactly the shape that rules must give.
-func read(answer any) ([]Verdict, error) {
-	list, ok := answer.([]any)
-	if !ok {
-		return nil, fmt.Errorf("the verdicts are %T, but must be a set", answer)
+	verdicts, err = read(results[0].Bindings["verdicts"])
+	if err != nil {
+		return nil, err
 	}
-	verdicts := make([]Verdict, 0, len(list))
-	for _, item := range list {
-		verdict, err := readOne(item)
+	for _, custom := range e.custom {
+		more, err := custom.read(results[0].Bindings[custom.binding], e.severities)
 		if err != nil {
-			return nil, fmt.Errorf("a verdict: %w", err)
+			return nil, err
 		}
-		verdicts = append(verdicts, verdict)
+		verdicts = append(verdicts, more...)
 	}
 	return verdicts, nil
 }
 
-func readOne(item any) (Verdict, error) {
-	raw, err := json.Marshal(item)
-	if err != nil {
-		return Verdict{}, err
+func (e *Evaluator) settingsOf(namespace Namespace) [][2]*ast.Term {
+	for _, s := range e.settings {
+		if s.selector.Matches(labels.Set(namespace.Labels)) {
+			return s.config
+		}
 	}
-	var v struct {
-		Verdict
-		Excess float64 `json:"excess"`
-	}
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&v); err != nil {
-		return Verdict{}, err
-	}
-	if v.ID == "" || v.Message == "" || v.Path == "" || v.Severity != Deny && v.Severity != Warn {
-		return Verdict{}, fmt.Errorf("%s lacks id, message, path, or a severity of deny or warn", raw)
-	}
-	v.excess = v.Excess
-	v.Message, v.Path = oneLine(v.Message), oneLine(v.Path)
-	return v.Verdict, nil
+	return nil // never: the last one takes all
 }
 
-// maxText is what a message may have. It goes into answers of the API server, conditions and logs.
-const maxText = 1024
-
-// oneLine keeps a spec from writing lines of its own into somebody's log.
-func oneLine(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, text)
-	if len(text) <= maxText {
-		return text
+// incomplete names the admin's packages as well, for a set of theirs may be undefined.
+func (e *Evaluator) incomplete() error {
+	if len(e.custom) == 0 {
+		return ErrIncomplete
 	}
-	return strings.ToValidUTF8(text[:maxText], "") + "..."
+	names := make([]string, len(e.custom))
+	for i, custom := range e.custom {
+		names[i] = custom.name + " (" + custom.source + ")"
+	}
+	return fmt.Errorf("%w, or verdicts are undefined in one of the admin's packages: %s", ErrIncomplete, strings.Join(names, ", "))
 }

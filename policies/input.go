@@ -155,10 +155,10 @@ func OwnRoutes(objects []*unstructured.Unstructured) []Route {
 			continue
 		}
 		spec, _ := object.Object["spec"].(map[string]any)
-		for _, rule := range maps(spec["rules"]) {
+		for _, rule := range objectsIn(spec["rules"]) {
 			host, _ := rule["host"].(string)
 			http, _ := rule["http"].(map[string]any)
-			for _, entry := range maps(http["paths"]) {
+			for _, entry := range objectsIn(http["paths"]) {
 				path, _ := entry["path"].(string)
 				own = append(own, Route{Host: host, Path: path})
 			}
@@ -167,8 +167,8 @@ func OwnRoutes(objects []*unstructured.Unstructured) []Route {
 	return own
 }
 
-// maps are the objects in a list.
-func maps(list any) []map[string]any {
+// objectsIn are the objects in a list.
+func objectsIn(list any) []map[string]any {
 	items, _ := list.([]any)
 	out := make([]map[string]any, 0, len(items))
 	for _, item := range items {

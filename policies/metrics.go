@@ -1,0 +1,57 @@
+package policies
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics tell what evaluators do. One may serve several evaluators, one after the other.
+type Metrics struct {
+	decisions   *prometheus.CounterVec
+	evaluations *prometheus.HistogramVec
+}
+
+// NewMetrics returns metrics that are still to be registered.
+func NewMetrics() *Metrics {
+	return &Metrics{
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "jupyterserver_policy_decisions_total",
+			Help: "Verdicts by rule and severity (deny, warn, audit, exempt).",
+		}, []string{"rule", "severity"}),
+		evaluations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "jupyterserver_policy_evaluation_seconds",
+			Help:    "How long evaluations took, by what came of them (allowed, denied, error).",
+			Buckets: []float64{.0002, .0005, .001, .002, .005, .01, .05, .1, .5, 1},
+		}, []string{"result"}),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
+	m.decisions.Describe(out)
+	m.evaluations.Describe(out)
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(out chan<- prometheus.Metric) {
+	m.decisions.Collect(out)
+	m.evaluations.Collect(out)
+}
+
+func (m *Metrics) observe(result Result, err error, took time.Duration) {
+	if m == nil {
+		return
+	}
+	outcome := "allowed"
+	switch {
+	case err != nil:
+		outcome = "error"
+	case result.Denied():
+		outcome = "denied"
+	}
+	m.evaluations.WithLabelValues(outcome).Observe(took.Seconds())
+	for _, v := range result.Verdicts {
+		m.decisions.WithLabelValues(v.ID, string(v.Severity)).Inc()
+	}
+}
