@@ -2,14 +2,14 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/open-policy-agent/cert-controller/pkg/rotator"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
@@ -35,10 +36,13 @@ const (
 	fieldManager = "jupyter-server-operator"
 	// caKey is the rotator's key in the Secret for the certificate that the API server is told to trust.
 	caKey = "ca.crt"
+	// defaultCheckInterval is how often the end of the certificate is looked at.
+	defaultCheckInterval = 12 * time.Hour
 )
 
 var (
 	errNoCertificate = errors.New("the webhook has no certificate yet")
+	errNoController  = errors.New("the rotator of the webhook's certificate has no controller")
 	errNotTrusted    = errors.New("the ValidatingWebhookConfiguration does not have the webhook's certificate authority yet")
 )
 
@@ -60,14 +64,11 @@ type served struct {
 }
 
 // keepCertificate has the Secret kept and followed.
-func keepCertificate(ctx context.Context, mgr ctrl.Manager, options Options) (*certificate, error) {
+func keepCertificate(mgr ctrl.Manager, options Options) (*certificate, error) {
 	if options.Service.Namespace == "" || options.Service.Name == "" {
 		return nil, errService
 	}
 	c := &certificate{name: options.Service, writer: mgr.GetClient(), live: mgr.GetAPIReader()}
-	if err := c.create(ctx); err != nil {
-		return nil, err // the rotator gives up where it finds no Secret
-	}
 	if err := c.follow(mgr); err != nil {
 		return nil, err
 	}
@@ -79,57 +80,78 @@ func keepCertificate(ctx context.Context, mgr ctrl.Manager, options Options) (*c
 
 // rotate has the rotator fill the Secret, renew what is in it, and tell the API server whom to trust.
 func rotate(mgr ctrl.Manager, options Options) error {
-	dir, err := markerDir(mgr)
-	if err != nil {
-		return err
-	}
-	err = rotator.AddRotator(mgr, &rotator.CertRotator{
-		SecretKey:              options.Service,
-		CertDir:                dir,
-		CertName:               corev1.TLSCertKey,
-		KeyName:                corev1.TLSPrivateKeyKey,
-		CAName:                 options.Service.Name + "-ca",
-		CAOrganization:         fieldManager,
-		DNSName:                options.Service.Name + "." + options.Service.Namespace + ".svc",
-		IsReady:                make(chan struct{}),
-		Webhooks:               []rotator.WebhookInfo{{Name: options.Service.Name, Type: rotator.Validating}},
-		FieldOwner:             fieldManager,
-		RequireLeaderElection:  true,
-		ServerCertDuration:     options.Lifetime,
-		LookaheadInterval:      options.Lookahead,
-		RotationCheckFrequency: options.CheckInterval,
-		ControllerName:         options.rotatorName,
+	capture := &rotatorManager{Manager: mgr}
+	err := rotator.AddRotator(capture, &rotator.CertRotator{
+		SecretKey:             options.Service,
+		CertName:              corev1.TLSCertKey,
+		KeyName:               corev1.TLSPrivateKeyKey,
+		CAName:                options.Service.Name + "-ca",
+		CAOrganization:        fieldManager,
+		DNSName:               options.Service.Name + "." + options.Service.Namespace + ".svc",
+		Webhooks:              []rotator.WebhookInfo{{Name: options.Service.Name, Type: rotator.Validating}},
+		FieldOwner:            fieldManager,
+		RequireLeaderElection: true,
+		ServerCertDuration:    options.Lifetime,
+		LookaheadInterval:     options.Lookahead,
+		ControllerName:        options.rotatorName,
 	})
 	if err != nil {
 		return fmt.Errorf("adding the rotator of the webhook's certificate: %w", err)
 	}
+	if capture.controller == nil {
+		return errNoController
+	}
+	clock := &rotatorClock{controller: capture.controller, name: options.Service, interval: cmp.Or(options.CheckInterval, defaultCheckInterval)}
+	if err := mgr.Add(clock); err != nil {
+		return fmt.Errorf("adding the clock of the webhook's certificate: %w", err)
+	}
 	return nil
 }
 
-// markerDir has an empty file for the rotator, which waits until it sees a certificate in a mounted Secret, and ends the
-// process when it never does.
-func markerDir(mgr ctrl.Manager) (string, error) {
-	dir, err := os.MkdirTemp("", "webhook-")
-	if err != nil {
-		return "", fmt.Errorf("making a directory for the webhook: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, corev1.TLSCertKey), nil, 0o600); err != nil {
-		return "", errors.Join(fmt.Errorf("making a file for the webhook: %w", err), os.RemoveAll(dir))
-	}
-	return dir, mgr.Add(removal(dir))
+// rotatorManager is the manager as the rotator sees it. The rotator's own loop is left out: it ends the process when the
+// Secret is missing for a moment, waits for files of a mounted Secret, which there are none of, and leaves goroutines
+// behind. Its controller does the same work whenever it looks at the Secret, and rotatorClock has it look.
+type rotatorManager struct {
+	ctrl.Manager
+	controller reconcile.Reconciler
 }
 
-// removal removes a directory when the manager ends.
-type removal string
+// Add implements manager.Manager.
+func (m *rotatorManager) Add(runnable manager.Runnable) error {
+	switch r := runnable.(type) {
+	case *rotator.CertRotator:
+		return nil
+	case reconcile.Reconciler:
+		m.controller = r
+	}
+	return m.Manager.Add(runnable)
+}
+
+// rotatorClock has the rotator look at the Secret from time to time: certificates end without an event.
+type rotatorClock struct {
+	controller reconcile.Reconciler
+	name       types.NamespacedName
+	interval   time.Duration
+}
 
 // Start implements manager.Runnable.
-func (d removal) Start(ctx context.Context) error {
-	<-ctx.Done()
-	return os.RemoveAll(string(d))
+func (c *rotatorClock) Start(ctx context.Context) error {
+	ticker := time.NewTicker(c.interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if _, err := c.controller.Reconcile(ctx, reconcile.Request{NamespacedName: c.name}); err != nil && ctx.Err() == nil {
+				log.FromContext(ctx).Error(err, "the webhook's certificate could not be looked at")
+			}
+		}
+	}
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (removal) NeedLeaderElection() bool { return false }
+func (c *rotatorClock) NeedLeaderElection() bool { return true }
 
 // follow looks at this one Secret, with an informer of its own: that of the manager knows no values of Secrets.
 func (c *certificate) follow(mgr ctrl.Manager) error {
@@ -145,7 +167,7 @@ func (c *certificate) follow(mgr ctrl.Manager) error {
 		return fmt.Errorf("making the informer of the webhook's Secret: %w", err)
 	}
 	c.secrets = secrets
-	if err := mgr.Add(secrets); err != nil {
+	if err := mgr.Add(everywhere{secrets}); err != nil {
 		return fmt.Errorf("adding the informer of the webhook's Secret: %w", err)
 	}
 	follower, err := controller.New("webhook-certificate", mgr, controller.Options{
@@ -169,6 +191,12 @@ func (c *certificate) follow(mgr ctrl.Manager) error {
 	}
 	return nil
 }
+
+// everywhere is a cache that is started in every replica. A cache with selectors would be in that with the lease alone.
+type everywhere struct{ cache.Cache }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (everywhere) NeedLeaderElection() bool { return false }
 
 // Reconcile takes up a new certificate, and makes the Secret anew for the rotator when somebody deleted it.
 func (c *certificate) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {

@@ -92,7 +92,7 @@ func (h *Handler) ask(ctx context.Context, q question) (policies.Result, error) 
 	}
 	namespace, err := h.Cluster.Namespace(ctx, q.server.Namespace)
 	if err != nil {
-		return policies.Result{}, fmt.Errorf("reading the namespace %s: %w", q.server.Namespace, err)
+		return policies.Result{}, err
 	}
 	c := judge.Case{Operation: q.operation, Server: q.server, Old: q.old, Namespace: namespace, User: q.user}
 	if h.Cluster.Routes != nil {
@@ -157,7 +157,7 @@ func read(request admission.Request) (question, error) {
 }
 
 func decode(field string, raw []byte, request admission.Request) (*v1alpha1.JupyterServer, error) {
-	if len(raw) == 0 {
+	if len(raw) == 0 || string(raw) == "null" {
 		return nil, fmt.Errorf("the request has no %s", field)
 	}
 	server := &v1alpha1.JupyterServer{}

@@ -58,6 +58,9 @@ func warningOf(v policies.Verdict) string {
 	if utf8.RuneCountInString(full) <= maxWarning {
 		return full
 	}
+	if utf8.RuneCountInString(head+message) <= maxWarning {
+		return head + message
+	}
 	// What to do is worth more than the end of a long list of what is allowed.
 	left := maxWarning - utf8.RuneCountInString(head) - utf8.RuneCountInString(v.Remediation) - 1
 	if v.Remediation != "" && left >= maxWarning/4 {

@@ -1,11 +1,11 @@
 package webhook
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -38,35 +38,41 @@ type Options struct {
 	rotatorName string // for tests: the names of controllers are unique in a process
 }
 
-// Setup adds the webhook to a manager: its server, the certificate, and a readiness check. It asks the API server.
-func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
+// Setup adds the webhook to a manager: its server, the certificate, and a readiness check.
+func Setup(mgr ctrl.Manager, options Options) error {
 	host, port, err := split(options.BindAddress)
 	if err != nil {
 		return err
 	}
 	serverOptions := webhook.Options{Host: host, Port: port, CertDir: options.CertDir}
+	ready := func(*http.Request) error { return nil }
 	if options.CertDir == "" {
-		certificate, err := keepCertificate(ctx, mgr, options)
+		certificate, err := keepCertificate(mgr, options)
 		if err != nil {
 			return err
 		}
 		serverOptions.TLSOpts = []func(*tls.Config){func(c *tls.Config) { c.GetCertificate = certificate.get }}
-		if err := mgr.AddReadyzCheck("webhook-certificate", certificate.ready); err != nil {
-			return fmt.Errorf("adding the readiness check of the webhook's certificate: %w", err)
-		}
+		ready = certificate.ready
 	}
 	server := webhook.NewServer(serverOptions)
 	server.Register(Path, &admission.Webhook{Handler: options.Handler})
 	if err := mgr.Add(server); err != nil {
 		return fmt.Errorf("adding the webhook's server: %w", err)
 	}
-	if err := mgr.AddReadyzCheck("webhook", server.StartedChecker()); err != nil {
+	started := server.StartedChecker()
+	err = mgr.AddReadyzCheck("webhook", func(request *http.Request) error {
+		if err := ready(request); err != nil {
+			return err
+		}
+		return started(request)
+	})
+	if err != nil {
 		return fmt.Errorf("adding the readiness check of the webhook: %w", err)
 	}
 	return nil
 }
 
-var errService = errors.New("without a directory of certificates the webhook needs the namespace and the name of its Service, to make its own")
+var errService = errors.New("without a directory of certificates the webhook needs the namespace and the name of its Service, to make its own: give NAMESPACE/NAME")
 
 func split(address string) (host string, port int, err error) {
 	host, text, err := net.SplitHostPort(address)
