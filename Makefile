@@ -56,10 +56,10 @@ image: ## Build the image (IMAGE=registry/name:tag, CONTAINER_TOOL=docker or pod
 
 CRD := jupyterserver.dev_jupyterservers.yaml
 GENERATED := operator/api/schema/$(CRD) operator/api/v1alpha1/zz_generated.deepcopy.go helm-chart/files \
-  chart-jupyter-server/values.schema.json docs/reference.md
+  chart-jupyter-server/values.schema.json policies/schema/input.json docs/reference.md
 
 .PHONY: generate
-generate: $(BIN)/controller-gen ## Generate the CRD, deep copies, roles, the chart's values schema and docs/reference.md
+generate: $(BIN)/controller-gen ## Generate the CRD, deep copies, roles, the schemas of the chart's values and of the policies' input, docs/reference.md
 	controller-gen object crd rbac:roleName=jupyter-server-operator paths=./operator/... \
 	  output:crd:dir=operator/api/schema output:rbac:dir=helm-chart/files
 	cp operator/api/schema/$(CRD) helm-chart/files/
@@ -120,12 +120,14 @@ test-charts: build ## helm lint and helm template of both charts
 	@if helm template alice chart-jupyter-server --kube-version 1.37.2 --set routing.hosst=x > /dev/null 2>&1; then \
 	  echo 'error: chart-jupyter-server takes a misspelt value' >&2; exit 1; fi
 
+OPA_FLAGS := --schema policies/schema/input.json --ignore testdata,schema
+
 .PHONY: test-policies
-test-policies: $(BIN)/opa ## The rules in Rego with the stock opa: format, strict check, tests with full coverage
+test-policies: $(BIN)/opa ## The rules in Rego with the stock opa: format, strict check against the schema of the input, tests with full coverage
 	opa fmt --list --fail policies
-	opa check --strict --ignore testdata policies
-	opa test --ignore testdata --coverage --threshold 100 policies > /dev/null
-	opa test --ignore testdata policies
+	opa check --strict $(OPA_FLAGS) policies
+	opa test $(OPA_FLAGS) --coverage --threshold 100 policies > /dev/null
+	opa test $(OPA_FLAGS) policies
 
 .PHONY: test-e2e
 test-e2e: ## End-to-end tests on a real node; a cluster that was not there before is taken down afterwards

@@ -16,9 +16,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/controller"
+	judging "github.com/jupyterserver/jupyter-server-operator/operator/judge"
+	"github.com/jupyterserver/jupyter-server-operator/operator/render"
+	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
 // runOptions are the settings of the process. What the admin decides about servers is in the configuration file.
@@ -67,11 +71,21 @@ func run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
+	renderer, err := render.New(chart.Files, cfg)
+	if err != nil {
+		return err
+	}
+	evaluator, err := policies.New(ctx, policies.Options{Config: cfg.Policies})
+	if err != nil {
+		return err
+	}
+	judge := judging.New(renderer)
+	judge.Use(evaluator)
 	mgr, err := newManager(o, log)
 	if err != nil {
 		return err
 	}
-	if err := controller.Setup(ctx, mgr, controller.Options{Config: cfg, Concurrency: o.concurrency}); err != nil {
+	if err := controller.Setup(ctx, mgr, controller.Options{Renderer: renderer, Judge: judge, Concurrency: o.concurrency}); err != nil {
 		return err
 	}
 	if err := mgr.Start(ctx); err != nil {

@@ -9,9 +9,13 @@ default quantity(_) := null
 
 quantity(value) := value if is_number(value)
 
-quantity(value) := to_number(value) if regex.match(`^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$`, value)
+quantity(value) := to_number(value) if {
+	is_string(value)
+	regex.match(`^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$`, value)
+}
 
 quantity(value) := to_number(number) * factors[suffix] if {
+	is_string(value)
 	regex.match(`^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([numkMGTPE]|[KMGTPE]i)$`, value)
 	number := trim_right(value, "numkKMGTPEi")
 	suffix := trim_prefix(value, number)

@@ -13,6 +13,6 @@ test_quantity[text] if {
 test_quantity_of_a_number if admission.quantity(3) == 3
 
 test_no_quantity[text] if {
-	some text in ["", "x", "1x", "1 Gi", "Gi", "1KI", "1e", "--1", "1.2.3"]
+	some text in [null, true, {}, "", "x", "1x", "1 Gi", "Gi", "1KI", "1e", "--1", "1.2.3"]
 	admission.quantity(text) == null
 }

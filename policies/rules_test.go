@@ -88,26 +88,18 @@ func TestDefaultsInGoAndRegoAreTheSame(t *testing.T) {
 
 // Verdicts hold what annotations say, and so does the documentation.
 func TestEveryRuleIsAnnotated(t *testing.T) {
+	catalog, err := policies.Catalog()
+	if err != nil {
+		t.Fatal(err)
+	}
 	fallback := defaults(t)
 	annotated := map[string]bool{}
-	for file, module := range modules(t) {
-		for _, rule := range module.Rules {
-			if !rule.Head.Name.Equal(ast.Var("verdicts")) {
-				continue
-			}
-			if len(rule.Annotations) != 1 {
-				t.Errorf("%s: a rule without annotations: %s", file, rule.Location)
-				continue
-			}
-			a := rule.Annotations[0]
-			id, _ := a.Custom["id"].(string)
-			remediation, _ := a.Custom["remediation"].(string)
-			settings, known := fallback[id].(map[string]any)
-			if a.Title == "" || a.Description == "" || remediation == "" || !known || a.Custom["severity"] != settings["severity"] {
-				t.Errorf("%s: %s: title, description, remediation, a known id, or the severity of the defaults is missing", file, rule.Location)
-			}
-			annotated[id] = true
+	for _, rule := range catalog {
+		settings, known := fallback[rule.ID].(map[string]any)
+		if rule.Title == "" || rule.Description == "" || rule.Remediation == "" || !known || string(rule.Severity) != settings["severity"] {
+			t.Errorf("%s:%d: title, description, remediation, a known id, or the severity of the defaults is missing: %+v", rule.File, rule.Line, rule)
 		}
+		annotated[rule.ID] = true
 	}
 	for id := range fallback {
 		if !annotated[id] {

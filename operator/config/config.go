@@ -15,6 +15,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/jupyterserver/jupyter-server-operator/policies"
 	"github.com/jupyterserver/jupyter-server-operator/postrender"
 )
 
@@ -24,10 +25,10 @@ type Config struct {
 	Ingress Ingress `json:"ingress"`
 	// NetworkPolicy says who may reach the pods of servers.
 	NetworkPolicy NetworkPolicy `json:"networkPolicy"`
-	// Auth says which access modes may be used.
-	Auth Auth `json:"auth"`
 	// Access says what stands in front of servers with auth.mode oidc.
 	Access Access `json:"access"`
+	// Policies are the settings of the rules about servers (docs/policies.md).
+	Policies policies.Config `json:"policies"`
 }
 
 // Ingress says how servers are reached.
@@ -49,12 +50,6 @@ type NetworkPolicy struct {
 	// OperatorFrom are the peers that may ask whether the access control of a server works: the pod of the operator. Empty:
 	// nobody but the node.
 	OperatorFrom []networkingv1.NetworkPolicyPeer `json:"operatorFrom"`
-}
-
-// Auth says which access modes may be used.
-type Auth struct {
-	// AllowNone permits auth.mode none, which lets everybody in.
-	AllowNone bool `json:"allowNone"`
 }
 
 // Access says what stands in front of servers with auth.mode oidc (docs/access-control.md).
@@ -82,6 +77,7 @@ func Default() Config {
 			ImagePullPolicy:    corev1.PullIfNotPresent,
 			Profile:            "oauth2-proxy",
 		},
+		Policies: policies.Default(),
 	}
 }
 
@@ -116,18 +112,26 @@ func (c Config) validate() error {
 		validatePort("ingress.httpPort", c.Ingress.HTTPPort),
 		validatePort("ingress.httpsPort", c.Ingress.HTTPSPort),
 		c.Access.validate(),
+		c.validatePolicies(),
 	)
 }
 
+func (c Config) validatePolicies() error {
+	if err := c.Policies.Validate(); err != nil {
+		return fmt.Errorf("policies: %w", err)
+	}
+	return nil
+}
+
 func (a Access) validate() error {
-	policies := []corev1.PullPolicy{corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever}
+	pullPolicies := []corev1.PullPolicy{corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever}
 	if a.ProxyImage == "" {
 		return errors.New("access.proxyImage: is empty, give an image of traefik")
 	}
 	if a.AuthorizationImage == "" {
 		return errors.New("access.authorizationImage: is empty, give the image of the operator")
 	}
-	if !slices.Contains(policies, a.ImagePullPolicy) {
+	if !slices.Contains(pullPolicies, a.ImagePullPolicy) {
 		return fmt.Errorf("access.imagePullPolicy: %q is none of Always, IfNotPresent and Never", a.ImagePullPolicy)
 	}
 	for i, profile := range a.Profiles {

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -18,7 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
-	"github.com/jupyterserver/jupyter-server-operator/operator/config"
+	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
 	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 )
@@ -34,8 +35,9 @@ const (
 type Reconciler struct {
 	Client   client.Client // reads from the informers, writes to the API server
 	Live     client.Reader // reads from the API server
-	Config   config.Config
 	Renderer *render.Renderer
+	Judge    *judge.Judge
+	Cluster  judge.Cluster
 	Engine   *release.Engine
 	Events   events.EventRecorder
 	Access   *http.Client // asks the access control in the pods, see NewAccessClient
@@ -88,6 +90,10 @@ type outcome struct {
 	// podChanges says that the pod that the informers show is not the one that was asked for last.
 	podChanges bool
 	lookAgain  time.Duration
+	// judged is what the policies say.
+	judged judged
+	// stopped says that the server was stopped, though its spec is blocked.
+	stopped bool
 }
 
 // blocked is a reason that goes into the conditions, with a sentence for the person who wrote the spec.
@@ -118,18 +124,24 @@ func (r *Reconciler) blockedFor(server *v1alpha1.JupyterServer) time.Duration {
 	return r.Clock.Since(stalled.LastTransitionTime.Time)
 }
 
-// release takes the steps of the design's one way: references, render, observe, act.
+// release takes the steps of the design's one way: references, render, judge, observe, act.
 func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer, out *outcome) error {
-	if err := r.permitted(server); err != nil {
-		return err
+	if err := server.Spec.Unreadable(); err != nil {
+		return &blocked{v1alpha1.ReasonSpecUnreadable, sentence("the spec holds a value that Kubernetes does not take: " + err.Error())}
 	}
-	refs, err := r.resolve(ctx, server)
+	refs, err := r.resolve(ctx, server, func() error { return r.permit(ctx, server, nil, out) })
+	if blockedBy(err) != nil && !out.judged.asked {
+		err = cmp.Or(r.permit(ctx, server, nil, out), err) // what is missing is not worth looking for if it is refused
+	}
 	if err != nil {
-		return err
+		return r.refused(ctx, server, nil, out, err)
 	}
 	rendered, err := r.Renderer.Render(server, refs)
 	if err != nil {
 		return &blocked{v1alpha1.ReasonRenderFailed, sentence("the spec cannot be rendered: " + err.Error())}
+	}
+	if err := r.permit(ctx, server, rendered, out); err != nil {
+		return r.refused(ctx, server, rendered, out, err)
 	}
 	observation, err := r.Engine.Observe(ctx, server, rendered)
 	if err != nil {
@@ -143,17 +155,6 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 	}
 	out.release = released
 	r.announce(server, observation, released)
-	return nil
-}
-
-// permitted says what cannot be read, and what the admin does not allow.
-func (r *Reconciler) permitted(server *v1alpha1.JupyterServer) error {
-	if err := server.Spec.Unreadable(); err != nil {
-		return &blocked{v1alpha1.ReasonSpecUnreadable, sentence("the spec holds a value that Kubernetes does not take: " + err.Error())}
-	}
-	if server.Spec.Auth.Mode == v1alpha1.AuthModeNone && !r.Config.Auth.AllowNone {
-		return &blocked{v1alpha1.ReasonDenied, "The admin does not allow servers without access control: set spec.auth.mode to token."}
-	}
 	return nil
 }
 
@@ -211,16 +212,21 @@ func withoutDiff(message string) string {
 	return before
 }
 
-// sentence makes one line with a capital and a full stop of a message, and keeps it short enough for a status.
+// sentence makes one line with a capital and a full stop of a message.
 func sentence(message string) string {
-	message = strings.Join(strings.Fields(message), " ")
-	runes := []rune(message)
+	runes := []rune(line(message))
+	text := strings.ToUpper(string(runes[:1])) + string(runes[1:])
+	return strings.TrimSuffix(text, ".") + "."
+}
+
+// line makes one line of a message, short enough for a status.
+func line(message string) string {
+	runes := []rune(strings.Join(strings.Fields(message), " "))
 	const limit = 600
 	if len(runes) > limit {
 		runes = append(runes[:limit], '…')
 	}
-	text := strings.ToUpper(string(runes[:1])) + string(runes[1:])
-	return strings.TrimSuffix(text, ".") + "."
+	return string(runes)
 }
 
 // soonest is the shorter of two waits, where 0 means none.

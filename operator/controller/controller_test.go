@@ -65,7 +65,7 @@ func TestInstall(t *testing.T) {
 	w.create(w.server("alice"))
 	server := w.released("alice")
 
-	if got, want := server.Status.URL, "http://jupyter.localhost:8000/alice/"; got != want {
+	if got, want := server.Status.URL, "http://"+w.namespace+".localhost:8000/alice/"; got != want {
 		t.Errorf("url %q, want %q", got, want)
 	}
 	if server.Status.State != v1alpha1.StateStarting {
@@ -188,7 +188,7 @@ func TestDrift(t *testing.T) {
 			check: func(w *world) error {
 				ingress := &networkingv1.Ingress{}
 				w.get("alice", ingress)
-				return expect(ingress.Spec.Rules[0].Host, "jupyter.localhost")
+				return expect(ingress.Spec.Rules[0].Host, w.namespace+".localhost")
 			},
 		},
 		{
@@ -621,7 +621,7 @@ func TestServersWithoutAccessControlNeedTheAdmin(t *testing.T) {
 	server := w.server("alice")
 	server.Spec.Auth.Mode = v1alpha1.AuthModeNone
 	w.create(server)
-	w.stalled("alice", v1alpha1.ReasonDenied)
+	w.stalled("alice", "AuthNone")
 	w.nothingInstalled("alice", nil)
 }
 
@@ -823,14 +823,14 @@ func TestRecordsThatWereTamperedWith(t *testing.T) {
 func TestTokenThatWasTakenOutOfTheSpecIsGone(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
-	server.Spec.Auth.Token = &v1alpha1.SecretValue{Value: "leaked-token"}
+	server.Spec.Auth.Token = &v1alpha1.SecretValue{Value: "a-leaked-token-of-alice"}
 	w.create(server)
 	w.released("alice")
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth.Token = nil })
 	w.released("alice")
 	secret := &corev1.Secret{}
 	w.get("alice-jupyter", secret)
-	if got := string(secret.Data["token"]); got == "leaked-token" || len(got) != 48 {
+	if got := string(secret.Data["token"]); got == "a-leaked-token-of-alice" || len(got) != 48 {
 		t.Errorf("token of %d characters, want a generated one", len(got))
 	}
 	w.patch("alice-jupyter", &corev1.Secret{}, `{"data":{"token":""}}`)

@@ -17,8 +17,8 @@ import (
 )
 
 // resolve checks that what the spec refers to exists, and digests what the pod reads only at its start. It reads from
-// the informers, where Secrets hold digests instead of values.
-func (r *Reconciler) resolve(ctx context.Context, server *v1alpha1.JupyterServer) (render.References, error) {
+// the informers, where Secrets hold digests instead of values. Before it writes the server's own Secret, it asks for permission.
+func (r *Reconciler) resolve(ctx context.Context, server *v1alpha1.JupyterServer, permit func() error) (render.References, error) {
 	if err := r.checkClaim(ctx, server); err != nil {
 		return render.References{}, err
 	}
@@ -31,7 +31,7 @@ func (r *Reconciler) resolve(ctx context.Context, server *v1alpha1.JupyterServer
 	if err != nil {
 		return render.References{}, err
 	}
-	own, err := r.ensureSecret(ctx, server)
+	own, err := r.ensureSecret(ctx, server, permit)
 	if err != nil {
 		return render.References{}, err
 	}

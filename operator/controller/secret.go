@@ -88,7 +88,7 @@ func ownKeys(server *v1alpha1.JupyterServer) []ownKey {
 
 // ensureSecret keeps the server's own Secret: what is generated once, and inline values. It returns the Secret as the
 // informers show it, with digests for values, or nil where the server needs none.
-func (r *Reconciler) ensureSecret(ctx context.Context, server *v1alpha1.JupyterServer) (*corev1.Secret, error) {
+func (r *Reconciler) ensureSecret(ctx context.Context, server *v1alpha1.JupyterServer, permit func() error) (*corev1.Secret, error) {
 	keys := ownKeys(server)
 	if len(keys) == 0 {
 		return nil, nil
@@ -97,6 +97,9 @@ func (r *Reconciler) ensureSecret(ctx context.Context, server *v1alpha1.JupyterS
 	key := client.ObjectKey{Namespace: server.Namespace, Name: render.SecretName(server.Name)}
 	err := r.Client.Get(ctx, key, secret)
 	if apierrors.IsNotFound(err) {
+		if err := permit(); err != nil {
+			return nil, err
+		}
 		return r.createSecret(ctx, server, keys)
 	}
 	if err != nil {
@@ -105,7 +108,7 @@ func (r *Reconciler) ensureSecret(ctx context.Context, server *v1alpha1.JupyterS
 	if err := checkOwner(server, secret); err != nil {
 		return nil, err
 	}
-	return r.fillSecret(ctx, secret, keys)
+	return r.fillSecret(ctx, secret, keys, permit)
 }
 
 // labelsOf are the labels that follow from the keys.
@@ -169,7 +172,7 @@ func (r *Reconciler) foundSecret(ctx context.Context, server *v1alpha1.JupyterSe
 
 // fillSecret writes the keys that are missing or differ, and leaves the others alone. An inline client secret that is no
 // longer in the spec goes. The resource version guards what was read: somebody may just have written a token.
-func (r *Reconciler) fillSecret(ctx context.Context, secret *corev1.Secret, keys []ownKey) (*corev1.Secret, error) {
+func (r *Reconciler) fillSecret(ctx context.Context, secret *corev1.Secret, keys []ownKey, permit func() error) (*corev1.Secret, error) {
 	data := map[string]any{}
 	if _, there := secret.StringData[render.ClientSecretKey]; there {
 		data[render.ClientSecretKey] = nil
@@ -182,6 +185,9 @@ func (r *Reconciler) fillSecret(ctx context.Context, secret *corev1.Secret, keys
 	}
 	if len(data) == 0 {
 		return secret, nil
+	}
+	if err := permit(); err != nil {
+		return nil, err
 	}
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"resourceVersion": secret.ResourceVersion, "labels": labelsOf(keys)},

@@ -13,19 +13,21 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
-	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
-	"github.com/jupyterserver/jupyter-server-operator/operator/config"
+	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
 	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 )
@@ -74,23 +76,25 @@ func CacheOptions() cache.Options {
 			&corev1.ConfigMap{}:             {Transform: release.Strip}, // of others too: caBundle
 			&corev1.Pod{}:                   {Label: ours, Transform: StripPod},
 			&corev1.Secret{}:                {Field: notRecords, Transform: StripSecret}, // of others too: secretKeyRef
+			judge.NamespaceObject():         {Transform: cache.TransformStripManagedFields()},
 		},
 	}
 }
 
-// Options are the settings of the controller.
+// Options are the settings of the controller, and what it shares with the webhook.
 type Options struct {
-	Config config.Config
+	// Renderer renders servers.
+	Renderer *render.Renderer
+	// Judge asks the policies.
+	Judge *judge.Judge
+	// RulesChanged wakes all servers: the policies changed. Nil: they never do.
+	RulesChanged <-chan event.GenericEvent
 	// Concurrency is how many servers are reconciled at once.
 	Concurrency int
 }
 
 // Setup adds the controller to a manager whose cache was made with CacheOptions.
 func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
-	renderer, err := render.New(chart.Files, options.Config)
-	if err != nil {
-		return err
-	}
 	kube, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return fmt.Errorf("making a client: %w", err)
@@ -102,24 +106,30 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	r := &Reconciler{
 		Client:   mgr.GetClient(),
 		Live:     mgr.GetAPIReader(),
-		Config:   options.Config,
-		Renderer: renderer,
-		Engine:   release.NewEngine(mgr.GetClient(), mgr.GetAPIReader(), kube, renderer.ChartMetadata(), clk),
+		Renderer: options.Renderer,
+		Judge:    options.Judge,
+		Cluster:  judge.Cluster{Reader: mgr.GetClient()},
+		Engine:   release.NewEngine(mgr.GetClient(), mgr.GetAPIReader(), kube, options.Renderer.ChartMetadata(), clk),
 		Events:   mgr.GetEventRecorder(release.FieldManager),
 		Access:   NewAccessClient(),
 		Clock:    clk,
 	}
-	return r.watch(mgr, options.Concurrency)
+	return r.watch(mgr, options)
 }
 
-// watch wires what wakes a server: its spec, its objects and its pod, and what its spec names.
-func (r *Reconciler) watch(mgr ctrl.Manager, concurrency int) error {
+// watch wires what wakes a server: its spec, its objects and its pod, what its spec names, and what the policies look at.
+func (r *Reconciler) watch(mgr ctrl.Manager, options Options) error {
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("jupyterserver").
 		For(&v1alpha1.JupyterServer{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.byReference(secretIndex))).
-		WithOptions(controller.Options{MaxConcurrentReconciles: concurrency})
+		Watches(&v1alpha1.JupyterServer{}, r.wakeFreed()).
+		WatchesMetadata(judge.NamespaceObject(), handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(labelsOrAnnotationsChange)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: options.Concurrency})
+	if options.RulesChanged != nil {
+		b = b.WatchesRawSource(source.Channel(options.RulesChanged, handler.EnqueueRequestsFromMapFunc(r.inNamespace)))
+	}
 	for _, kind := range release.Kinds() {
 		mapping := byLabel
 		switch kind.GetObjectKind().GroupVersionKind().Kind {
@@ -127,6 +137,8 @@ func (r *Reconciler) watch(mgr ctrl.Manager, concurrency int) error {
 			mapping = r.byReference(claimIndex)
 		case "ConfigMap":
 			mapping = r.byReference(bundleIndex)
+		case "Ingress":
+			mapping = r.byIngress
 		}
 		if m, isMetadata := kind.(*metav1.PartialObjectMetadata); isMetadata {
 			b = b.WatchesMetadata(m, handler.EnqueueRequestsFromMapFunc(mapping))
@@ -138,6 +150,46 @@ func (r *Reconciler) watch(mgr ctrl.Manager, concurrency int) error {
 		return fmt.Errorf("setting up the controller: %w", err)
 	}
 	return nil
+}
+
+// labelsOrAnnotationsChange is when rules may see another namespace.
+var labelsOrAnnotationsChange = predicate.Or(predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
+
+// inNamespace maps a namespace to its servers, and an object without a name to all.
+func (r *Reconciler) inNamespace(ctx context.Context, o client.Object) []reconcile.Request {
+	var servers v1alpha1.JupyterServerList
+	if err := r.Client.List(ctx, &servers, client.InNamespace(o.GetName()), client.UnsafeDisableDeepCopy); err != nil {
+		return nil // only when the informers stop
+	}
+	requests := make([]reconcile.Request, len(servers.Items))
+	for i := range servers.Items {
+		requests[i].NamespacedName = client.ObjectKeyFromObject(&servers.Items[i])
+	}
+	return requests
+}
+
+// byIngress maps an Ingress to its server, and to those for whom its routes are free, perhaps.
+func (r *Reconciler) byIngress(ctx context.Context, o client.Object) []reconcile.Request {
+	return append(byLabel(ctx, o), r.freed(ctx, o)...)
+}
+
+// wakeFreed wakes those for whom a route is free, perhaps, because another server goes away or elsewhere.
+func (r *Reconciler) wakeFreed() handler.EventHandler {
+	wake := func(ctx context.Context, o client.Object, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		for _, request := range r.freed(ctx, o) {
+			queue.Add(request)
+		}
+	}
+	return handler.Funcs{
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			wake(ctx, e.Object, queue)
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			if e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() {
+				wake(ctx, e.ObjectOld, queue)
+			}
+		},
+	}
 }
 
 // byLabel maps an object of a server to the server. A label that is no name maps to nothing that exists.
@@ -167,6 +219,9 @@ func (r *Reconciler) byReference(field string) handler.MapFunc {
 
 func index(ctx context.Context, indexer client.FieldIndexer) error {
 	if err := release.IndexChildren(ctx, indexer); err != nil {
+		return err
+	}
+	if err := judge.Index(ctx, indexer); err != nil {
 		return err
 	}
 	indexes := map[string]func(*v1alpha1.JupyterServer) []string{

@@ -51,6 +51,7 @@ func (r *Reconciler) report(ctx context.Context, server *v1alpha1.JupyterServer,
 	}
 	r.written.remember(updated)
 	r.announceTrouble(server, updated)
+	r.announceVerdict(server, updated)
 	return nil
 }
 
@@ -62,7 +63,9 @@ func (r *Reconciler) fill(status *v1alpha1.JupyterServerStatus, server *v1alpha1
 		r.condition(status, v1alpha1.ConditionReady, metav1.ConditionFalse, s.reason, s.message)
 		return
 	}
-	status.URL = r.Renderer.URL(server)
+	if rep.outcome.blocked == nil || rep.outcome.release == nil || status.URL == "" {
+		status.URL = r.Renderer.URL(server) // else the server is where it was
+	}
 	status.Release = rep.outcome.release
 	status.Pod, status.StartedAt = podStatus(rep.workload)
 
@@ -81,7 +84,12 @@ func summarize(server *v1alpha1.JupyterServer, rep report) summary {
 		return summary{state: v1alpha1.StateTerminating, ready: metav1.ConditionFalse, reason: "Terminating", message: "The server is being deleted."}
 	case rep.outcome.blocked != nil:
 		state := v1alpha1.StateFailed
-		if w.ready {
+		switch {
+		case rep.outcome.stopped && w.pod == nil:
+			state = v1alpha1.StateSuspended
+		case rep.outcome.stopped:
+			state = v1alpha1.StateSuspending
+		case w.ready:
 			state = v1alpha1.StateRunning // with the last spec that could be applied
 		}
 		return summary{state: state, ready: metav1.ConditionFalse, reason: rep.outcome.blocked.reason, message: rep.outcome.blocked.message, stalled: true}
@@ -144,16 +152,6 @@ func podStatus(w workload) (*v1alpha1.PodStatus, *metav1.Time) {
 		}
 	}
 	return status, nil
-}
-
-// policyCondition: what is blocked for another reason was not judged.
-func (r *Reconciler) policyCondition(status *v1alpha1.JupyterServerStatus, rep report) {
-	switch stop := rep.outcome.blocked; {
-	case stop != nil && stop.reason == v1alpha1.ReasonDenied:
-		r.condition(status, v1alpha1.ConditionPolicyCompliant, metav1.ConditionFalse, stop.reason, stop.message)
-	default:
-		r.condition(status, v1alpha1.ConditionPolicyCompliant, metav1.ConditionTrue, v1alpha1.ReasonCompliant, "")
-	}
 }
 
 func (r *Reconciler) releasedCondition(status *v1alpha1.JupyterServerStatus, rep report) {

@@ -23,11 +23,17 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/controller"
+	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
+	"github.com/jupyterserver/jupyter-server-operator/operator/render"
+	"github.com/jupyterserver/jupyter-server-operator/policies"
+	"github.com/jupyterserver/jupyter-server-operator/policies/policiestest"
 )
 
 // The suite runs against a real etcd and kube-apiserver, with no other controllers: no pod ever starts, and nothing is
@@ -37,6 +43,9 @@ var suite struct {
 	kubeconfig string
 	client     client.Client
 	requests   *requestLog
+
+	judge        *judge.Judge
+	rulesChanged chan event.GenericEvent
 }
 
 func TestMain(m *testing.M) {
@@ -116,15 +125,46 @@ func startOperator() (stop func() error, err error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	operatorConfig := config.Default()
-	operatorConfig.Ingress.HTTPPort = 8000
-	if err := controller.Setup(ctx, mgr, controller.Options{Config: operatorConfig, Concurrency: 4}); err != nil {
+	options, err := suiteOptions(ctx)
+	if err == nil {
+		err = controller.Setup(ctx, mgr, options)
+	}
+	if err != nil {
 		cancel()
 		return nil, err
 	}
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()
 	return func() error { cancel(); return <-done }, nil
+}
+
+// suiteOptions are those of an operator whose policies a test may change.
+func suiteOptions(ctx context.Context) (controller.Options, error) {
+	cfg := config.Default()
+	cfg.Ingress.HTTPPort = 8000
+	renderer, err := render.New(chart.Files, cfg)
+	if err != nil {
+		return controller.Options{}, err
+	}
+	evaluator, err := newSuiteEvaluator(ctx, testRule)
+	if err != nil {
+		return controller.Options{}, err
+	}
+	suite.judge = judge.New(renderer)
+	suite.judge.Use(evaluator)
+	suite.rulesChanged = make(chan event.GenericEvent)
+	return controller.Options{Renderer: renderer, Judge: suite.judge, RulesChanged: suite.rulesChanged, Concurrency: 4}, nil
+}
+
+func newSuiteEvaluator(ctx context.Context, rule string) (*policies.Evaluator, error) {
+	cfg, err := policiestest.Config()
+	if err != nil {
+		return nil, err
+	}
+	cfg.Exemptions = []policies.Exemption{{
+		Rules: []string{"suite-image"}, Namespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"policy-test/exempt": "yes"}}, Reason: "until March",
+	}}
+	return policies.New(ctx, policies.Options{Config: cfg, Sources: []policies.Source{{Name: "suite.rego", Text: rule}}})
 }
 
 // requestLog takes down the requests of the operator.
@@ -169,6 +209,12 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	t.Parallel()
+	return anotherWorld(t)
+}
+
+// anotherWorld is for tests with several namespaces.
+func anotherWorld(t *testing.T) *world {
+	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	if err := suite.client.Create(t.Context(), namespace); err != nil {
 		t.Fatalf("making a namespace: %v", err)
@@ -184,7 +230,7 @@ func newWorld(t *testing.T) *world {
 // server is the smallest server that is valid.
 func (w *world) server(name string) *v1alpha1.JupyterServer {
 	s := &v1alpha1.JupyterServer{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace}}
-	s.Spec.Routing.Host = "jupyter.localhost"
+	s.Spec.Routing.Host = w.namespace + ".localhost" // two servers on one route are refused
 	s.Spec.Routing.Path = "/" + name
 	return s
 }

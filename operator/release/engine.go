@@ -11,11 +11,14 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -46,7 +49,7 @@ func Kinds() []client.Object {
 		&corev1.PersistentVolumeClaim{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"}},
 		metadataOf(corev1.SchemeGroupVersion.WithKind("ConfigMap")),
 		metadataOf(corev1.SchemeGroupVersion.WithKind("Service")),
-		metadataOf(networkingv1.SchemeGroupVersion.WithKind("Ingress")),
+		&networkingv1.Ingress{TypeMeta: metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "Ingress"}},
 		metadataOf(networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy")),
 	}
 }
@@ -162,6 +165,23 @@ func (e *Engine) Released(server *v1alpha1.JupyterServer) *v1alpha1.ReleaseStatu
 		return last
 	}
 	return server.Status.Release
+}
+
+// Stop stops the pod of a server and leaves everything else as it is, for a server whose spec may not be released.
+func (e *Engine) Stop(ctx context.Context, server *v1alpha1.JupyterServer) error {
+	set := &appsv1.StatefulSet{}
+	err := e.client.Get(ctx, client.ObjectKeyFromObject(server), set)
+	if apierrors.IsNotFound(err) || err == nil && (!metav1.IsControlledBy(set, server) || ptr.Deref(set.Spec.Replicas, 1) == 0) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the StatefulSet: %w", err)
+	}
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":0}}`))
+	if err := e.client.Patch(ctx, set, patch, client.FieldOwner(FieldManager)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("stopping the pod: %w", err)
+	}
+	return nil
 }
 
 // Observe compares what is rendered with what the informers saw. It makes no API call.

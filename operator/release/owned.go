@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -234,6 +235,8 @@ func Strip(in any) (any, error) {
 		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas}
 	case *corev1.PersistentVolumeClaim:
 		o.Spec = corev1.PersistentVolumeClaimSpec{VolumeName: o.Spec.VolumeName, StorageClassName: o.Spec.StorageClassName, Resources: o.Spec.Resources}
+	case *networkingv1.Ingress:
+		o.Spec = networkingv1.IngressSpec{Rules: o.Spec.Rules}
 	}
 	return in, nil
 }
@@ -245,6 +248,8 @@ func listOf(kind client.Object) (client.ObjectList, error) {
 		return &appsv1.StatefulSetList{}, nil
 	case *corev1.PersistentVolumeClaim:
 		return &corev1.PersistentVolumeClaimList{}, nil
+	case *networkingv1.Ingress:
+		return &networkingv1.IngressList{}, nil
 	case *metav1.PartialObjectMetadata:
 		list := &metav1.PartialObjectMetadataList{}
 		gvk := o.GroupVersionKind()

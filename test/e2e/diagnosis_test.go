@@ -55,5 +55,5 @@ func TestServersWithoutAccessControlNeedTheAdmin(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("alice", `auth: {mode: none}`)
-	w.stalled("alice", v1alpha1.ReasonDenied)
+	w.stalled("alice", "AuthNone")
 }

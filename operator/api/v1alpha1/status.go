@@ -79,10 +79,15 @@ const (
 	ReasonApplyRefused = "ApplyRefused"
 	// ReasonApplyFailed says that applying failed and is tried again.
 	ReasonApplyFailed = "ApplyFailed"
-	// ReasonDenied says that the admin's rules do not allow the spec.
-	ReasonDenied = "Denied"
-	// ReasonCompliant says that the admin's rules allow the spec.
+	// ReasonCompliant says that the policies allow the spec. Where they do not, the reason is the id of the rule, such as
+	// AuthNone for auth-none.
 	ReasonCompliant = "Compliant"
+	// ReasonExempt says that the policies would refuse the spec, were it not for an exemption of the admin's.
+	ReasonExempt = "Exempt"
+	// ReasonPolicyError says that the policies gave no answer, so that nothing was changed.
+	ReasonPolicyError = "PolicyError"
+	// ReasonNotJudged says that the policies were not asked, because the spec is blocked before.
+	ReasonNotJudged = "NotJudged"
 	// ReasonReleased says that the Helm release holds the spec.
 	ReasonReleased = "Released"
 )

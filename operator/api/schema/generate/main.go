@@ -1,5 +1,5 @@
-// Command generate makes what follows from the CRD: the schema of the values of the chart of one server, and the
-// reference of all fields. `make generate` runs it in the root of the project, after controller-gen has made the CRD.
+// Command generate makes what follows from the CRD: the schema of the values of the chart of one server, the schema of the
+// input of the policies, and the reference of all fields. `make generate` runs it in the root of the project, after controller-gen has made the CRD.
 package main
 
 import (
@@ -16,6 +16,7 @@ import (
 const (
 	crdFile       = "operator/api/schema/jupyterserver.dev_jupyterservers.yaml"
 	valuesFile    = "chart-jupyter-server/values.schema.json"
+	inputFile     = "policies/schema/input.json"
 	referenceFile = "docs/reference.md"
 )
 
@@ -41,6 +42,13 @@ func generate() error {
 		return err
 	}
 	if err := os.WriteFile(valuesFile, values, 0o644); err != nil {
+		return err
+	}
+	input, err := inputSchema(crd)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(inputFile, input, 0o644); err != nil {
 		return err
 	}
 	return os.WriteFile(referenceFile, reference(crd), 0o644)

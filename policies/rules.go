@@ -1,0 +1,67 @@
+package policies
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// RuleInfo is what the annotations of one built-in rule say about it.
+type RuleInfo struct {
+	// ID is what settings and verdicts call it. Several rules may share one: they are about one concern.
+	ID string
+	// Title says in a few words what holds when the rule finds nothing.
+	Title string
+	// Description says why, and what a setting means.
+	Description string
+	// Severity is the default.
+	Severity Severity
+	// Remediation says what to do.
+	Remediation string
+	// File is where it stands, in this folder, and Line the line of it.
+	File string
+	Line int
+}
+
+// Catalog lists the built-in rules, sorted by id, file and line.
+func Catalog() ([]RuleInfo, error) {
+	modules, err := parseModules()
+	if err != nil {
+		return nil, err
+	}
+	var rules []RuleInfo
+	for file, module := range modules {
+		for _, rule := range module.Rules {
+			if !rule.Head.Name.Equal(ast.Var("verdicts")) {
+				continue
+			}
+			if len(rule.Annotations) != 1 {
+				return nil, fmt.Errorf("reading the policies: %s:%d: a rule without annotations", file, rule.Location.Row)
+			}
+			rules = append(rules, infoOf(file, rule))
+		}
+	}
+	slices.SortFunc(rules, func(a, b RuleInfo) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
+	return rules, nil
+}
+
+func infoOf(file string, rule *ast.Rule) RuleInfo {
+	annotations := rule.Annotations[0]
+	text := func(name string) string {
+		value, _ := annotations.Custom[name].(string)
+		return value
+	}
+	return RuleInfo{
+		ID:          text("id"),
+		Title:       annotations.Title,
+		Description: annotations.Description,
+		Severity:    Severity(text("severity")),
+		Remediation: text("remediation"),
+		File:        file,
+		Line:        rule.Location.Row,
+	}
+}
