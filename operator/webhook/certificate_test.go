@@ -334,7 +334,7 @@ func TestOptionsThatCannotWork(t *testing.T) {
 	}{
 		{reason: "an address has a port", options: webhook.Options{BindAddress: "localhost", Service: service}, err: "write one such as :9443"},
 		{reason: "the port is one", options: webhook.Options{BindAddress: ":0", Service: service}, err: "no port from 1 to 65535"},
-		{reason: "certificates need a name", options: webhook.Options{BindAddress: ":9443"}, err: "the namespace and the name of its Service"},
+		{reason: "certificates need a name", options: webhook.Options{BindAddress: ":9443"}, err: "give --webhook-service NAMESPACE/NAME"},
 	} {
 		if err := webhook.Setup(mgr, test.options); err == nil || !strings.Contains(err.Error(), test.err) {
 			t.Errorf("%s: the error is %v", test.reason, err)

@@ -72,7 +72,7 @@ func Setup(mgr ctrl.Manager, options Options) error {
 	return nil
 }
 
-var errService = errors.New("without a directory of certificates the webhook needs the namespace and the name of its Service, to make its own: give NAMESPACE/NAME")
+var errService = errors.New("the webhook has no certificate: give --webhook-service NAMESPACE/NAME, for one of its own, or --webhook-cert-dir")
 
 func split(address string) (host string, port int, err error) {
 	host, text, err := net.SplitHostPort(address)

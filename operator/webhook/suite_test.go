@@ -105,18 +105,24 @@ func newWorld(t testing.TB, values string) *world {
 		t.Fatalf("making a namespace: %v", err)
 	}
 	w := &world{TB: t, namespace: namespace.Name, port: freePort(t), judge: newJudge(t)}
-	cfg := rest.CopyConfig(suite.config)
-	cfg.WarningHandlerWithContext = w
-	c, err := client.New(cfg, client.Options{Scheme: suite.client.Scheme()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.client = c
+	w.client = w.person()
 	w.install(values)
 	t.Cleanup(func() { // or the API server goes on asking for what follows
 		_ = suite.client.Delete(context.Background(), w.configuration())
 	})
 	return w
+}
+
+// person is the client of somebody who reads warnings.
+func (w *world) person() client.Client {
+	w.Helper()
+	cfg := rest.CopyConfig(suite.config)
+	cfg.WarningHandlerWithContext = w
+	c, err := client.New(cfg, client.Options{Scheme: suite.client.Scheme()})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return c
 }
 
 // HandleWarningHeaderWithContext takes down warnings as kubectl would print them.
@@ -245,7 +251,7 @@ func (w *world) start(change ...func(*webhook.Options, *ctrl.Options)) *replica 
 		r.port = freePort(w)
 	}
 	options := webhook.Options{
-		Handler: &webhook.Handler{Judge: w.judge, Cluster: webhook.Cluster{Namespace: namespaceOf}},
+		Handler: &webhook.Handler{Judge: w.judge, Cluster: webhook.Cluster{Namespace: judge.Cluster{Reader: suite.client}.Namespace}},
 		Service: w.key(),
 	}.WithRotatorName(fmt.Sprintf("rotator-%s-%d", w.namespace, w.replicas))
 	w.replicas++
@@ -285,12 +291,6 @@ func (w *world) start(change ...func(*webhook.Options, *ctrl.Options)) *replica 
 	}
 	w.Cleanup(r.stop)
 	return r
-}
-
-func namespaceOf(ctx context.Context, name string) (policies.Namespace, error) {
-	namespace := &corev1.Namespace{}
-	err := suite.client.Get(ctx, client.ObjectKey{Name: name}, namespace)
-	return policies.Namespace{Name: name, Labels: namespace.Labels, Annotations: namespace.Annotations}, err
 }
 
 // serving starts the webhook and waits until the API server asks it.
