@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/klog/v2/textlogger"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -22,6 +24,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/controller"
 	judging "github.com/jupyterserver/jupyter-server-operator/operator/judge"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
+	"github.com/jupyterserver/jupyter-server-operator/operator/webhook"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
@@ -33,6 +36,9 @@ type runOptions struct {
 	metricsAddress        string
 	metricsAuth           bool
 	healthAddress         string
+	webhookAddress        string
+	webhookService        string
+	webhookCertDir        string
 	leaderElection        bool
 	leaderElectionNS      string
 	gracefulShutdown      time.Duration
@@ -56,6 +62,9 @@ func newRunCommand() *cobra.Command {
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of /metrics; 0 turns it off")
 	flags.BoolVar(&o.metricsAuth, "metrics-auth", false, "serve /metrics over https, to those whom the API server lets get it")
 	flags.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns it off")
+	flags.StringVar(&o.webhookAddress, "webhook-bind-address", "0", "address of the admission webhook, such as :9443; 0 turns it off")
+	flags.StringVar(&o.webhookService, "webhook-service", "", "NAMESPACE/NAME of the webhook's Service; a Secret and a ValidatingWebhookConfiguration of the same name get the certificate that the operator makes and renews")
+	flags.StringVar(&o.webhookCertDir, "webhook-cert-dir", "", "directory with tls.crt and tls.key for the webhook, which somebody else renews; instead of --webhook-service")
 	flags.BoolVar(&o.leaderElection, "leader-elect", false, "let one of several replicas work at a time")
 	flags.StringVar(&o.leaderElectionNS, "leader-election-namespace", "", "namespace of the lease; without it that of the pod")
 	flags.DurationVar(&o.gracefulShutdown, "graceful-shutdown-timeout", 20*time.Second, "how long work under way may take after a signal")
@@ -88,10 +97,27 @@ func run(ctx context.Context, o runOptions) error {
 	if err := controller.Setup(ctx, mgr, controller.Options{Renderer: renderer, Judge: judge, Concurrency: o.concurrency}); err != nil {
 		return err
 	}
+	if err := setupWebhook(mgr, judge, o); err != nil {
+		return err
+	}
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("running the manager: %w", err)
 	}
 	return nil
+}
+
+func setupWebhook(mgr ctrl.Manager, judge *judging.Judge, o runOptions) error {
+	if o.webhookAddress == "0" {
+		return nil
+	}
+	namespace, name, _ := strings.Cut(o.webhookService, "/")
+	cluster := judging.Cluster{Reader: mgr.GetClient()}
+	return webhook.Setup(mgr, webhook.Options{
+		Handler:     &webhook.Handler{Judge: judge, Cluster: webhook.Cluster{Namespace: cluster.Namespace, Routes: cluster.Routes}},
+		BindAddress: o.webhookAddress,
+		Service:     types.NamespacedName{Namespace: namespace, Name: name},
+		CertDir:     o.webhookCertDir,
+	})
 }
 
 func newManager(o runOptions, log logr.Logger) (ctrl.Manager, error) {
