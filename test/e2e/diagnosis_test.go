@@ -48,10 +48,3 @@ func TestRaisedMemoryLimitHeals(t *testing.T) {
 	w.failed("alice", "memory")
 	w.server("alice", `jupyterServer: {resources: {requests: {memory: 64Mi}, limits: {memory: 1Gi}}}`)
 }
-
-func TestServersWithoutAccessControlNeedTheAdmin(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.apply("alice", `auth: {mode: none}`)
-	w.stalled("alice", "AuthNone")
-}
