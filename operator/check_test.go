@@ -218,7 +218,9 @@ func checkFixtures(t *testing.T, fixtures []policiestest.Fixture, settings map[s
 		add(map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": fixture.Namespace(), "labels": fixture.Labels()}})
 	}
 	for _, fixture := range fixtures {
-		documents = append(documents, fixture.Manifests()...)
+		for _, route := range fixture.Others() {
+			documents = append(documents, policiestest.ManifestAt(route))
+		}
 	}
 	files := strings.Join(documents, "---\n")
 	documents = nil
