@@ -300,7 +300,7 @@ func outcome(result report.Report) error {
 		if server.Name != "" && server.File != "" {
 			title = server.File + ": " + title
 		}
-		unknown = append(unknown, fmt.Sprintf("%s: %v", title, server.Err))
+		unknown = append(unknown, report.Plain(fmt.Sprintf("%s: %v", title, server.Err)))
 	}
 	switch {
 	case len(unknown) > 0:

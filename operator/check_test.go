@@ -148,6 +148,7 @@ func TestCheck(t *testing.T) {
 		{reason: "an unknown flag is no refusal", args: []string{"--filename-x"}, err: "filename-x", code: 2},
 		{reason: "an argument is no refusal", args: []string{"alice.yaml"}, err: "alice.yaml", code: 2},
 		{reason: "an unknown output is no refusal", args: []string{"-f", "-", "-o", "xml"}, stdin: server, err: "xml", code: 2},
+		{reason: "the ConfigMaps of the examples", args: []string{"-f", "-", "--policies", "../examples/policies"}, stdin: server, want: "team-label", err: "refuses", code: 1},
 		{reason: "misspelt settings are no refusal", args: []string{"-f", "-", "--config", file("misspelt.yaml", "policies: {rules: {auth-nome: {}}}\n")}, stdin: server, err: "auth-nome", code: 2},
 		{reason: "a server that cannot be judged weighs more than a refusal, and hides none", args: []string{"-f", wrong, "-f", "-"}, stdin: open, want: "auth-none", err: "bob", code: 2},
 		{reason: "a server that does not render is not judged", args: []string{"-f", "-"}, stdin: strings.Replace(server, "spec: {", "spec: {patches: [{target: {kind: Job}, type: merge, patch: '{a: b}'}], ", 1), want: "not evaluated", err: "spec.patches[0]", code: 2},
@@ -218,8 +219,8 @@ func checkFixtures(t *testing.T, fixtures []policiestest.Fixture, settings map[s
 		add(map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": fixture.Namespace(), "labels": fixture.Labels()}})
 	}
 	for _, fixture := range fixtures {
-		for _, other := range fixture.Others() {
-			documents = append(documents, policiestest.ManifestAt(other))
+		for _, route := range fixture.Others() {
+			documents = append(documents, policiestest.ManifestAt(route))
 		}
 	}
 	files := strings.Join(documents, "---\n")

@@ -111,8 +111,8 @@ func Format(name string) (func(io.Writer, Report) error, error) {
 	return write, nil
 }
 
-// plain keeps what others wrote from steering a terminal, or writing lines of its own.
-func plain(text string) string {
+// Plain keeps what others wrote from steering a terminal, or writing lines of its own.
+func Plain(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
 			return ' '

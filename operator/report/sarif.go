@@ -198,9 +198,11 @@ func sarifMessage(v Verdict) sarifText {
 	if v.Remediation != "" {
 		text += ". " + v.Remediation
 	}
-	// What a spec says must not become a link in somebody's viewer.
-	return sarifText{strings.ReplaceAll(text, "](", "] (")}
+	return withoutLinks(text)
 }
+
+// withoutLinks keeps what a spec says from becoming a link in somebody's viewer.
+func withoutLinks(text string) sarifText { return sarifText{strings.ReplaceAll(text, "](", "] (")} }
 
 func suppressions(v Verdict) []sarifSuppression {
 	if v.Severity != policies.Exempt {
@@ -212,7 +214,7 @@ func suppressions(v Verdict) []sarifSuppression {
 func (s Server) sarifNotification() sarifNotification {
 	return sarifNotification{
 		Level:     "error",
-		Message:   sarifText{s.Title() + " could not be judged: " + s.Err.Error()},
+		Message:   withoutLinks(s.Title() + " could not be judged: " + s.Err.Error()),
 		Locations: []sarifLocation{s.sarifLocation(s.Line, "")},
 	}
 }

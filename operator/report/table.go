@@ -24,7 +24,7 @@ func writeTable(out io.Writer, r Report) error {
 	var below [][]string // the lines under each row
 	row := func(lines []string, cells ...string) {
 		for i := range cells {
-			cells[i] = plain(cells[i])
+			cells[i] = Plain(cells[i])
 		}
 		fmt.Fprintln(table, strings.Join(cells, "\t"))
 		below = append(below, lines)
@@ -38,7 +38,7 @@ func writeTable(out io.Writer, r Report) error {
 			row(nil, s.Title(), "compliant", "", "")
 		}
 		for _, v := range s.Verdicts {
-			row(s.explain(v), s.Title(), string(v.Severity), v.ID, v.Path)
+			row(s.exPlain(v), s.Title(), string(v.Severity), v.ID, v.Path)
 		}
 	}
 	if err := table.Flush(); err != nil {
@@ -63,7 +63,7 @@ func (r Report) summary() string {
 	return text
 }
 
-func (s Server) explain(v Verdict) []string {
+func (s Server) exPlain(v Verdict) []string {
 	lines := wrap(s.at(v.Line) + v.Message)
 	if v.Remediation != "" && v.Severity != policies.Exempt {
 		lines = append(lines, wrap("To do: "+v.Remediation)...)
@@ -89,7 +89,7 @@ func (s Server) at(line int) string {
 func wrap(text string) []string {
 	var lines []string
 	line := ""
-	for _, word := range strings.Fields(plain(text)) {
+	for _, word := range strings.Fields(Plain(text)) {
 		if line != "" && utf8.RuneCountInString(indent+line+" "+word) > width {
 			lines = append(lines, indent+line)
 			line = ""
