@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
@@ -232,7 +234,63 @@ func TestConfigurationMayComeLater(t *testing.T) {
 	w.asked()
 }
 
-// helm upgrade and people edit the configuration.
+func TestUpgradeOfTheChartKeepsTheCertificate(t *testing.T) {
+	w := emptyWorld(t)
+	w.helm("install", "--set=webhook.timeoutSeconds=7")
+	r := w.start()
+	w.ready(r)
+	w.eventually("the API server is told whom to trust", func() error {
+		if len(w.bundle()) == 0 {
+			return errors.New("there is no caBundle")
+		}
+		return nil
+	})
+	r.stop() // it would put everything back
+	bundle, secret := w.bundle(), w.secret()
+	for _, step := range []struct {
+		reason  string
+		args    []string
+		timeout int32
+	}{
+		{reason: "an upgrade that changes nothing", args: []string{"upgrade", "--set=webhook.timeoutSeconds=7"}, timeout: 7},
+		{reason: "one that changes the webhook", args: []string{"upgrade", "--set=webhook.timeoutSeconds=9,webhook.annotations.a=b,webhook.failurePolicy=Ignore"}, timeout: 9},
+		{reason: "a rollback", args: []string{"rollback"}, timeout: 7},
+	} {
+		w.helm(step.args...)
+		configuration := w.configuration()
+		if err := suite.client.Get(t.Context(), client.ObjectKeyFromObject(configuration), configuration); err != nil {
+			t.Fatal(err)
+		}
+		if timeout := *configuration.Webhooks[0].TimeoutSeconds; timeout != step.timeout {
+			t.Errorf("%s: the timeout is %d, so it did nothing", step.reason, timeout)
+		}
+		if !bytes.Equal(w.bundle(), bundle) {
+			t.Errorf("%s: the caBundle is another one", step.reason)
+		}
+		if !reflect.DeepEqual(w.secret().Data, secret.Data) {
+			t.Errorf("%s: the Secret has other content", step.reason)
+		}
+	}
+}
+
+// helm runs helm on the chart in the test's namespace.
+func (w *world) helm(args ...string) {
+	w.Helper()
+	kubeconfig := filepath.Join(w.TempDir(), "kubeconfig")
+	if err := os.WriteFile(kubeconfig, suite.kubeconfig, 0o600); err != nil {
+		w.Fatal(err)
+	}
+	command := []string{args[0], "jupyter-server-operator", "--kubeconfig", kubeconfig, "--namespace", w.namespace}
+	if args[0] != "rollback" {
+		command = append(command, "../../helm-chart", "--set=image.repository=r,crd.install=false,fullnameOverride="+w.namespace+",watchNamespaces={"+w.namespace+"}")
+	}
+	out, err := exec.CommandContext(w.Context(), filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "helm"), append(command, args[1:]...)...).CombinedOutput()
+	if err != nil {
+		w.Fatalf("helm %s: %v\n%s", args[0], err, out)
+	}
+}
+
+// helm upgrade --force and people take it away.
 func TestBundleIsPutBack(t *testing.T) {
 	w := newWorld(t, "")
 	w.serving()

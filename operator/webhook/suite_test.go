@@ -47,8 +47,9 @@ import (
 // The suite runs against a real etcd and kube-apiserver. What the API server is told about the webhook, and what the
 // operator may do, is what helm-chart renders. Only the Service leads to this process.
 var suite struct {
-	config *rest.Config
-	client client.Client
+	config     *rest.Config
+	client     client.Client
+	kubeconfig []byte
 }
 
 func TestMain(m *testing.M) {
@@ -73,6 +74,13 @@ func runSuite(m *testing.M) (int, error) {
 	defer func() { _ = env.Stop() }()
 	suite.config = cfg
 	suite.config.QPS = -1
+	admin, err := env.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, nil)
+	if err != nil {
+		return 1, err
+	}
+	if suite.kubeconfig, err = admin.KubeConfig(); err != nil {
+		return 1, err
+	}
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return 1, err
@@ -100,13 +108,19 @@ type world struct {
 // newWorld installs the chart, and starts nothing.
 func newWorld(t testing.TB, values string) *world {
 	t.Helper()
+	w := emptyWorld(t)
+	w.install(values)
+	return w
+}
+
+func emptyWorld(t testing.TB) *world {
+	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	if err := suite.client.Create(t.Context(), namespace); err != nil {
 		t.Fatalf("making a namespace: %v", err)
 	}
 	w := &world{TB: t, namespace: namespace.Name, port: freePort(t), judge: newJudge(t)}
 	w.client = w.person()
-	w.install(values)
 	t.Cleanup(func() { // or the API server goes on asking for what follows
 		_ = suite.client.Delete(context.Background(), w.configuration())
 	})
