@@ -199,6 +199,22 @@ func TestCustomExamplesPassTheStockOPA(t *testing.T) {
 	}
 }
 
+// The document shows the smallest one, and people copy it from there.
+func TestDocumentShowsTheExample(t *testing.T) {
+	example, err := os.ReadFile(customExamples + "team-label.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := os.ReadFile("../docs/policies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, manifest, _ := strings.Cut(string(example), "\n") // without the comment
+	if !strings.Contains(string(document), "```yaml\n"+manifest+"```\n") {
+		t.Error("docs/policies.md does not show examples/policies/team-label.yaml as it is")
+	}
+}
+
 func TestExampleOfSettingsIsTaken(t *testing.T) {
 	raw, err := os.ReadFile(customExamples + "helm-chart/values.yaml")
 	if err != nil {
