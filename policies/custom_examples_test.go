@@ -215,31 +215,48 @@ func TestDocumentShowsTheExample(t *testing.T) {
 	}
 }
 
-func TestExampleOfSettingsIsTaken(t *testing.T) {
-	raw, err := os.ReadFile(customExamples + "helm-chart/values.yaml")
+func TestExamplesOfSettingsAreTaken(t *testing.T) {
+	example, err := os.ReadFile(customExamples + "helm-chart/values.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var values struct {
-		Config struct {
-			Policies map[string]any `json:"policies"`
-		} `json:"config"`
-	}
-	if err := yaml.UnmarshalStrict(raw, &values); err != nil {
-		t.Fatal(err)
-	}
-	settings, err := yaml.Marshal(values.Config.Policies)
+	document, err := os.ReadFile("../docs/policies.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := policies.Parse(settings)
-	if err != nil {
-		t.Fatal(err)
+	// Its first three blocks of YAML are the parts of one file.
+	var shown string
+	for i, block := range strings.Split(string(document), "```yaml\n")[1:4] {
+		text, _, closed := strings.Cut(block, "```")
+		if !closed {
+			t.Fatalf("block %d has no end", i)
+		}
+		shown += text
 	}
-	if len(cfg.Namespaces) == 0 || len(cfg.Exemptions) == 0 || len(cfg.Custom) == 0 {
-		t.Errorf("it shows too little: %+v", cfg)
-	}
-	if _, err := policies.New(t.Context(), policies.Options{Config: cfg}); err != nil {
-		t.Error(err)
+	for name, text := range map[string]string{"the example": string(example), "the document": shown} {
+		t.Run(name, func(t *testing.T) {
+			var values struct {
+				Config struct {
+					Policies map[string]any `json:"policies"`
+				} `json:"config"`
+			}
+			if err := yaml.UnmarshalStrict([]byte(text), &values); err != nil {
+				t.Fatal(err)
+			}
+			settings, err := yaml.Marshal(values.Config.Policies)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg, err := policies.Parse(settings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(cfg.Namespaces) == 0 || len(cfg.Exemptions) == 0 {
+				t.Errorf("it shows too little: %+v", cfg)
+			}
+			if _, err := policies.New(t.Context(), policies.Options{Config: cfg}); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
