@@ -40,7 +40,7 @@ func TestOnlyACompleteAnswerCounts(t *testing.T) {
 		"nothing found":    {complete + "verdicts := set()", true, "it says so"},
 		"no sentinel":      {"verdicts := set()", false, "rules may not have been asked"},
 		"other sentinel":   {"complete := 1\nverdicts := set()", false, "it is not true"},
-		"sentinel is gone": {"complete if input.nothing\nverdicts := set()", false, "it is undefined"},
+		"sentinel is gone": {"complete if input.operation == \"x\"\nverdicts := set()", false, "it is undefined"},
 		"no verdicts":      {complete, false, "they are undefined"},
 		"no set":           {complete + `verdicts := {"a": 1}`, false, "it is an object"},
 		"other members":    {complete + "verdicts := {1}", false, "they are no verdicts"},

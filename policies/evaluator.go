@@ -105,7 +105,11 @@ func New(ctx context.Context, options Options) (*Evaluator, error) {
 }
 
 func compile(ctx context.Context, modules map[string]*ast.Module, custom custom, options Options) (*Evaluator, error) {
-	compiler := ast.NewCompiler().WithCapabilities(capabilities()).WithStrict(true)
+	schema, err := inputSchema()
+	if err != nil {
+		return nil, err
+	}
+	compiler := ast.NewCompiler().WithCapabilities(capabilities()).WithSchemas(schema).WithStrict(true)
 	if compiler.Compile(custom.beside(modules)); compiler.Failed() {
 		if mistakes := sourceErrors(compiler.Errors, custom.modules); mistakes != nil {
 			return nil, mistakes

@@ -33,6 +33,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
+	"github.com/jupyterserver/jupyter-server-operator/policies/policiestest"
 )
 
 // The suite runs against a real etcd and kube-apiserver, with no other controllers: no pod ever starts, and nothing is
@@ -156,7 +157,10 @@ func suiteOptions(ctx context.Context) (controller.Options, error) {
 }
 
 func newSuiteEvaluator(ctx context.Context, rule string) (*policies.Evaluator, error) {
-	cfg := policies.Default()
+	cfg, err := policiestest.Config()
+	if err != nil {
+		return nil, err
+	}
 	cfg.Exemptions = []policies.Exemption{{
 		Rules: []string{"suite-image"}, Namespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"policy-test/exempt": "yes"}}, Reason: "until March",
 	}}

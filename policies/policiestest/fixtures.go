@@ -89,6 +89,12 @@ func readOne(file string, number int) (Fixture, error) {
 	if f.Reason == "" {
 		return f, fmt.Errorf("the header has no reason")
 	}
+	for i, route := range f.Routes {
+		if route.Namespace != f.Namespace() {
+			f.Routes[i].Namespace = f.Namespace() + "-" + route.Namespace
+			f.Message = strings.ReplaceAll(f.Message, route.Namespace+"/", f.Routes[i].Namespace+"/")
+		}
+	}
 	return f, nil
 }
 
@@ -124,17 +130,18 @@ func Config() (policies.Config, error) {
 	return cfg, nil
 }
 
-// Manifests are the servers at Routes, the first of which stands in the way.
-func (f Fixture) Manifests() []string {
-	out := make([]string, len(f.Routes))
-	for i, route := range f.Routes {
-		out[i] = fmt.Sprintf(`apiVersion: jupyterserver.dev/v1alpha1
+// Others are the routes that are not the server's own.
+func (f Fixture) Others() []policies.Route {
+	return slices.DeleteFunc(slices.Clone(f.Routes), func(r policies.Route) bool { return r.Namespace == f.Namespace() })
+}
+
+// ManifestAt is a server at a route.
+func ManifestAt(route policies.Route) string {
+	return fmt.Sprintf(`apiVersion: jupyterserver.dev/v1alpha1
 kind: JupyterServer
 metadata: {name: %s, namespace: %s}
 spec: {routing: {host: %q, path: %q}}
 `, route.Name, route.Namespace, route.Host, route.Path)
-	}
-	return out
 }
 
 // Check compares verdicts with what they must be.
