@@ -56,10 +56,10 @@ image: ## Build the image (IMAGE=registry/name:tag, CONTAINER_TOOL=docker or pod
 
 CRD := jupyterserver.dev_jupyterservers.yaml
 GENERATED := operator/api/schema/$(CRD) operator/api/v1alpha1/zz_generated.deepcopy.go helm-chart/files \
-  chart-jupyter-server/values.schema.json policies/schema/input.json docs/reference.md
+  chart-jupyter-server/values.schema.json policies/schema/input.json docs/reference.md docs/policies.md
 
 .PHONY: generate
-generate: $(BIN)/controller-gen ## Generate the CRD, deep copies, roles, the schemas of the chart's values and of the policies' input, docs/reference.md
+generate: $(BIN)/controller-gen ## Generate the CRD, deep copies, roles, the schemas of the chart's values and of the policies' input, docs/reference.md, the table in docs/policies.md
 	controller-gen object crd rbac:roleName=jupyter-server-operator paths=./operator/... \
 	  output:crd:dir=operator/api/schema output:rbac:dir=helm-chart/files
 	cp operator/api/schema/$(CRD) helm-chart/files/

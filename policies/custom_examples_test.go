@@ -199,31 +199,64 @@ func TestCustomExamplesPassTheStockOPA(t *testing.T) {
 	}
 }
 
-func TestExampleOfSettingsIsTaken(t *testing.T) {
-	raw, err := os.ReadFile(customExamples + "helm-chart/values.yaml")
+// The document shows the smallest one, and people copy it from there.
+func TestDocumentShowsTheExample(t *testing.T) {
+	example, err := os.ReadFile(customExamples + "team-label.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var values struct {
-		Config struct {
-			Policies map[string]any `json:"policies"`
-		} `json:"config"`
-	}
-	if err := yaml.UnmarshalStrict(raw, &values); err != nil {
-		t.Fatal(err)
-	}
-	settings, err := yaml.Marshal(values.Config.Policies)
+	document, err := os.ReadFile("../docs/policies.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := policies.Parse(settings)
+	_, manifest, _ := strings.Cut(string(example), "\n") // without the comment
+	if !strings.Contains(string(document), "```yaml\n"+manifest+"```\n") {
+		t.Error("docs/policies.md does not show examples/policies/team-label.yaml as it is")
+	}
+}
+
+func TestExamplesOfSettingsAreTaken(t *testing.T) {
+	example, err := os.ReadFile(customExamples + "helm-chart/values.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(cfg.Namespaces) == 0 || len(cfg.Exemptions) == 0 || len(cfg.Custom) == 0 {
-		t.Errorf("it shows too little: %+v", cfg)
+	document, err := os.ReadFile("../docs/policies.md")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := policies.New(t.Context(), policies.Options{Config: cfg}); err != nil {
-		t.Error(err)
+	// Its first three blocks of YAML are the parts of one file.
+	var shown string
+	for i, block := range strings.Split(string(document), "```yaml\n")[1:4] {
+		text, _, closed := strings.Cut(block, "```")
+		if !closed {
+			t.Fatalf("block %d has no end", i)
+		}
+		shown += text
+	}
+	for name, text := range map[string]string{"the example": string(example), "the document": shown} {
+		t.Run(name, func(t *testing.T) {
+			var values struct {
+				Config struct {
+					Policies map[string]any `json:"policies"`
+				} `json:"config"`
+			}
+			if err := yaml.UnmarshalStrict([]byte(text), &values); err != nil {
+				t.Fatal(err)
+			}
+			settings, err := yaml.Marshal(values.Config.Policies)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg, err := policies.Parse(settings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(cfg.Namespaces) == 0 || len(cfg.Exemptions) == 0 {
+				t.Errorf("it shows too little: %+v", cfg)
+			}
+			if _, err := policies.New(t.Context(), policies.Options{Config: cfg}); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -1,5 +1,6 @@
 // Command generate makes what follows from the CRD: the schema of the values of the chart of one server, the schema of the
-// input of the policies, and the reference of all fields. `make generate` runs it in the root of the project, after controller-gen has made the CRD.
+// input of the policies, and the reference of all fields. From the annotations of the policies it makes the table of them.
+// `make generate` runs it in the root of the project, after controller-gen has made the CRD.
 package main
 
 import (
@@ -18,6 +19,7 @@ const (
 	valuesFile    = "chart-jupyter-server/values.schema.json"
 	inputFile     = "policies/schema/input.json"
 	referenceFile = "docs/reference.md"
+	policiesFile  = "docs/policies.md"
 )
 
 func main() {
@@ -51,7 +53,10 @@ func generate() error {
 	if err := os.WriteFile(inputFile, input, 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(referenceFile, reference(crd), 0o644)
+	if err := os.WriteFile(referenceFile, reference(crd), 0o644); err != nil {
+		return err
+	}
+	return writeRules(policiesFile)
 }
 
 // isOurs says whether a type is declared in the API package, and not in Kubernetes.
