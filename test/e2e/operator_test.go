@@ -3,13 +3,15 @@ package e2e
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// While the operator is down servers run on and can be deleted; what was asked for meanwhile is done when it is back, and
-// nothing else. It is not parallel: others need the operator.
+// While the operator is down servers run on and can be deleted. Whether they can be made and changed is for the admin to say
+// (failurePolicy): what was asked for meanwhile is judged and done when the operator is back, and nothing else. It is not
+// parallel: others need the operator.
 func TestOperatorMayBeDown(t *testing.T) {
 	w := newWorld(t)
 	before, alice := w.server("alice")
@@ -34,14 +36,35 @@ func TestOperatorMayBeDown(t *testing.T) {
 		return err
 	})
 	w.kubectl("delete", "ingress", "alice")
+	if err := w.tryApply(w.manifest("carol", `suspend: true`)); err == nil || !strings.Contains(err.Error(), "failed calling webhook") {
+		t.Errorf("got %v, want that nothing is stored that was not judged", err)
+	}
+	w.failurePolicy("Ignore")
+	w.Cleanup(func() { w.failurePolicy("Fail") })
 	w.apply("carol", `suspend: true`)
+	w.apply("dave", `auth: {mode: none}`)
 
 	w.scaleOperator(1)
 	w.await("carol", "is seen", start, inState(v1alpha1.StateSuspended))
+	w.stalled("dave", "AuthNone")
+	if out := w.kubectl("get", "statefulsets,secrets,ingresses", "-l", "jupyterserver.dev/name=dave", "-o", "name"); out != "" {
+		t.Errorf("what the policies refuse was installed: %s", out)
+	}
 	w.kept(w.running("alice"), token)
 	after := w.running("alice")
 	if w.podUID("alice-0") != pod || after.Status.Release.Revision != before.Status.Release.Revision {
 		t.Errorf("the operator's restart made another pod, or revision %d of %d", after.Status.Release.Revision, before.Status.Release.Revision)
+	}
+}
+
+// failurePolicy says what happens to requests while the webhook is down.
+func (w *world) failurePolicy(policy string) {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), soon)
+	defer cancel()
+	patch := `[{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "` + policy + `"}]`
+	if _, err := w.tryRun(ctx, "", "kubectl", "patch", "validatingwebhookconfiguration", operatorDeployment+"-webhook", "--type=json", "-p", patch); err != nil {
+		w.Error(err)
 	}
 }
 
