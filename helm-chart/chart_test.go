@@ -8,9 +8,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,6 +22,7 @@ import (
 	"helm.sh/helm/v3/pkg/engine"
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/releaseutil"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -27,6 +30,8 @@ import (
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/schema"
 	"github.com/jupyterserver/jupyter-server-operator/operator/config"
+	"github.com/jupyterserver/jupyter-server-operator/operator/webhook"
+	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
 var update = flag.Bool("update", false, "rewrite the outputs in testdata")
@@ -191,6 +196,9 @@ func TestDefaultConfigurationIsTheOperators(t *testing.T) {
 	if len(parsed.Access.Profiles) == 0 {
 		parsed.Access.Profiles = want.Access.Profiles
 	}
+	if p := parsed.Policies; len(p.Namespaces)+len(p.Exemptions)+len(p.Custom) == 0 {
+		parsed.Policies = policies.Config{Rules: p.Rules}
+	}
 	// What follows from the release itself: the golden holds it.
 	parsed.Access.AuthorizationImage = want.Access.AuthorizationImage
 	parsed.NetworkPolicy.OperatorFrom = want.NetworkPolicy.OperatorFrom
@@ -199,11 +207,127 @@ func TestDefaultConfigurationIsTheOperators(t *testing.T) {
 	}
 }
 
+// Whoever reads values.yaml sees every rule and every setting with what holds.
+func TestDefaultPoliciesAreWrittenOut(t *testing.T) {
+	var got struct {
+		Rules                          json.RawMessage
+		Namespaces, Exemptions, Custom json.RawMessage
+	}
+	into(t, load(t).Values["config"].(map[string]any)["policies"], &got)
+	var gotRules, wantRules map[string]any
+	into(t, got.Rules, &gotRules)
+	into(t, policies.Default().Rules, &wantRules)
+	for id, want := range wantRules {
+		if !reflect.DeepEqual(gotRules[id], want) {
+			t.Errorf("values.yaml has %v for the rule %s, the default is %v", gotRules[id], id, want)
+		}
+	}
+	if len(gotRules) != len(wantRules) || string(got.Namespaces) != "[]" || string(got.Exemptions) != "[]" || string(got.Custom) != "{}" {
+		t.Errorf("values.yaml has more than the default: %d rules, namespaces %s, exemptions %s, custom %s",
+			len(gotRules), got.Namespaces, got.Exemptions, got.Custom)
+	}
+}
+
+// Helm refuses what values.schema.json does not know, so that must know what the operator does.
+func TestPoliciesAreInTheSchema(t *testing.T) {
+	defaults, err := json.Marshal(policies.Default().Rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := image + "config: {policies: {rules: " + string(defaults) + `, namespaces: [{selector: {matchLabels: {a: b}}, rules: ` +
+		string(defaults) + `}], exemptions: [{rules: [hosts], servers: [a/b], reason: c}], custom: {own: {severity: audit}}}}`
+	if _, err := render(t, values); err != nil {
+		t.Errorf("the defaults are refused: %v", err)
+	}
+	var rules map[string]map[string]any
+	into(t, policies.Default().Rules, &rules)
+	for id, settings := range rules {
+		for setting := range settings {
+			misspelt := fmt.Sprintf("%sconfig: {policies: {rules: {%s: {%s: [{}]}}}}", image, id, setting)
+			if _, err := render(t, misspelt); err == nil || !strings.Contains(err.Error(), setting) {
+				t.Errorf("a list of objects as %s of the rule %s gives the error %v", setting, id, err)
+			}
+		}
+		if _, err := render(t, fmt.Sprintf("%sconfig: {policies: {rules: {%s: {misspelt: 1}}}}", image, id)); err == nil {
+			t.Errorf("a misspelt setting of the rule %s is accepted", id)
+		}
+	}
+}
+
+// into converts by way of JSON.
+func into(t *testing.T, from, to any) {
+	t.Helper()
+	raw, err := json.Marshal(from)
+	if err == nil {
+		err = json.Unmarshal(raw, to)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What the operator writes into these objects outlives an upgrade only where the chart sets nothing.
+func TestCertificatesAreLeftToTheOperator(t *testing.T) {
+	manifests := mustRender(t, image)
+	var configuration admissionregistrationv1.ValidatingWebhookConfiguration
+	find(t, manifests, "ValidatingWebhookConfiguration", &configuration)
+	for _, hook := range configuration.Webhooks {
+		if hook.ClientConfig.CABundle != nil {
+			t.Error("the chart sets a caBundle")
+		}
+	}
+	var secret corev1.Secret
+	find(t, manifests, "Secret", &secret)
+	if secret.Data != nil || secret.StringData != nil {
+		t.Error("the chart sets content of the Secret")
+	}
+}
+
+// The names that the operator is told, and those that the objects have, are made at different places.
+func TestWebhookNames(t *testing.T) {
+	for _, values := range []string{image, image + "fullnameOverride: " + strings.Repeat("long-", 12) + "name"} {
+		manifests := mustRender(t, values)
+		var (
+			configuration admissionregistrationv1.ValidatingWebhookConfiguration
+			service       corev1.Service
+			secret        corev1.Secret
+			deployment    appsv1.Deployment
+		)
+		find(t, manifests, "ValidatingWebhookConfiguration", &configuration)
+		find(t, manifests, "Secret", &secret)
+		find(t, manifests, "Deployment", &deployment)
+		for _, m := range manifests {
+			if m.Head.Kind == "Service" && strings.Contains(m.Content, "targetPort: webhook") {
+				into(t, yamlOf(t, m), &service)
+			}
+		}
+		named := configuration.Webhooks[0].ClientConfig.Service
+		if *named.Path != webhook.Path || named.Name != service.Name || named.Namespace != service.Namespace || *named.Port != service.Spec.Ports[0].Port {
+			t.Errorf("the API server asks at %+v, the Service is %s/%s", named, service.Namespace, service.Name)
+		}
+		if configuration.Name != service.Name || secret.Name != service.Name {
+			t.Errorf("the names %s, %s and %s differ", configuration.Name, service.Name, secret.Name)
+		}
+		argument := "--webhook-service=" + service.Namespace + "/" + service.Name
+		if args := deployment.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, argument) || len(service.Name) > 63 {
+			t.Errorf("%q is not among %q", argument, args)
+		}
+	}
+}
+
+func yamlOf(t *testing.T, m releaseutil.Manifest) (out any) {
+	t.Helper()
+	if err := yaml.Unmarshal([]byte(m.Content), &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 // A change of the configuration restarts the operator, which reads it only when it starts.
 func TestConfigurationRollsTheDeployment(t *testing.T) {
 	var before, after appsv1.Deployment
 	find(t, mustRender(t, image), "Deployment", &before)
-	find(t, mustRender(t, image+"config: {auth: {allowNone: true}}"), "Deployment", &after)
+	find(t, mustRender(t, image+"config: {policies: {rules: {auth-none: {allow: true}}}}"), "Deployment", &after)
 	if reflect.DeepEqual(before.Spec.Template, after.Spec.Template) {
 		t.Error("the pod is the same with another configuration")
 	}
@@ -240,7 +364,12 @@ func TestRefusedValues(t *testing.T) {
 	tests := map[string]struct{ values, err string }{
 		"no image":            {"", "image.repository is required"},
 		"misspelt":            {image + "watchNamespace: [a]", "watchNamespace"},
-		"misspelt setting":    {image + "config: {auth: {allowNon: true}}", "allowNon"},
+		"misspelt setting":    {image + "config: {policies: {rules: {auth-none: {allowed: true}}}}", "allowed"},
+		"misspelt rule":       {image + "config: {policies: {rules: {host: {}}}}", "host"},
+		"severity":            {image + "config: {policies: {rules: {hosts: {severity: error}}}}", "/config/policies/rules/hosts/severity"},
+		"exempt from nowhere": {image + "config: {policies: {exemptions: [{rules: [hosts], reason: a}]}}", "/config/policies/exemptions/0"},
+		"failure policy":      {image + "webhook: {failurePolicy: fail}", "/webhook/failurePolicy"},
+		"issuer without name": {image + "webhook: {certificates: {issuerRef: {kind: Issuer}}}", "/webhook/certificates/issuerRef"},
 		"no port":             {image + "config: {ingress: {httpPort: 70000}}", "/config/ingress/httpPort"},
 		"port of the health":  {image + "metrics: {port: 8081}", "/metrics/port"},
 		"namespace":           {image + "watchNamespaces: [Team A]", "/watchNamespaces/0"},

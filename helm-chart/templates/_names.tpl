@@ -56,3 +56,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- toYaml $config }}
 {{- end }}
+
+{{/* The webhook's Service and ValidatingWebhookConfiguration, and the Secret with its certificate. */}}
+{{- define "operator.webhook" -}}
+{{- printf "%s-webhook" (include "operator.fullname" . | trunc 55 | trimSuffix "-") }}
+{{- end }}
+
+{{/* cert-manager keeps a Secret of another type, which cannot be changed, so it gets another name. */}}
+{{- define "operator.webhookSecret" -}}
+{{- include "operator.webhook" . }}{{ if eq .Values.webhook.certificates.mode "cert-manager" }}-certificate{{ end }}
+{{- end }}
+
+{{/* The namespaces in which the webhook is asked. */}}
+{{- define "operator.webhookNamespaces" -}}
+{{- $selector := deepCopy .Values.webhook.namespaceSelector }}
+{{- with .Values.watchNamespaces }}
+{{- $watched := dict "key" "kubernetes.io/metadata.name" "operator" "In" "values" . }}
+{{- $_ := set $selector "matchExpressions" (append ($selector.matchExpressions | default list) $watched) }}
+{{- end }}
+{{- toYaml $selector }}
+{{- end }}
