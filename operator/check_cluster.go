@@ -19,6 +19,7 @@ import (
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/report"
+	"github.com/jupyterserver/jupyter-server-operator/operator/rules"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
@@ -29,9 +30,9 @@ func readCluster(ctx context.Context, o checkOptions) (world, ruleFiles, error) 
 	if err != nil {
 		return world{}, nil, err
 	}
-	var rules ruleFiles
+	var own ruleFiles
 	if o.policiesNamespace != "" {
-		if rules, err = clusterRules(ctx, reader, o.policiesNamespace); err != nil {
+		if own, err = clusterRules(ctx, reader, o.policiesNamespace); err != nil {
 			return world{}, nil, err
 		}
 	}
@@ -47,7 +48,7 @@ func readCluster(ctx context.Context, o checkOptions) (world, ruleFiles, error) 
 		_, found := w.namespaces[c.found.Namespace]
 		return !found
 	})
-	return w, rules, nil
+	return w, own, nil
 }
 
 func newClusterReader(context string) (client.Reader, error) {
@@ -141,17 +142,21 @@ func clusterNamespaces(ctx context.Context, reader client.Reader, names []string
 // clusterRules are those of the ConfigMaps that the operator would read.
 func clusterRules(ctx context.Context, reader client.Reader, namespace string) (ruleFiles, error) {
 	list := &corev1.ConfigMapList{}
-	if err := reader.List(ctx, list, client.InNamespace(namespace), client.MatchingLabels{policiesLabel: "true"}); err != nil {
+	if err := reader.List(ctx, list, client.InNamespace(namespace), client.MatchingLabels{rules.Label: rules.LabelValue}); err != nil {
 		return nil, fmt.Errorf("listing the ConfigMaps with rules of the namespace %s: %w", namespace, err)
 	}
 	if len(list.Items) == 0 {
-		return nil, fmt.Errorf("--policies-namespace: the namespace %s has no ConfigMap with the label %s: \"true\"", namespace, policiesLabel)
+		return nil, fmt.Errorf("--policies-namespace: the namespace %s has no ConfigMap with the label %s: %q", namespace, rules.Label, rules.LabelValue)
 	}
-	var rules ruleFiles
+	var found ruleFiles
 	for i := range list.Items {
-		rules = append(rules, rulesOfConfigMap(&list.Items[i])...)
+		more, err := rulesOfConfigMap(&list.Items[i])
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
 	}
-	return rules, nil
+	return found, nil
 }
 
 // listAll lists in pages of 500. A list that changes too much for pages is read whole.

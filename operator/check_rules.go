@@ -16,11 +16,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/kustomize/kyaml/yaml"
 
+	"github.com/jupyterserver/jupyter-server-operator/operator/rules"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
-
-// policiesLabel marks the ConfigMaps that hold rules.
-const policiesLabel = "jupyterserver.dev/policies"
 
 // ruleFile is a file of the admin's own rules, and where it stands.
 type ruleFile struct {
@@ -41,7 +39,7 @@ func readRules(path string) (ruleFiles, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--policies: %w", err)
 	}
-	var rules ruleFiles
+	var found ruleFiles
 	var errs []error
 	for _, name := range names {
 		text, err := os.ReadFile(name)
@@ -50,15 +48,15 @@ func readRules(path string) (ruleFiles, error) {
 			continue
 		}
 		more, err := rulesOf(displayed(name), text)
-		rules, errs = append(rules, more...), append(errs, err)
+		found, errs = append(found, more...), append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	if len(rules) == 0 {
+	if len(found) == 0 {
 		return nil, fmt.Errorf("--policies: %s holds no rules: none of its files is .rego, .yaml, .yml or .json", path)
 	}
-	return rules, nil
+	return found, nil
 }
 
 // ruleFilesBelow are the files that are read: of a folder those with the endings of rules. Hidden ones are passed over, among
@@ -95,7 +93,7 @@ func rulesOf(file string, text []byte) (ruleFiles, error) {
 	if !isManifest {
 		return itself, nil
 	}
-	var rules ruleFiles
+	var found ruleFiles
 	taken := map[string]bool{}
 	for _, document := range documents {
 		more, err := rulesOfManifest(file, document)
@@ -108,9 +106,9 @@ func rulesOf(file string, text []byte) (ruleFiles, error) {
 			}
 			taken[rule.source.Name] = true
 		}
-		rules = append(rules, more...)
+		found = append(found, more...)
 	}
-	return rules, nil
+	return found, nil
 }
 
 // manifests are the documents of a file, if one of them is of Kubernetes: it has an apiVersion and a kind. What cannot be read
@@ -137,8 +135,8 @@ func rulesOfManifest(file string, document *yaml.RNode) (ruleFiles, error) {
 		return nil, fmt.Errorf("is a manifest of the kind %s: only ConfigMaps with rules may stand here", cmp.Or(document.GetKind(), "(none)"))
 	}
 	name := document.GetName()
-	if document.GetLabels()[policiesLabel] != "true" {
-		return nil, fmt.Errorf("the ConfigMap %s lacks the label %s: \"true\", without which the operator does not read it", name, policiesLabel)
+	if document.GetLabels()[rules.Label] != rules.LabelValue {
+		return nil, fmt.Errorf("the ConfigMap %s lacks the label %s: %q, without which the operator does not read it", name, rules.Label, rules.LabelValue)
 	}
 	if !document.Field("binaryData").IsNilOrEmpty() {
 		return nil, fmt.Errorf("the ConfigMap %s has binaryData, which is not read: put the rules into data", name)
@@ -147,28 +145,31 @@ func rulesOfManifest(file string, document *yaml.RNode) (ruleFiles, error) {
 	if data.IsNilOrEmpty() {
 		return nil, fmt.Errorf("the ConfigMap %s has no data", name)
 	}
-	var rules ruleFiles
+	var found ruleFiles
 	err := data.Value.VisitFields(func(field *yaml.MapNode) error {
 		key, value := field.Key.YNode(), field.Value.YNode()
 		if value.Kind != yaml.ScalarNode {
 			return fmt.Errorf("the ConfigMap %s: %s is no text", name, key.Value)
 		}
-		rules = append(rules, ruleFile{
+		found = append(found, ruleFile{
 			source:   policies.Source{Name: fmt.Sprintf("%s:%s/%s", file, name, key.Value), Text: value.Value},
 			manifest: file, line: value.Line, literal: value.Style == yaml.LiteralStyle,
 		})
 		return nil
 	})
-	return rules, err
+	return found, err
 }
 
 // rulesOfConfigMap are the rules in a ConfigMap of a cluster.
-func rulesOfConfigMap(o *corev1.ConfigMap) ruleFiles {
-	var rules ruleFiles
-	for _, key := range slices.Sorted(maps.Keys(o.Data)) {
-		rules = append(rules, ruleFile{source: policies.Source{Name: o.Name + "/" + key, Text: o.Data[key]}})
+func rulesOfConfigMap(o *corev1.ConfigMap) (ruleFiles, error) {
+	if len(o.BinaryData) > 0 {
+		return nil, fmt.Errorf("the ConfigMap %s has binaryData, which is not read: put the rules into data", o.Name)
 	}
-	return rules
+	var found ruleFiles
+	for _, key := range slices.Sorted(maps.Keys(o.Data)) {
+		found = append(found, ruleFile{source: policies.Source{Name: o.Name + "/" + key, Text: o.Data[key]}})
+	}
+	return found, nil
 }
 
 func (f ruleFiles) sources() []policies.Source {
