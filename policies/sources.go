@@ -149,7 +149,7 @@ func (c *custom) findPackages() (mistakes SourceErrors) {
 		if at[2].Equal(ast.StringTerm("lib")) {
 			continue
 		}
-		name := string(at[3].Value.(ast.String))
+		name := strings.Trim(at[3].String(), `"`)
 		if first[name] == "" {
 			first[name] = source
 		}
@@ -191,7 +191,7 @@ func (c custom) test(ctx context.Context, modules map[string]*ast.Module) error 
 	defer cancel() // ends what still runs
 	store := inmem.NewFromObject(c.data)
 	compiler := ast.NewCompiler().WithCapabilities(capabilities())
-	results, err := tester.NewRunner().SetCompiler(compiler).SetStore(store).SetParallel(1).RaiseBuiltinErrors(true).Run(ctx, all)
+	results, err := tester.NewRunner().SetCompiler(compiler).SetStore(store).SetParallel(1).RaiseBuiltinErrors(true).SetModules(all).RunTests(ctx, nil)
 	if err != nil {
 		return orWhole(sourceErrors(err, c.tests), strings.Join(slices.Sorted(maps.Keys(c.tests)), ", "), err)
 	}
