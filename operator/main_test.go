@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,47 +95,5 @@ func TestRunRefusesABrokenConfiguration(t *testing.T) {
 	_, err := execute(t, "", "run", "--config", config)
 	if err == nil || !strings.Contains(err.Error(), "ingress.httpPort: 70000 is no port") {
 		t.Errorf("error %v", err)
-	}
-}
-
-func TestCheck(t *testing.T) {
-	settings := filepath.Join(t.TempDir(), "policies.yaml")
-	if err := os.WriteFile(settings, []byte("rules: {auth-none: {allow: true}}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	open := strings.Replace(server, "spec: {", "spec: {auth: {mode: none}, ", 1)
-	patched := strings.Replace(server, "spec: {", `spec: {auth: {mode: oidc, oidc: {issuerUrl: "https://id.example.org", clientId: x, allow: {users: [u]}}}, patches: [{target: {kind: ConfigMap, name: alice-access}, type: merge, patch: "data: {routes.yaml: x}"}], `, 1)
-	for _, test := range []struct {
-		reason string
-		args   []string
-		stdin  string
-		want   string // in the output
-		err    string // in the error
-		code   int
-	}{
-		{reason: "a server that all rules allow", args: []string{"-f", "-"}, stdin: server, want: "compliant"},
-		{reason: "a server that a rule refuses", args: []string{"-f", "-"}, stdin: open, want: "auth-none", err: "refuses", code: 1},
-		{reason: "settings of the rules count", args: []string{"-f", "-", "--policies", settings}, stdin: open, want: "compliant"},
-		{reason: "JSON for programs", args: []string{"-f", "-", "-o", "json"}, stdin: open, want: `"id": "auth-none"`, err: "refuses", code: 1},
-		{reason: "a patch that opens the access control", args: []string{"-f", "-"}, stdin: patched, want: "oidc-intact", err: "refuses", code: 1},
-		{reason: "two servers at one URL", args: []string{"-f", "-"}, stdin: server + "---\n" + strings.Replace(server, "alice", "bob", 1), want: "route-taken", err: "refuses", code: 1},
-		{reason: "no file is no refusal", err: "-f", code: 2},
-		{reason: "a file that is not there is no refusal", args: []string{"-f", "nowhere.yaml"}, err: "nowhere.yaml", code: 2},
-		{reason: "nonsense is no refusal", args: []string{"-f", "-"}, stdin: strings.Replace(server, "host", "hots", 1), err: "hots", code: 2},
-		{reason: "an unknown flag is no refusal", args: []string{"--filename-x"}, err: "filename-x", code: 2},
-		{reason: "an argument is no refusal", args: []string{"alice.yaml"}, err: "alice.yaml", code: 2},
-		{reason: "an unknown output is no refusal", args: []string{"-f", "-", "-o", "xml"}, stdin: server, err: "xml", code: 2},
-		{reason: "misspelt settings are no refusal", args: []string{"-f", "-", "--policies", "../examples/token.yaml"}, stdin: server, err: "policies", code: 2},
-	} {
-		t.Run(test.reason, func(t *testing.T) {
-			out, err := execute(t, test.stdin, append([]string{"check"}, test.args...)...)
-			var exit *exitError
-			if errors.As(err, &exit) != (test.code != 0) || exit != nil && exit.code != test.code {
-				t.Fatalf("got %v, want exit code %d", err, test.code)
-			}
-			if err != nil && !strings.Contains(err.Error(), test.err) || !strings.Contains(out, test.want) {
-				t.Errorf("got %v\n%s", err, out)
-			}
-		})
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -15,7 +16,9 @@ import (
 	"k8s.io/klog/v2/textlogger"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -23,8 +26,9 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/controller"
-	judging "github.com/jupyterserver/jupyter-server-operator/operator/judge"
+	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
+	"github.com/jupyterserver/jupyter-server-operator/operator/rules"
 	"github.com/jupyterserver/jupyter-server-operator/operator/webhook"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
@@ -37,6 +41,7 @@ type runOptions struct {
 	metricsAddress        string
 	metricsAuth           bool
 	healthAddress         string
+	policiesNamespace     string
 	webhookAddress        string
 	webhookService        string
 	webhookCertDir        string
@@ -63,6 +68,7 @@ func newRunCommand() *cobra.Command {
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of /metrics; 0 turns it off")
 	flags.BoolVar(&o.metricsAuth, "metrics-auth", false, "serve /metrics over https, to those whom the API server lets get it")
 	flags.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns it off")
+	flags.StringVar(&o.policiesNamespace, "policies-namespace", "", "namespace of the ConfigMaps with rules of your own, which only admins may write to; without it there are none")
 	flags.StringVar(&o.webhookAddress, "webhook-bind-address", "0", "address of the admission webhook, such as :9443; 0 turns it off")
 	flags.StringVar(&o.webhookService, "webhook-service", "", "NAMESPACE/NAME of the webhook's Service; a Secret and a ValidatingWebhookConfiguration of the same name get the certificate that the operator makes and renews")
 	flags.StringVar(&o.webhookCertDir, "webhook-cert-dir", "", "directory with tls.crt and tls.key for the webhook, which somebody else renews; instead of --webhook-service")
@@ -85,20 +91,19 @@ func run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	evaluator, err := policies.New(ctx, policies.Options{Config: cfg.Policies})
-	if err != nil {
-		return err
-	}
-	judge := judging.New(renderer)
-	judge.Use(evaluator)
 	mgr, err := newManager(o, log)
 	if err != nil {
 		return err
 	}
-	if err := controller.Setup(ctx, mgr, controller.Options{Renderer: renderer, Judge: judge, Concurrency: o.concurrency}); err != nil {
+	asked := judge.New(renderer)
+	changed, err := setupPolicies(ctx, mgr, asked, renderer, cfg, o)
+	if err != nil {
 		return err
 	}
-	if err := setupWebhook(mgr, judge, o); err != nil {
+	if err := controller.Setup(ctx, mgr, controller.Options{Renderer: renderer, Judge: asked, RulesChanged: changed, Concurrency: o.concurrency}); err != nil {
+		return err
+	}
+	if err := setupWebhook(mgr, asked, o); err != nil {
 		return err
 	}
 	if err := mgr.Start(ctx); err != nil {
@@ -107,12 +112,48 @@ func run(ctx context.Context, o runOptions) error {
 	return nil
 }
 
-func setupWebhook(mgr ctrl.Manager, judge *judging.Judge, o runOptions) error {
+// setupPolicies tells the judge which policies hold: the built-in ones, and, where it is said in which namespace to look, those of
+// ConfigMaps. What it returns tells when they change.
+func setupPolicies(ctx context.Context, mgr ctrl.Manager, asked *judge.Judge, renderer *render.Renderer, cfg config.Config, o runOptions) (<-chan event.GenericEvent, error) {
+	trials, err := judge.Samples(renderer)
+	if err != nil {
+		return nil, err
+	}
+	policyMetrics := policies.NewMetrics()
+	if err := metrics.Registry.Register(policyMetrics); err != nil {
+		return nil, fmt.Errorf("registering metrics: %w", err)
+	}
+	options := policies.Options{Config: cfg.Policies, Trials: trials, Metrics: policyMetrics}
+	if o.policiesNamespace == "" {
+		evaluator, err := policies.New(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		asked.Use(evaluator)
+		return nil, nil
+	}
+	changed := make(chan event.GenericEvent, 1)
+	loader, err := rules.New(mgr, rules.Options{Namespace: o.policiesNamespace, Judge: asked, Policies: options, Changed: func() {
+		select {
+		case changed <- event.GenericEvent{Object: judge.NamespaceObject()}:
+		default: // it will be looked at anyway
+		}
+	}})
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(mgr.Add(loader), mgr.AddReadyzCheck("rules", loader.Ready), metrics.Registry.Register(loader)); err != nil {
+		return nil, fmt.Errorf("adding the rules of ConfigMaps: %w", err)
+	}
+	return changed, nil
+}
+
+func setupWebhook(mgr ctrl.Manager, asked *judge.Judge, o runOptions) error {
 	if o.webhookAddress == "0" {
 		return nil
 	}
 	namespace, name, _ := strings.Cut(o.webhookService, "/")
-	cluster, live := judging.Cluster{Reader: mgr.GetClient()}, judging.Cluster{Reader: mgr.GetAPIReader()}
+	cluster, live := judge.Cluster{Reader: mgr.GetClient()}, judge.Cluster{Reader: mgr.GetAPIReader()}
 	// Whoever applies a namespace and a server in one go is faster than the informers.
 	namespaceOf := func(ctx context.Context, name string) (policies.Namespace, error) {
 		found, err := cluster.Namespace(ctx, name)
@@ -122,7 +163,7 @@ func setupWebhook(mgr ctrl.Manager, judge *judging.Judge, o runOptions) error {
 		return found, err
 	}
 	return webhook.Setup(mgr, webhook.Options{
-		Handler:     &webhook.Handler{Judge: judge, Cluster: webhook.Cluster{Namespace: namespaceOf, Routes: cluster.Routes}},
+		Handler:     &webhook.Handler{Judge: asked, Cluster: webhook.Cluster{Namespace: namespaceOf, Routes: cluster.Routes}},
 		BindAddress: o.webhookAddress,
 		Service:     types.NamespacedName{Namespace: namespace, Name: name},
 		CertDir:     o.webhookCertDir,
@@ -145,16 +186,16 @@ func newManager(o runOptions, log logr.Logger) (ctrl.Manager, error) {
 	}
 	cacheOptions := controller.CacheOptions()
 	cacheOptions.DefaultNamespaces = namespaces(o.namespaces)
-	metrics := metricsserver.Options{BindAddress: o.metricsAddress}
+	metricsOptions := metricsserver.Options{BindAddress: o.metricsAddress}
 	if o.metricsAuth {
-		metrics.SecureServing = true
-		metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
+		metricsOptions.SecureServing = true
+		metricsOptions.FilterProvider = filters.WithAuthenticationAndAuthorization
 	}
 	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
 		Scheme:                        scheme,
 		Logger:                        log,
 		Cache:                         cacheOptions,
-		Metrics:                       metrics,
+		Metrics:                       metricsOptions,
 		HealthProbeBindAddress:        o.healthAddress,
 		LeaderElection:                o.leaderElection,
 		LeaderElectionID:              "jupyter-server-operator",

@@ -2,7 +2,8 @@ package judge
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -24,9 +25,6 @@ func (e *RenderError) Error() string { return "the spec cannot be rendered: " + 
 // Unwrap returns why.
 func (e *RenderError) Unwrap() error { return e.Err }
 
-// errNoPolicies is the answer of a Judge that was not told yet which policies hold.
-var errNoPolicies = errors.New("the policies are not loaded yet")
-
 // policySet is the policies that hold, or why there are none.
 type policySet struct {
 	evaluator *policies.Evaluator
@@ -37,20 +35,25 @@ type policySet struct {
 type Judge struct {
 	renderer *render.Renderer
 	current  atomic.Pointer[policySet]
+	told     chan struct{} // closed when it is known for the first time which policies hold
+	tell     sync.Once
 }
 
-// New returns a Judge that has no policies yet: until Use is called, every question ends in a *policies.EvaluationError.
+// New returns a Judge that does not know yet which policies hold: until it is told, questions wait.
 func New(renderer *render.Renderer) *Judge {
-	j := &Judge{renderer: renderer}
-	j.UseNone(errNoPolicies)
-	return j
+	return &Judge{renderer: renderer, told: make(chan struct{})}
 }
 
 // Use has questions from now on answered by an evaluator. What is being answered meanwhile is answered by the one before.
-func (j *Judge) Use(evaluator *policies.Evaluator) { j.current.Store(&policySet{evaluator: evaluator}) }
+func (j *Judge) Use(evaluator *policies.Evaluator) { j.hold(&policySet{evaluator: evaluator}) }
 
 // UseNone has every question end in a *policies.EvaluationError with this reason: without policies nothing may change.
-func (j *Judge) UseNone(reason error) { j.current.Store(&policySet{err: reason}) }
+func (j *Judge) UseNone(reason error) { j.hold(&policySet{err: reason}) }
+
+func (j *Judge) hold(set *policySet) {
+	j.current.Store(set)
+	j.tell.Do(func() { close(j.told) })
+}
 
 // Case is what is asked about.
 type Case struct {
@@ -71,9 +74,14 @@ type Case struct {
 	Routes func(ctx context.Context, own []policies.Route) ([]policies.Route, error)
 }
 
-// Ask answers whether a server may be installed or updated. Its errors are a *RenderError, a *policies.EvaluationError, or
-// those of Case.Routes.
+// Ask answers whether a server may be installed or updated. Its errors are a *RenderError, a *policies.EvaluationError, those
+// of Case.Routes, or that of a context which ended while it was not known yet which policies hold.
 func (j *Judge) Ask(ctx context.Context, c Case) (policies.Result, error) {
+	select {
+	case <-j.told:
+	case <-ctx.Done():
+		return policies.Result{}, fmt.Errorf("waiting for the policies: %w", context.Cause(ctx))
+	}
 	set := j.current.Load()
 	objects, expected, err := j.objects(c.Server, c.Rendered)
 	if err != nil {

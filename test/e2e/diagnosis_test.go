@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"testing"
-
-	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
 // What is wrong with a server stands in its message, in words of a person who knows the spec and not Kubernetes.

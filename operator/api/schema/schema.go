@@ -5,6 +5,7 @@ package schema
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -62,38 +63,67 @@ func NewReader() (*Reader, error) {
 	return &Reader{structural: structural, validator: validator, rules: rules}, nil
 }
 
+// Entry is a JupyterServer of a stream, or what is wrong with it.
+type Entry struct {
+	// Document is the place in the stream, from 1.
+	Document int
+	// Namespace and Name are the server's. Both are empty where a document could not be read at all.
+	Namespace, Name string
+	// Server is the server, defaulted and checked as `kubectl apply` would. It is nil when Err is not.
+	Server *v1alpha1.JupyterServer
+	// Err is what is wrong.
+	Err error
+}
+
 // Read returns the JupyterServers of a stream of YAML or JSON documents, defaulted and checked as `kubectl apply` would.
 // Documents of other kinds are left out. A namespace that is not set becomes defaultNamespace.
 func (r *Reader) Read(ctx context.Context, in io.Reader, defaultNamespace string) ([]*v1alpha1.JupyterServer, error) {
 	var servers []*v1alpha1.JupyterServer
+	for _, entry := range r.ReadEach(ctx, in, defaultNamespace) {
+		if entry.Err != nil && entry.Namespace != "" {
+			return nil, fmt.Errorf("document %d, JupyterServer %q: %w", entry.Document, entry.Name, entry.Err)
+		}
+		if entry.Err != nil {
+			return nil, fmt.Errorf("document %d: %w", entry.Document, entry.Err)
+		}
+		servers = append(servers, entry.Server)
+	}
+	return servers, nil
+}
+
+// ReadEach is Read for those who can do something with the other servers when one of them is wrong. After a document that
+// is not YAML nothing more is read: where it ends is not known.
+func (r *Reader) ReadEach(ctx context.Context, in io.Reader, defaultNamespace string) []Entry {
+	var entries []Entry
 	documents := yaml.NewYAMLOrJSONDecoder(in, 4096)
 	for number := 1; ; number++ {
 		var document runtime.RawExtension
 		err := documents.Decode(&document)
 		if errors.Is(err, io.EOF) {
-			return servers, nil
+			return entries
 		}
 		if err != nil {
-			return nil, fmt.Errorf("document %d is not YAML: %w", number, err)
+			return append(entries, Entry{Document: number, Err: fmt.Errorf("is not YAML: %w", err)})
 		}
 		if raw := bytes.TrimSpace(document.Raw); len(raw) == 0 || string(raw) == "null" {
 			continue
 		}
 		object := &unstructured.Unstructured{}
 		if err := object.UnmarshalJSON(document.Raw); err != nil {
-			return nil, fmt.Errorf("document %d: %w", number, err)
+			entries = append(entries, Entry{Document: number, Err: err})
+			continue
 		}
 		if object.GroupVersionKind() != v1alpha1.GroupVersion.WithKind(v1alpha1.Kind) {
 			continue
 		}
-		server, err := r.decode(ctx, object)
-		if err != nil {
-			return nil, fmt.Errorf("document %d, JupyterServer %q: %w", number, object.GetName(), err)
+		entry := Entry{Document: number, Namespace: cmp.Or(object.GetNamespace(), defaultNamespace), Name: object.GetName()}
+		if server, err := r.decode(ctx, object); err != nil {
+			entry.Err = err
+		} else {
+			server.Namespace = entry.Namespace
+			entry.Server = server
 		}
-		if server.Namespace == "" {
-			server.Namespace = defaultNamespace
-		}
-		servers = append(servers, server)
+		entries = append(entries, entry)
 	}
 }
 

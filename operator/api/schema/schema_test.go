@@ -2,7 +2,9 @@ package schema_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,7 +68,7 @@ func TestRead(t *testing.T) {
 		{reason: "documents of other kinds are left out", text: "kind: Secret\napiVersion: v1\nmetadata: {name: x}\n---\n---\napiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}}\n", count: 1},
 		{reason: "a misspelt field is an error", text: "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}, jupyterserver: {image: x}}\n", want: `unknown field "spec.jupyterserver"`},
 		{reason: "a name is needed", text: "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nspec: {routing: {host: h}}\n", want: "metadata.name is missing"},
-		{reason: "text is not YAML", text: "a: b: c", want: "document 1 is not YAML"},
+		{reason: "text is not YAML", text: "a: b: c", want: "document 1: is not YAML"},
 		{reason: "an object has a kind", text: "a: b", want: "document 1"},
 		{reason: "an empty file holds nothing", text: "", count: 0},
 	}
@@ -83,6 +85,18 @@ func TestRead(t *testing.T) {
 				t.Fatalf("%d servers, error %v", len(servers), err)
 			}
 		})
+	}
+}
+
+func TestReadEachGoesOnAfterAMistake(t *testing.T) {
+	const server = "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: %s}\nspec: {routing: {%s: h}}\n---\n"
+	text := fmt.Sprintf(server, "a", "hots") + "kind: Secret\napiVersion: v1\n---\n" + fmt.Sprintf(server, "b", "host") + "a: b: c\n---\n" + fmt.Sprintf(server, "c", "host")
+	var got []string
+	for _, entry := range newReader(t).ReadEach(t.Context(), strings.NewReader(text), "default") {
+		got = append(got, fmt.Sprintf("%s/%s %t %t", entry.Namespace, entry.Name, entry.Server != nil, entry.Err != nil))
+	}
+	if want := []string{"default/a false true", "default/b true false", "/ false true"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/pager"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	kubeconfig "sigs.k8s.io/controller-runtime/pkg/client/config"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/report"
+	"github.com/jupyterserver/jupyter-server-operator/policies"
+)
+
+// readCluster reads the servers of a cluster, its namespaces, and the rules if they shall be those of the cluster. It writes
+// nothing.
+func readCluster(ctx context.Context, o checkOptions) (world, ruleFiles, error) {
+	reader, err := newClusterReader(o.context)
+	if err != nil {
+		return world{}, nil, err
+	}
+	var rules ruleFiles
+	if o.policiesNamespace != "" {
+		if rules, err = clusterRules(ctx, reader, o.policiesNamespace); err != nil {
+			return world{}, nil, err
+		}
+	}
+	w := world{}
+	if w.candidates, err = clusterServers(ctx, reader, o.namespaces); err != nil {
+		return world{}, nil, err
+	}
+	// In this order every server that is still there has its namespace in the list.
+	if w.namespaces, err = clusterNamespaces(ctx, reader, o.namespaces); err != nil {
+		return world{}, nil, err
+	}
+	w.candidates = slices.DeleteFunc(w.candidates, func(c candidate) bool {
+		_, found := w.namespaces[c.found.Namespace]
+		return !found
+	})
+	return w, rules, nil
+}
+
+func newClusterReader(context string) (client.Reader, error) {
+	cfg, err := kubeconfig.GetConfigWithContext(context)
+	if err != nil {
+		return nil, fmt.Errorf("finding a cluster: %w", err)
+	}
+	cfg.UserAgent = "jupyter-server-operator/" + version + " check"
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("registering types: %w", err)
+	}
+	reader, err := client.New(cfg, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the cluster: %w", err)
+	}
+	return reader, nil
+}
+
+// clusterServers are all servers, or those of some namespaces, sorted.
+func clusterServers(ctx context.Context, reader client.Reader, namespaces []string) ([]candidate, error) {
+	if len(namespaces) == 0 {
+		namespaces = []string{metav1.NamespaceAll}
+	}
+	var candidates []candidate
+	for _, namespace := range slices.Compact(slices.Sorted(slices.Values(namespaces))) {
+		err := listAll(ctx, reader, &v1alpha1.JupyterServerList{}, namespace, func(s *v1alpha1.JupyterServer) {
+			candidates = append(candidates, clusterCandidate(s))
+		})
+		switch {
+		case meta.IsNoMatchError(err):
+			return nil, fmt.Errorf("the cluster does not know JupyterServers: is the operator installed? (%w)", err)
+		case err != nil && namespace != metav1.NamespaceAll:
+			return nil, fmt.Errorf("listing the JupyterServers of the namespace %s: %w", namespace, err)
+		case err != nil:
+			return nil, fmt.Errorf("listing the JupyterServers of all namespaces: %w", err)
+		}
+	}
+	slices.SortFunc(candidates, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.found.Namespace, b.found.Namespace), cmp.Compare(a.found.Name, b.found.Name))
+	})
+	return candidates, nil
+}
+
+func clusterCandidate(s *v1alpha1.JupyterServer) candidate {
+	c := candidate{found: report.Server{Namespace: s.Namespace, Name: s.Name}}
+	if err := s.Spec.Unreadable(); err != nil {
+		c.found.Err = fmt.Errorf("the spec holds a value that Kubernetes does not take: %w", err)
+		return c
+	}
+	s.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.Kind)) // items of a list have none
+	c.server = s
+	return c
+}
+
+// clusterNamespaces are the labels and annotations of all namespaces, or of some. Rules and settings may look at them, so
+// without them there is no answer.
+func clusterNamespaces(ctx context.Context, reader client.Reader, names []string) (map[string]policies.Namespace, error) {
+	found := map[string]policies.Namespace{}
+	add := func(o *metav1.PartialObjectMetadata) {
+		found[o.Name] = policies.Namespace{Name: o.Name, Labels: o.Labels, Annotations: o.Annotations}
+	}
+	kind := corev1.SchemeGroupVersion.WithKind("Namespace")
+	if len(names) == 0 {
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(kind)
+		err := listAll(ctx, reader, list, metav1.NamespaceAll, add)
+		if apierrors.IsForbidden(err) {
+			return nil, fmt.Errorf("you may not list namespaces, whose labels rules and settings may look at: get that right, or name those that you may read with --namespaces (%w)", err)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("listing the namespaces: %w", err)
+		}
+		return found, nil
+	}
+	for _, name := range names {
+		o := &metav1.PartialObjectMetadata{}
+		o.SetGroupVersionKind(kind)
+		err := reader.Get(ctx, client.ObjectKey{Name: name}, o)
+		if apierrors.IsForbidden(err) {
+			return nil, fmt.Errorf("you may not read the namespace %s, whose labels rules and settings may look at: get the right to get it (%w)", name, err)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the namespace %s: %w", name, err)
+		}
+		add(o)
+	}
+	return found, nil
+}
+
+// clusterRules are those of the ConfigMaps that the operator would read.
+func clusterRules(ctx context.Context, reader client.Reader, namespace string) (ruleFiles, error) {
+	list := &corev1.ConfigMapList{}
+	if err := reader.List(ctx, list, client.InNamespace(namespace), client.MatchingLabels{policiesLabel: "true"}); err != nil {
+		return nil, fmt.Errorf("listing the ConfigMaps with rules of the namespace %s: %w", namespace, err)
+	}
+	if len(list.Items) == 0 {
+		return nil, fmt.Errorf("--policies-namespace: the namespace %s has no ConfigMap with the label %s: \"true\"", namespace, policiesLabel)
+	}
+	var rules ruleFiles
+	for i := range list.Items {
+		rules = append(rules, rulesOfConfigMap(&list.Items[i])...)
+	}
+	return rules, nil
+}
+
+// listAll lists in pages of 500. A list that changes too much for pages is read whole.
+func listAll[T client.Object](ctx context.Context, reader client.Reader, empty client.ObjectList, namespace string, do func(T)) error {
+	pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+		page, ok := empty.DeepCopyObject().(client.ObjectList)
+		if !ok {
+			return nil, fmt.Errorf("%T is no list", empty)
+		}
+		return page, reader.List(ctx, page, &client.ListOptions{Namespace: namespace, Limit: o.Limit, Continue: o.Continue})
+	})
+	list, _, err := pages.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	return meta.EachListItem(list, func(o runtime.Object) error {
+		item, ok := o.(T)
+		if !ok {
+			return fmt.Errorf("the list holds a %T", o)
+		}
+		do(item)
+		return nil
+	})
+}

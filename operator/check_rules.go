@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/kustomize/kyaml/yaml"
+
+	"github.com/jupyterserver/jupyter-server-operator/policies"
+)
+
+// policiesLabel marks the ConfigMaps that hold rules.
+const policiesLabel = "jupyterserver.dev/policies"
+
+// ruleFile is a file of the admin's own rules, and where it stands.
+type ruleFile struct {
+	source policies.Source
+	// manifest is the file of the ConfigMap that holds it as a key. Empty: the source is a file of its own.
+	manifest string
+	// line is where the key stands in the manifest, and literal says that each line of the source is one of the manifest's,
+	// below that.
+	line    int
+	literal bool
+}
+
+type ruleFiles []ruleFile
+
+// readRules reads a folder with rules, or one file.
+func readRules(path string) (ruleFiles, error) {
+	names, err := ruleFilesBelow(path)
+	if err != nil {
+		return nil, fmt.Errorf("--policies: %w", err)
+	}
+	var rules ruleFiles
+	var errs []error
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		more, err := rulesOf(displayed(name), text)
+		rules, errs = append(rules, more...), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if len(rules) == 0 {
+		return nil, fmt.Errorf("--policies: %s holds no rules: none of its files is .rego, .yaml, .yml or .json", path)
+	}
+	return rules, nil
+}
+
+// ruleFilesBelow are the files that are read: of a folder those with the endings of rules. Hidden ones are passed over, among
+// them the folders that the kubelet makes in the volume of a ConfigMap.
+func ruleFilesBelow(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil || !info.IsDir() {
+		return []string{path}, err
+	}
+	var names []string
+	err = filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case name != path && strings.HasPrefix(d.Name(), "."):
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+		case !d.IsDir() && slices.Contains([]string{".rego", ".yaml", ".yml", ".json"}, filepath.Ext(name)):
+			names = append(names, name)
+		}
+		return nil
+	})
+	return names, err
+}
+
+// rulesOf is the file itself, or what the ConfigMaps in it hold.
+func rulesOf(file string, text []byte) (ruleFiles, error) {
+	itself := ruleFiles{{source: policies.Source{Name: file, Text: string(text)}}}
+	if filepath.Ext(file) == ".rego" {
+		return itself, nil
+	}
+	documents, isManifest := manifests(text)
+	if !isManifest {
+		return itself, nil
+	}
+	var rules ruleFiles
+	taken := map[string]bool{}
+	for _, document := range documents {
+		more, err := rulesOfManifest(file, document)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", file, document.YNode().Line, err)
+		}
+		for _, rule := range more {
+			if taken[rule.source.Name] {
+				return nil, fmt.Errorf("%s:%d: another ConfigMap of this file has the same name and key", file, rule.line)
+			}
+			taken[rule.source.Name] = true
+		}
+		rules = append(rules, more...)
+	}
+	return rules, nil
+}
+
+// manifests are the documents of a file, if one of them is of Kubernetes: it has an apiVersion and a kind. What cannot be read
+// is for the policies to complain of.
+func manifests(text []byte) (documents []*yaml.RNode, found bool) {
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	for {
+		var node yaml.Node
+		err := decoder.Decode(&node)
+		if err != nil {
+			return documents, found && errors.Is(err, io.EOF)
+		}
+		document := yaml.NewRNode(&node)
+		if document.IsNilOrEmpty() {
+			continue
+		}
+		documents = append(documents, document)
+		found = found || document.GetApiVersion() != "" && document.GetKind() != ""
+	}
+}
+
+func rulesOfManifest(file string, document *yaml.RNode) (ruleFiles, error) {
+	if document.GetApiVersion() != "v1" || document.GetKind() != "ConfigMap" {
+		return nil, fmt.Errorf("is a manifest of the kind %s: only ConfigMaps with rules may stand here", cmp.Or(document.GetKind(), "(none)"))
+	}
+	name := document.GetName()
+	if document.GetLabels()[policiesLabel] != "true" {
+		return nil, fmt.Errorf("the ConfigMap %s lacks the label %s: \"true\", without which the operator does not read it", name, policiesLabel)
+	}
+	if !document.Field("binaryData").IsNilOrEmpty() {
+		return nil, fmt.Errorf("the ConfigMap %s has binaryData, which is not read: put the rules into data", name)
+	}
+	data := document.Field("data")
+	if data.IsNilOrEmpty() {
+		return nil, fmt.Errorf("the ConfigMap %s has no data", name)
+	}
+	var rules ruleFiles
+	err := data.Value.VisitFields(func(field *yaml.MapNode) error {
+		key, value := field.Key.YNode(), field.Value.YNode()
+		if value.Kind != yaml.ScalarNode {
+			return fmt.Errorf("the ConfigMap %s: %s is no text", name, key.Value)
+		}
+		rules = append(rules, ruleFile{
+			source:   policies.Source{Name: fmt.Sprintf("%s:%s/%s", file, name, key.Value), Text: value.Value},
+			manifest: file, line: value.Line, literal: value.Style == yaml.LiteralStyle,
+		})
+		return nil
+	})
+	return rules, err
+}
+
+// rulesOfConfigMap are the rules in a ConfigMap of a cluster.
+func rulesOfConfigMap(o *corev1.ConfigMap) ruleFiles {
+	var rules ruleFiles
+	for _, key := range slices.Sorted(maps.Keys(o.Data)) {
+		rules = append(rules, ruleFile{source: policies.Source{Name: o.Name + "/" + key, Text: o.Data[key]}})
+	}
+	return rules
+}
+
+func (f ruleFiles) sources() []policies.Source {
+	sources := make([]policies.Source, len(f))
+	for i, file := range f {
+		sources[i] = file.source
+	}
+	return sources
+}
+
+// located says of mistakes in the rules in which lines of which files they are: those that the admin wrote.
+func (f ruleFiles) located(err error) error {
+	var mistakes policies.SourceErrors
+	if !errors.As(err, &mistakes) {
+		return err
+	}
+	lines := []string{"the rules cannot be used:"}
+	for _, mistake := range mistakes {
+		lines = append(lines, f.locate(mistake))
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}
+
+func (f ruleFiles) locate(mistake *policies.SourceError) string {
+	i := slices.IndexFunc(f, func(file ruleFile) bool { return file.source.Name == mistake.Source })
+	if i < 0 || f[i].manifest == "" {
+		return mistake.Error()
+	}
+	file := f[i]
+	key := strings.TrimPrefix(file.source.Name, file.manifest+":")
+	if mistake.Line > 0 && file.literal {
+		return fmt.Sprintf("%s:%d: %s: %s", file.manifest, file.line+mistake.Line, key, mistake.Message)
+	}
+	return fmt.Sprintf("%s:%d: %s", file.manifest, file.line, &policies.SourceError{Source: key, Line: mistake.Line, Message: mistake.Message})
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/tools/txtar"
+	"sigs.k8s.io/yaml"
+
+	"github.com/jupyterserver/jupyter-server-operator/policies"
+	"github.com/jupyterserver/jupyter-server-operator/policies/policiestest"
+)
+
+var update = flag.Bool("update", false, "rewrite the goldens with what is printed now")
+
+// outputs are the sections of a golden that are compared. An error ends the same way in all formats.
+var outputs = []string{"table", "json", "sarif", "junit", "error"}
+
+// TestCheckGolden runs the command of every golden on the files in it, once for each format.
+func TestCheckGolden(t *testing.T) {
+	goldens, err := filepath.Glob("testdata/check/*.txtar")
+	if err != nil || len(goldens) == 0 {
+		t.Fatalf("no goldens: %v", err)
+	}
+	for _, golden := range goldens {
+		t.Run(strings.TrimSuffix(filepath.Base(golden), ".txtar"), func(t *testing.T) {
+			if golden, err = filepath.Abs(golden); err != nil {
+				t.Fatal(err)
+			}
+			archive, err := txtar.ParseFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := checkGolden(t, archive)
+			if *update {
+				archive.Files = append(input(archive), got...)
+				if err := os.WriteFile(golden, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			want := archive.Files[len(input(archive)):]
+			if same := func(a, b txtar.File) bool { return a.Name == b.Name && string(a.Data) == string(b.Data) }; !slices.EqualFunc(got, want, same) {
+				t.Errorf("the output differs (go test ./operator -run Golden -update rewrites it); got:\n%s", txtar.Format(&txtar.Archive{Files: got}))
+			}
+		})
+	}
+}
+
+// input are the files of a golden that the command reads.
+func input(archive *txtar.Archive) []txtar.File {
+	return slices.DeleteFunc(slices.Clone(archive.Files), func(file txtar.File) bool { return slices.Contains(outputs, file.Name) })
+}
+
+func checkGolden(t *testing.T, archive *txtar.Archive) []txtar.File {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	for _, file := range input(archive) {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file.Name), 0o755), os.WriteFile(file.Name, file.Data, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []txtar.File
+	ended := map[string]bool{}
+	for _, format := range outputs[:4] {
+		out, err := execute(t, "", append(strings.Fields(string(archive.Comment)), "-o", format)...)
+		out = strings.ReplaceAll(out, fmt.Sprintf("%q", version), `"VERSION"`)
+		if out != "" {
+			got = append(got, txtar.File{Name: format, Data: []byte(out)})
+		}
+		ended[ending(err)] = true
+	}
+	if len(ended) != 1 {
+		t.Errorf("the formats end differently: %v", ended)
+	}
+	for end := range ended {
+		got = append(got, txtar.File{Name: "error", Data: []byte(end)})
+	}
+	return got
+}
+
+// ending is the exit code, and what goes with it to the standard error.
+func ending(err error) string {
+	var exit *exitError
+	if errors.As(err, &exit) {
+		return fmt.Sprintf("exit %d\n%v\n", exit.code, err)
+	}
+	return "exit 0\n"
+}
+
+// ownRule wants a label.
+const ownRule = `package jupyterserver.custom.labels
+
+verdicts contains {"id": "team-label", "message": "the label team is missing", "path": "metadata.labels"} if {
+	object.get(input.object.metadata, ["labels", "team"], "") == ""
+}
+`
+
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		name = filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	settings := file("config.yaml", "policies: {rules: {auth-none: {allow: true}}}\n")
+	byLabel := file("by-label.yaml", "policies: {namespaces: [{selector: {matchLabels: {open: \"true\"}}, rules: {auth-none: {allow: true}}}]}\n")
+	exempted := file("exempted.yaml", "policies: {exemptions: [{rules: [auth-none], servers: [default/alice], reason: a try}]}\n")
+	audited := file("audited.yaml", "policies: {rules: {auth-none: {severity: audit}}}\n")
+	file("failing/a.rego", ownRule)
+	failing := filepath.Dir(file("failing/a_test.rego", "package jupyterserver.custom.a_test\n\ntest_it if false\n"))
+	wrong := file("wrong.yaml", server+"---\n"+strings.Replace(strings.Replace(server, "alice", "bob", 1), "host", "hots", 1))
+	open := strings.Replace(server, "spec: {", "spec: {auth: {mode: none}, ", 1)
+	patched := strings.Replace(server, "spec: {", `spec: {auth: {mode: oidc, oidc: {issuerUrl: "https://id.example.org", clientId: x, allow: {users: [u]}}}, patches: [{target: {kind: ConfigMap, name: alice-access}, type: merge, patch: "data: {routes.yaml: x}"}], `, 1)
+	for _, test := range []struct {
+		reason string
+		args   []string
+		stdin  string
+		want   string // in the output
+		err    string // in the error
+		code   int
+	}{
+		{reason: "a server that all rules allow", args: []string{"-f", "-"}, stdin: server, want: "compliant"},
+		{reason: "a server that a rule refuses", args: []string{"-f", "-"}, stdin: open, want: "auth-none", err: "refuses", code: 1},
+		{reason: "settings of the rules count", args: []string{"-f", "-", "--config", settings}, stdin: open, want: "compliant"},
+		{reason: "labels of a namespace in the files count", args: []string{"-f", "-", "--config", byLabel}, stdin: "kind: Namespace\napiVersion: v1\nmetadata: {name: default, labels: {open: \"true\"}}\n---\n" + open, want: "compliant"},
+		{reason: "a namespace that is not in the files has no labels", args: []string{"-f", "-", "--config", byLabel}, stdin: open, want: "auth-none", err: "refuses", code: 1},
+		{reason: "what is exempt is no refusal", args: []string{"-f", "-", "--config", exempted}, stdin: open, want: "Exempt: a try"},
+		{reason: "what is on trial is no refusal", args: []string{"-f", "-", "--config", audited}, stdin: open, want: "audit"},
+		{reason: "a warning is no refusal", args: []string{"-f", "-"}, stdin: strings.Replace(server, "spec: {", "spec: {auth: {token: {value: a-token-that-is-long-enough}}, ", 1), want: "inline-secrets"},
+		{reason: "a rule of one's own", args: []string{"-f", "-", "--policies", file("own/labels.rego", ownRule)}, stdin: server, want: "team-label", err: "refuses", code: 1},
+		{reason: "JSON for programs", args: []string{"-f", "-", "-o", "json"}, stdin: open, want: `"id": "auth-none"`, err: "refuses", code: 1},
+		{reason: "a patch that opens the access control", args: []string{"-f", "-"}, stdin: patched, want: "oidc-intact", err: "refuses", code: 1},
+		{reason: "two servers at one URL", args: []string{"-f", "-"}, stdin: server + "---\n" + strings.Replace(server, "alice", "bob", 1), want: "route-taken", err: "refuses", code: 1},
+		{reason: "no file is no refusal", err: "-f", code: 2},
+		{reason: "a file that is not there is no refusal", args: []string{"-f", "nowhere.yaml"}, err: "nowhere.yaml", code: 2},
+		{reason: "nonsense is no refusal", args: []string{"-f", "-"}, stdin: strings.Replace(server, "host", "hots", 1), err: "hots", code: 2},
+		{reason: "an unknown flag is no refusal", args: []string{"--filename-x"}, err: "filename-x", code: 2},
+		{reason: "an argument is no refusal", args: []string{"alice.yaml"}, err: "alice.yaml", code: 2},
+		{reason: "an unknown output is no refusal", args: []string{"-f", "-", "-o", "xml"}, stdin: server, err: "xml", code: 2},
+		{reason: "misspelt settings are no refusal", args: []string{"-f", "-", "--config", file("misspelt.yaml", "policies: {rules: {auth-nome: {}}}\n")}, stdin: server, err: "auth-nome", code: 2},
+		{reason: "a server that cannot be judged weighs more than a refusal, and hides none", args: []string{"-f", wrong, "-f", "-"}, stdin: open, want: "auth-none", err: "bob", code: 2},
+		{reason: "a server that does not render is not judged", args: []string{"-f", "-"}, stdin: strings.Replace(server, "spec: {", "spec: {patches: [{target: {kind: Job}, type: merge, patch: '{a: b}'}], ", 1), want: "not evaluated", err: "spec.patches[0]", code: 2},
+		{reason: "what is not YAML ends the file", args: []string{"-f", "-"}, stdin: server + "---\na: b: c\n", want: "default/alice", err: "document 2: is not YAML", code: 2},
+		{reason: "a file without a server is no refusal", args: []string{"-f", "-"}, stdin: "kind: Secret\napiVersion: v1\nmetadata: {name: x}\n", err: "holds no JupyterServer", code: 2},
+		{reason: "files or a cluster", args: []string{"-f", "-", "--all"}, stdin: server, err: "do not go together", code: 2},
+		{reason: "flags of --all mean nothing for files", args: []string{"-f", "-", "--namespaces", "a"}, stdin: server, err: "--namespaces is for --all", code: 2},
+		{reason: "flags of files mean nothing for --all", args: []string{"--all", "-n", "a"}, err: "--namespaces", code: 2},
+		{reason: "a cluster that is not there is no refusal", args: []string{"--all", "--kubeconfig", "nowhere"}, err: "finding a cluster", code: 2},
+		{reason: "rules that are not there", args: []string{"-f", "-", "--policies", "nowhere"}, stdin: server, err: "--policies: ", code: 2},
+		{reason: "a folder without rules is a slip", args: []string{"-f", "-", "--policies", filepath.Dir(file("none/README.md", "x"))}, stdin: server, err: "holds no rules", code: 2},
+		{reason: "a rule with a mistake", args: []string{"-f", "-", "--policies", file("mistake/a.rego", "package jupyterserver.custom.a\n\nverdicts contains nothing\n")}, stdin: server, err: "a.rego:3: ", code: 2},
+		{reason: "a rule whose test fails", args: []string{"-f", "-", "--policies", failing}, stdin: server, err: "a_test.rego:3: the test test_it fails", code: 2},
+		{reason: "a rule that fails for some servers", args: []string{"-f", "-", "--policies", file("conflict/a.rego", "package jupyterserver.custom.a\n\nverdicts contains {\"id\": \"a\", \"message\": \"m\", \"path\": x} if some x in [1]\n")}, stdin: server, err: "a.rego", code: 2},
+		{reason: "a manifest that holds no rules", args: []string{"-f", "-", "--policies", file("manifest/a.yaml", "kind: Secret\napiVersion: v1\nmetadata: {name: x}\n")}, stdin: server, err: "a.yaml:1: is a manifest of the kind Secret", code: 2},
+		{reason: "a ConfigMap that the operator would not read", args: []string{"-f", "-", "--policies", file("unlabelled/a.yaml", "kind: ConfigMap\napiVersion: v1\nmetadata: {name: x}\ndata: {a.rego: x}\n")}, stdin: server, err: "lacks the label jupyterserver.dev/policies", code: 2},
+		{reason: "data that cannot be read", args: []string{"-f", "-", "--policies", file("data/a.yaml", "a: b: c\n")}, stdin: server, err: "a.yaml", code: 2},
+	} {
+		t.Run(test.reason, func(t *testing.T) {
+			out, err := execute(t, test.stdin, append([]string{"check"}, test.args...)...)
+			var exit *exitError
+			if errors.As(err, &exit) != (test.code != 0) || exit != nil && exit.code != test.code {
+				t.Fatalf("got %v, want exit code %d", err, test.code)
+			}
+			if err != nil && !strings.Contains(err.Error(), test.err) || !strings.Contains(out, test.want) {
+				t.Errorf("got %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// The command says of every fixture of the rules what the evaluator says. It finds the settings by the labels of the namespaces.
+// One call judges all fixtures that are about nothing but the server itself, each of the others has a call of its own.
+func TestCheckFixtures(t *testing.T) {
+	var alone []policiestest.Fixture
+	for _, fixture := range policiestest.Fixtures(t) {
+		switch {
+		case len(fixture.More) > 0: // nothing that can be written in a file renders to it
+		case len(fixture.Routes) > 0:
+			checkFixtures(t, []policiestest.Fixture{fixture}, nil)
+		default:
+			alone = append(alone, fixture)
+		}
+	}
+	checkFixtures(t, alone, map[string]any{"route-taken": map[string]any{"severity": "off"}, "route-overlap": map[string]any{"severity": "off"}})
+}
+
+// checkFixtures judges fixtures with their settings, and more settings for all of them.
+func checkFixtures(t *testing.T, fixtures []policiestest.Fixture, settings map[string]any) {
+	t.Helper()
+	var namespaces []any
+	var documents []string
+	add := func(document any) {
+		text, err := yaml.Marshal(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		documents = append(documents, string(text))
+	}
+	for _, fixture := range fixtures {
+		rules := maps.Clone(settings)
+		if rules == nil {
+			rules = map[string]any{}
+		}
+		maps.Copy(rules, fixture.Config)
+		namespaces = append(namespaces, map[string]any{"selector": map[string]any{"matchLabels": fixture.Labels()}, "rules": rules})
+		documents = append(documents, fixture.Manifest)
+		add(map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": fixture.Namespace(), "labels": fixture.Labels()}})
+	}
+	for _, fixture := range fixtures {
+		for _, other := range fixture.Others() {
+			documents = append(documents, policiestest.ManifestAt(other))
+		}
+	}
+	files := strings.Join(documents, "---\n")
+	documents = nil
+	add(map[string]any{"policies": map[string]any{"namespaces": namespaces}})
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte(documents[0]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := execute(t, files, "check", "-f", "-", "--config", file, "-o", "json")
+	var result struct {
+		Servers []struct{ Verdicts []policies.Verdict }
+		Summary struct{ Denied int }
+	}
+	if jsonErr := json.Unmarshal([]byte(out), &result); jsonErr != nil || len(result.Servers) < len(fixtures) {
+		t.Fatalf("%v\n%s\n%v", jsonErr, out, err)
+	}
+	var exit *exitError
+	if denied := errors.As(err, &exit) && exit.code == exitDenied; denied != (result.Summary.Denied > 0) {
+		t.Errorf("%d servers are denied, and the command ends with %v", result.Summary.Denied, err)
+	}
+	for i, fixture := range fixtures {
+		t.Run(fixture.Rule+"/"+fixture.Name, func(t *testing.T) { fixture.Check(t, result.Servers[i].Verdicts) })
+	}
+}

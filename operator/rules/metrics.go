@@ -1,0 +1,90 @@
+package rules
+
+import (
+	"maps"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var (
+	acceptedDesc = prometheus.NewDesc("jupyterserver_policy_configmap_accepted",
+		"Whether the present content of a ConfigMap of rules was accepted (1) or refused (0).", []string{"configmap"}, nil)
+	refusalsDesc = prometheus.NewDesc("jupyterserver_policy_configmap_refusals_total",
+		"How often a ConfigMap of rules was refused: for each change, and again when it is wrong in another way.", nil, nil)
+	inForceDesc = prometheus.NewDesc("jupyterserver_policy_rules_in_force",
+		"Whether policies are in force (1), or nothing may change until ConfigMaps of rules are mended (0).", nil, nil)
+	infoDesc = prometheus.NewDesc("jupyterserver_policy_rules_info",
+		"The digest of the rules in force. It is the same on all replicas.", []string{"digest"}, nil)
+)
+
+// report is what others than Start's goroutine may know.
+type report struct {
+	mu       sync.Mutex
+	waitsFor error // before the first set
+	accepted map[string]bool
+	refusals int
+	digest   string // empty: none is in force
+}
+
+func (r *report) waitFor(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waitsFor = err
+}
+
+func (r *report) reason() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waitsFor
+}
+
+func (r *report) use(digest string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.digest = digest
+}
+
+func (r *report) tell(accepted map[string]bool, refusals int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.accepted = maps.Clone(accepted)
+	r.refusals += refusals
+}
+
+// Digest is that of the rules in force: the names of their files and what is in them. It is empty when none are.
+func (l *Loader) Digest() string {
+	l.report.mu.Lock()
+	defer l.report.mu.Unlock()
+	return l.report.digest
+}
+
+// Describe implements prometheus.Collector.
+func (l *Loader) Describe(out chan<- *prometheus.Desc) {
+	out <- acceptedDesc
+	out <- refusalsDesc
+	out <- inForceDesc
+	out <- infoDesc
+}
+
+// Collect implements prometheus.Collector.
+func (l *Loader) Collect(out chan<- prometheus.Metric) {
+	r := &l.report
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, accepted := range r.accepted {
+		out <- prometheus.MustNewConstMetric(acceptedDesc, prometheus.GaugeValue, number(accepted), name)
+	}
+	out <- prometheus.MustNewConstMetric(refusalsDesc, prometheus.CounterValue, float64(r.refusals))
+	out <- prometheus.MustNewConstMetric(inForceDesc, prometheus.GaugeValue, number(r.digest != ""))
+	if r.digest != "" {
+		out <- prometheus.MustNewConstMetric(infoDesc, prometheus.GaugeValue, 1, r.digest)
+	}
+}
+
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
