@@ -2,6 +2,7 @@ package webhook_test
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"slices"
 	"testing"
@@ -46,7 +47,7 @@ func TestFixturesOfThePolicies(t *testing.T) {
 				if err := suite.client.Create(t.Context(), other); err != nil {
 					t.Fatal(err)
 				}
-				t.Cleanup(func() { _ = suite.client.Delete(context.Background(), other) })
+				defer w.delete(other, reader)
 				w.eventually("the other server is seen", func() error {
 					return reader.Get(t.Context(), client.ObjectKeyFromObject(other), &v1alpha1.JupyterServer{})
 				})
@@ -140,6 +141,21 @@ func (w *world) makeNamespace(name string, labels map[string]string, seenBy clie
 	}
 	w.eventually("the namespace is seen", func() error {
 		return seenBy.Get(w.Context(), client.ObjectKey{Name: name}, judge.NamespaceObject())
+	})
+}
+
+// delete deletes a server, which would be in the way of the next fixtures.
+func (w *world) delete(o client.Object, seenBy client.Reader) {
+	w.Helper()
+	if err := suite.client.Delete(w.Context(), o); err != nil {
+		w.Fatal(err)
+	}
+	w.eventually("that the server is gone is seen", func() error {
+		err := seenBy.Get(w.Context(), client.ObjectKeyFromObject(o), &v1alpha1.JupyterServer{})
+		if !apierrors.IsNotFound(err) {
+			return fmt.Errorf("it is there: %w", err)
+		}
+		return nil
 	})
 }
 

@@ -353,9 +353,10 @@ func (r *replica) readiness(t testing.TB) error {
 }
 
 // server is a JupyterServer as a person writes it; more is what its spec has besides its route.
+// The host is one that no fixture of the rules has.
 func server(name, more string) *unstructured.Unstructured {
 	o := &unstructured.Unstructured{}
-	text := fmt.Sprintf("{apiVersion: jupyterserver.dev/v1alpha1, kind: JupyterServer, metadata: {name: %s}, spec: {routing: {host: jupyter.example.org, path: /%s}}}", name, name)
+	text := fmt.Sprintf("{apiVersion: jupyterserver.dev/v1alpha1, kind: JupyterServer, metadata: {name: %s}, spec: {routing: {host: webhook.example.org, path: /%s}}}", name, name)
 	spec := map[string]any{}
 	if err := errors.Join(yaml.Unmarshal([]byte(text), o), yaml.Unmarshal([]byte("{"+strings.TrimSpace(more)+"}"), &spec)); err != nil {
 		panic(err) // a test is wrong
