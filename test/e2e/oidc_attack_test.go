@@ -119,8 +119,10 @@ func TestNobodyReachesJupyterAroundTheAccessControl(t *testing.T) {
 	})
 	t.Run("a port with the proxy's name", func(t *testing.T) {
 		w := &world{t, t.Context(), w.namespace}
-		w.apply("relay", w.oidc("{users: [alice]}", `pod: {containers: [{name: relay, image: localhost/none:1, ports: [{name: access-proxy, containerPort: 9999}]}]}`)...)
-		w.stalled("relay", v1alpha1.ReasonRenderFailed)
+		err := w.tryApply(w.manifest("relay", w.oidc("{users: [alice]}", `pod: {containers: [{name: relay, image: localhost/none:1, ports: [{name: access-proxy, containerPort: 9999}]}]}`)...))
+		if err == nil || !strings.Contains(err.Error(), "names that begin with access-") {
+			t.Errorf("got %v, want that the name is taken", err)
+		}
 	})
 	alice, _ := w.signIn(server.Status.URL, "alice")
 	if got := raw(t, "GET", net.JoinHostPort(pod, "8000"), w.host(), "/alice/api/status", cookieHeader(t, server, alice)); !got.jupyter {
