@@ -21,7 +21,7 @@ func withRules(t *testing.T, rules string) *Evaluator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	evaluator, err := compile(t.Context(), map[string]*ast.Module{"rules.rego": module}, custom{data: map[string]any{}}, Options{Config: Default(), Timeout: 100 * time.Millisecond})
+	evaluator, err := compile(t.Context(), map[string]*ast.Module{"rules.rego": module}, custom{data: map[string]any{}}, Options{Config: Default(), Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

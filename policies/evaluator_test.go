@@ -72,7 +72,7 @@ func newEvaluator(t testing.TB, settings string) *policies.Evaluator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	evaluator, err := policies.New(t.Context(), policies.Options{Config: cfg})
+	evaluator, err := policies.New(t.Context(), policies.Options{Config: cfg, Timeout: 10 * timeout})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestFixtures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	evaluator, err := policies.New(t.Context(), policies.Options{Config: cfg})
+	evaluator, err := policies.New(t.Context(), policies.Options{Config: cfg, Timeout: 10 * timeout})
 	if err != nil {
 		t.Fatal(err)
 	}

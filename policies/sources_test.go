@@ -12,6 +12,9 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
+// timeout is long enough for a busy machine with the race detector, and short enough to wait for.
+const timeout = 3 * time.Second
+
 // teamLabel is a rule of an admin's own.
 const teamLabel = `package jupyterserver.custom.team_label
 
@@ -30,7 +33,7 @@ func newCustom(t testing.TB, settings string, trials []policies.Input, files map
 	for name, text := range files {
 		sources = append(sources, policies.Source{Name: name, Text: text})
 	}
-	return policies.New(t.Context(), policies.Options{Config: cfg, Sources: sources, Trials: trials, Timeout: 200 * time.Millisecond})
+	return policies.New(t.Context(), policies.Options{Config: cfg, Sources: sources, Trials: trials, Timeout: timeout})
 }
 
 func TestCustomRules(t *testing.T) {

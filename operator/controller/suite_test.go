@@ -164,7 +164,7 @@ func newSuiteEvaluator(ctx context.Context, rule string) (*policies.Evaluator, e
 	cfg.Exemptions = []policies.Exemption{{
 		Rules: []string{"suite-image"}, Namespaces: &metav1.LabelSelector{MatchLabels: map[string]string{"policy-test/exempt": "yes"}}, Reason: "until March",
 	}}
-	return policies.New(ctx, policies.Options{Config: cfg, Sources: []policies.Source{{Name: "suite.rego", Text: rule}}})
+	return policies.New(ctx, policies.Options{Config: cfg, Timeout: time.Minute, Sources: []policies.Source{{Name: "suite.rego", Text: rule}}})
 }
 
 // requestLog takes down the requests of the operator.
