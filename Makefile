@@ -21,6 +21,9 @@ GOTEST := go run ./test/tools/gotest
 # Tests of what runs at the same time want the race detector, which needs a C compiler.
 RACE ?= -race
 
+# For how long what the policies are given is made up.
+FUZZTIME ?= 15s
+
 # Go modules besides the root.
 MODULES := test/localcluster test/e2e
 TOOLS := test/tools/controller-gen test/tools/golangci-lint test/tools/opa
@@ -123,11 +126,12 @@ test-charts: build ## helm lint and helm template of both charts
 OPA_FLAGS := --schema policies/schema/input.json --ignore testdata,schema
 
 .PHONY: test-policies
-test-policies: $(BIN)/opa ## The rules in Rego with the stock opa: format, strict check against the schema of the input, tests with full coverage
+test-policies: $(BIN)/opa ## The rules in Rego with the stock opa: format, strict check against the schema of the input, tests with full coverage; fuzzing
 	opa fmt --list --fail policies
 	opa check --strict $(OPA_FLAGS) policies
 	opa test $(OPA_FLAGS) --coverage --threshold 100 policies > /dev/null
 	opa test $(OPA_FLAGS) policies
+	go test ./policies -run '^$$' -fuzz FuzzEvaluate -fuzztime $(FUZZTIME)
 
 .PHONY: test-e2e
 test-e2e: ## End-to-end tests on a real node; a cluster that was not there before is taken down afterwards
