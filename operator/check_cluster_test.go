@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 )
 
 // cluster is a real API server, with people of different rights.
@@ -31,16 +32,11 @@ type cluster struct {
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		t.Fatal("KUBEBUILDER_ASSETS is not set: run `make test-unit`, or set it to what `cd test/localcluster && go run . bin` prints")
-	}
-	env := &envtest.Environment{CRDDirectoryPaths: []string{"api/schema"}, ErrorIfCRDPathMissing: true}
-	t.Cleanup(func() { _ = env.Stop() }) // also of half a control plane
-	cfg, err := env.Start()
+	env, cfg, err := apiservertest.Start()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.QPS = -1
+	t.Cleanup(func() { _ = env.Stop() })
 	c, err := client.New(cfg, client.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
-	"k8s.io/klog/v2/textlogger"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -28,6 +27,7 @@ import (
 
 	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 	"github.com/jupyterserver/jupyter-server-operator/operator/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/controller"
 	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
@@ -49,39 +49,20 @@ var suite struct {
 }
 
 func TestMain(m *testing.M) {
-	code, err := runSuite(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func runSuite(m *testing.M) (int, error) {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		return 1, fmt.Errorf("KUBEBUILDER_ASSETS is not set: run `make test-unit`, or set it to what `cd test/localcluster && go run . bin` prints")
-	}
-	ctrl.SetLogger(textlogger.NewLogger(textlogger.NewConfig()))
-	env := &envtest.Environment{CRDDirectoryPaths: []string{"../api/schema"}, ErrorIfCRDPathMissing: true}
-	cfg, err := env.Start()
-	if err != nil {
-		return 1, errors.Join(fmt.Errorf("starting the control plane: %w", err), env.Stop()) // half of it may run
-	}
-	defer func() { _ = env.Stop() }()
-	if err := prepare(cfg); err != nil {
-		return 1, err
-	}
-	stop, err := startOperator()
-	if err != nil {
-		return 1, err
-	}
-	code := m.Run()
-	return code, errors.Join(stop(), os.RemoveAll(filepath.Dir(suite.kubeconfig)))
+	apiservertest.Main(m, func(_ *envtest.Environment, cfg *rest.Config) (func() error, error) {
+		if err := prepare(cfg); err != nil {
+			return nil, err
+		}
+		stop, err := startOperator()
+		if err != nil {
+			return nil, err
+		}
+		return func() error { return errors.Join(stop(), os.RemoveAll(filepath.Dir(suite.kubeconfig))) }, nil
+	})
 }
 
 func prepare(cfg *rest.Config) error {
 	suite.config = cfg
-	suite.config.QPS, suite.config.Burst = -1, 1
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
 		return err

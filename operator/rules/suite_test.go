@@ -2,10 +2,8 @@ package rules
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -21,7 +19,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/klog/v2/textlogger"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -30,6 +27,7 @@ import (
 	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/schema"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 	"github.com/jupyterserver/jupyter-server-operator/operator/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
@@ -46,35 +44,16 @@ var suite struct {
 const operatorUser = "operator"
 
 func TestMain(m *testing.M) {
-	code, err := runSuite(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func runSuite(m *testing.M) (int, error) {
-	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
-		return 1, fmt.Errorf("KUBEBUILDER_ASSETS is not set: run `make test-unit`, or set it to what `cd test/localcluster && go run . bin` prints")
-	}
-	ctrl.SetLogger(textlogger.NewLogger(textlogger.NewConfig()))
-	env := &envtest.Environment{}
-	cfg, err := env.Start()
-	if err != nil {
-		return 1, errors.Join(fmt.Errorf("starting the control plane: %w", err), env.Stop()) // half of it may run
-	}
-	defer func() { _ = env.Stop() }()
-	user, err := env.AddUser(envtest.User{Name: operatorUser}, nil)
-	if err != nil {
-		return 1, err
-	}
-	suite.admin, suite.operator = rest.CopyConfig(cfg), user.Config()
-	suite.admin.QPS, suite.operator.QPS = -1, -1
-	if suite.client, err = client.New(suite.admin, client.Options{Scheme: scheme.Scheme}); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
+	apiservertest.Main(m, func(env *envtest.Environment, cfg *rest.Config) (func() error, error) {
+		user, err := env.AddUser(envtest.User{Name: operatorUser}, nil)
+		if err != nil {
+			return nil, err
+		}
+		suite.admin, suite.operator = rest.CopyConfig(cfg), user.Config()
+		suite.operator.QPS = -1
+		suite.client, err = client.New(suite.admin, client.Options{Scheme: scheme.Scheme})
+		return nil, err
+	})
 }
 
 var (

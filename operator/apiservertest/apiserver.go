@@ -1,0 +1,61 @@
+// Package apiservertest runs a suite of tests against a real etcd and kube-apiserver that know JupyterServers. There are no other
+// controllers: no pod ever starts, and nothing is garbage-collected.
+package apiservertest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2/textlogger"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// Main is for TestMain: it starts the control plane, has the suite prepare itself, runs the tests, and ends the process. What
+// prepare returns is called after the tests; it may be nil.
+func Main(m *testing.M, prepare func(*envtest.Environment, *rest.Config) (stop func() error, err error)) {
+	code, err := run(m, prepare)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M, prepare func(*envtest.Environment, *rest.Config) (func() error, error)) (int, error) {
+	env, cfg, err := Start()
+	if err != nil {
+		return 1, err
+	}
+	defer func() { _ = env.Stop() }()
+	ctrl.SetLogger(textlogger.NewLogger(textlogger.NewConfig()))
+	stop, err := prepare(env, cfg)
+	if err != nil {
+		return 1, err
+	}
+	code := m.Run()
+	if stop == nil {
+		return code, nil
+	}
+	return code, stop()
+}
+
+// Start starts the control plane. Who calls it has to stop it. The client's configuration has no limit of requests.
+func Start() (*envtest.Environment, *rest.Config, error) {
+	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
+		return nil, nil, errors.New("KUBEBUILDER_ASSETS is not set: run `make test-unit`, or set it to what `cd test/localcluster && go run . bin` prints")
+	}
+	_, here, _, _ := runtime.Caller(0)
+	env := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join(filepath.Dir(here), "../api/schema")}, ErrorIfCRDPathMissing: true}
+	cfg, err := env.Start()
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("starting the control plane: %w", err), env.Stop()) // half of it may run
+	}
+	cfg.QPS, cfg.Burst = -1, 1
+	return env, cfg, nil
+}
