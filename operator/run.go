@@ -9,7 +9,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -153,17 +152,9 @@ func setupWebhook(mgr ctrl.Manager, asked *judge.Judge, o runOptions) error {
 		return nil
 	}
 	namespace, name, _ := strings.Cut(o.webhookService, "/")
-	cluster, live := judge.Cluster{Reader: mgr.GetClient()}, judge.Cluster{Reader: mgr.GetAPIReader()}
-	// Whoever applies a namespace and a server in one go is faster than the informers.
-	namespaceOf := func(ctx context.Context, name string) (policies.Namespace, error) {
-		found, err := cluster.Namespace(ctx, name)
-		if apierrors.IsNotFound(err) {
-			return live.Namespace(ctx, name)
-		}
-		return found, err
-	}
+	cluster := judge.Cluster{Informed: mgr.GetClient(), Live: mgr.GetAPIReader()}
 	return webhook.Setup(mgr, webhook.Options{
-		Handler:     &webhook.Handler{Judge: asked, Cluster: webhook.Cluster{Namespace: namespaceOf, Routes: cluster.Routes}},
+		Handler:     &webhook.Handler{Judge: asked, Cluster: webhook.Cluster{Namespace: cluster.Namespace, Routes: cluster.Routes}},
 		BindAddress: o.webhookAddress,
 		Service:     types.NamespacedName{Namespace: namespace, Name: name},
 		CertDir:     o.webhookCertDir,

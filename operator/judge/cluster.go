@@ -18,10 +18,12 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// Cluster finds what the rules want to know of a cluster. It reads from informers that Index was called for, so that a
-// question costs no request.
+// Cluster finds what the rules want to know of a cluster.
 type Cluster struct {
-	Reader client.Reader
+	// Informed reads from informers that Index was called for, so that a question costs no request.
+	Informed client.Reader
+	// Live reads from the API server.
+	Live client.Reader
 }
 
 // NamespaceObject is what namespaces are read as: their metadata. Give it to the informers.
@@ -33,10 +35,14 @@ func NamespaceObject() *metav1.PartialObjectMetadata {
 
 var namespaceKind = corev1.SchemeGroupVersion.WithKind("Namespace")
 
-// Namespace is what the rules know of a namespace.
+// Namespace is what the rules know of a namespace. Whoever applies a namespace and a server in one go is faster than the
+// informers: the API server is asked then.
 func (c Cluster) Namespace(ctx context.Context, name string) (policies.Namespace, error) {
 	o := NamespaceObject()
-	err := c.Reader.Get(ctx, client.ObjectKey{Name: name}, o)
+	err := c.Informed.Get(ctx, client.ObjectKey{Name: name}, o)
+	if apierrors.IsNotFound(err) {
+		err = c.Live.Get(ctx, client.ObjectKey{Name: name}, o)
+	}
 	if err != nil {
 		return policies.Namespace{}, fmt.Errorf("reading the namespace %s: %w", name, err)
 	}
@@ -125,7 +131,7 @@ func (c Cluster) Routes(server *v1alpha1.JupyterServer) func(context.Context, []
 
 // inTheWay are the routes of others that come before one of a server.
 func (c Cluster) inTheWay(ctx context.Context, server *v1alpha1.JupyterServer, route policies.Route) ([]policies.Route, error) {
-	ingresses, err := near[networkingv1.Ingress](ctx, c.Reader, &networkingv1.IngressList{}, route)
+	ingresses, err := near[networkingv1.Ingress](ctx, c.Informed, &networkingv1.IngressList{}, route)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +145,7 @@ func (c Cluster) inTheWay(ctx context.Context, server *v1alpha1.JupyterServer, r
 			continue
 		}
 		found := &v1alpha1.JupyterServer{}
-		err := c.Reader.Get(ctx, other, found)
+		err := c.Informed.Get(ctx, other, found)
 		if apierrors.IsNotFound(err) {
 			continue // it is gone, and this goes, too
 		}
@@ -154,7 +160,7 @@ func (c Cluster) inTheWay(ctx context.Context, server *v1alpha1.JupyterServer, r
 	if holds {
 		return out, nil
 	}
-	servers, err := near[v1alpha1.JupyterServer](ctx, c.Reader, &v1alpha1.JupyterServerList{}, route)
+	servers, err := near[v1alpha1.JupyterServer](ctx, c.Informed, &v1alpha1.JupyterServerList{}, route)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +210,7 @@ func named(key client.ObjectKey, routes []policies.Route) []policies.Route {
 func (c Cluster) Near(ctx context.Context, o client.Object) ([]*v1alpha1.JupyterServer, error) {
 	var found []*v1alpha1.JupyterServer
 	for _, route := range routesOf(o) {
-		servers, err := near[v1alpha1.JupyterServer](ctx, c.Reader, &v1alpha1.JupyterServerList{}, route)
+		servers, err := near[v1alpha1.JupyterServer](ctx, c.Informed, &v1alpha1.JupyterServerList{}, route)
 		if err != nil {
 			return nil, err
 		}

@@ -28,7 +28,7 @@ func TestFixturesOfThePolicies(t *testing.T) {
 	w := newWorld(t, "")
 	w.useFixtures()
 	reader := informers(t)
-	found := judge.Cluster{Reader: reader}
+	found := judge.Cluster{Informed: reader, Live: suite.client}
 	w.serving(func(o *webhook.Options, _ *ctrl.Options) {
 		o.Handler.Cluster = webhook.Cluster{Namespace: found.Namespace, Routes: found.Routes}
 	})

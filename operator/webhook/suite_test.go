@@ -244,7 +244,7 @@ func (w *world) start(change ...func(*webhook.Options, *ctrl.Options)) *replica 
 		r.port = freePort(w)
 	}
 	options := webhook.Options{
-		Handler: &webhook.Handler{Judge: w.judge, Cluster: webhook.Cluster{Namespace: judge.Cluster{Reader: suite.client}.Namespace}},
+		Handler: &webhook.Handler{Judge: w.judge, Cluster: webhook.Cluster{Namespace: judge.Cluster{Live: suite.client, Informed: suite.client}.Namespace}},
 		Service: w.key(),
 	}.WithRotatorName(fmt.Sprintf("rotator-%s-%d", w.namespace, w.replicas))
 	w.replicas++
