@@ -67,6 +67,7 @@ type Evaluator struct {
 	severities map[string]Rule
 	settings   []settings
 	exemptions []exemption
+	names      names
 	timeout    time.Duration
 	metrics    *Metrics
 }
@@ -137,6 +138,7 @@ func compile(ctx context.Context, modules map[string]*ast.Module, custom custom,
 		severities: options.Config.Custom,
 		settings:   settings,
 		exemptions: exemptions,
+		names:      namesIn(schema.Get(ast.SchemaRootRef)),
 		timeout:    cmp.Or(options.Timeout, DefaultTimeout),
 	}, nil
 }
@@ -264,7 +266,7 @@ func (e *Evaluator) judge(ctx context.Context, in Input) (verdicts []Verdict, er
 			verdicts, err = nil, fmt.Errorf("panic: %v", p)
 		}
 	}()
-	value, err := in.value(e.settingsOf(in.Namespace))
+	value, err := in.value(e.settingsOf(in.Namespace), e.names)
 	if err != nil {
 		return nil, fmt.Errorf("converting the input: %w", err)
 	}
