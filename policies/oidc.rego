@@ -78,6 +78,7 @@ verdicts contains verdict(rego.metadata.rule(), title(object_), message) if {
 	some object_ in input.objects
 	object_.kind == "ConfigMap"
 	object_.metadata.name == wanted.metadata.name
+	object_ != wanted
 	content(object_) != content(wanted)
 	message := sprintf("the ConfigMap %s has another content than the one that the spec and the admin's configuration give", [wanted.metadata.name])
 }
@@ -124,6 +125,7 @@ verdicts contains verdict(rego.metadata.rule(), container.path, message) if {
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [container.path, field]), message) if {
 	patched
 	some container in guards
+	container.spec != container.expected
 	some field in differing_fields(fixed(container.spec), fixed(container.expected))
 	message := sprintf("the container %s has another %s than the access control needs", [container.name, field])
 }
@@ -138,6 +140,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [container.path
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.volumes", [pod.path]), message) if {
 	patched
 	some pod in pods
+	object.get(pod.spec, "volumes", []) != object.get(expected_pod, "volumes", [])
 	wanted := access_volumes(expected_pod)
 	found := access_volumes(pod.spec)
 	found != wanted
@@ -169,10 +172,8 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec.volumeClaimTem
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [pod.path, field]), message) if {
 	patched
 	some pod in pods
-	some field in [
-		"hostNetwork", "hostPID", "hostIPC", "hostUsers", "shareProcessNamespace", "hostAliases", "dnsPolicy", "dnsConfig",
-		"hostname", "setHostnameAsFQDN", "ephemeralContainers",
-	]
+	object.filter(pod.spec, fixed_fields) != object.filter(expected_pod, fixed_fields)
+	some field in fixed_fields
 	object.get(pod.spec, field, null) != object.get(expected_pod, field, null)
 	message := sprintf("%s is changed by a patch, which is not allowed with the mode oidc", [field])
 }
@@ -204,6 +205,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [container.path
 	some container in jupyters
 	some expected in expected_pod.containers
 	expected.name == "jupyter"
+	container.spec != expected
 	some field in ["command", "args", "ports"]
 	object.get(container.spec, field, null) != object.get(expected, field, null)
 	message := sprintf("the %s of the container jupyter are changed by a patch, which is not allowed with the mode oidc", [field])
@@ -319,6 +321,11 @@ patched if {
 	input.objects != input.expected
 }
 
+fixed_fields := {
+	"hostNetwork", "hostPID", "hostIPC", "hostUsers", "shareProcessNamespace", "hostAliases", "dnsPolicy", "dnsConfig",
+	"hostname", "setHostnameAsFQDN", "ephemeralContainers",
+}
+
 # A server without patches is what it must be. To compare it with itself would be a waste of time.
 wanted_objects := input.expected
 
@@ -361,23 +368,18 @@ guards := [{"path": container.path, "name": container.name, "spec": container.sp
 	startswith(expected.name, "access-")
 ]
 
-guard_names := {container.name | some container in expected_pod.initContainers; startswith(container.name, "access-")}
+guard_ids := {["initContainers", container.name] | some container in expected_pod.initContainers; startswith(container.name, "access-")}
 
 # Containers that are not the access control's, whatever they are called.
 strangers := [container |
 	some container in containers
-	not is_guard(container)
+	not [container.list, container.name] in guard_ids
 ]
-
-is_guard(container) if {
-	container.list == "initContainers"
-	guard_names[container.name]
-}
 
 jupyters := [container |
 	some container in containers
-	container.list == "containers"
 	container.name == "jupyter"
+	container.list == "containers"
 ]
 
 # What of a container may not be changed.
