@@ -206,6 +206,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.wind
 #   severity: deny
 #   remediation: Use another kind of volume, such as a PersistentVolumeClaim.
 verdicts contains verdict(rego.metadata.rule(), volume.path, message) if {
+	input.config.rules["pod-security"].level == "restricted"
 	levels.restricted
 	some volume in volumes
 	found := object.keys(volume.spec) - {"name"} # nothing else is an emptyDir
@@ -222,6 +223,7 @@ verdicts contains verdict(rego.metadata.rule(), volume.path, message) if {
 #   severity: deny
 #   remediation: Set allowPrivilegeEscalation of the container's securityContext to false.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.allowPrivilegeEscalation", [container.path]), message) if {
+	input.config.rules["pod-security"].level == "restricted"
 	levels.restricted
 	some container in unusual
 	object.get(container.spec, ["securityContext", "allowPrivilegeEscalation"], true) != false
@@ -236,6 +238,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.allo
 #   severity: deny
 #   remediation: Set runAsNonRoot to true, in the container's securityContext or in spec.pod.securityContext.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.runAsNonRoot", [container.path]), message) if {
+	input.config.rules["pod-security"].level == "restricted"
 	levels.restricted
 	some container in containers
 	effective(container, "runAsNonRoot", false) != true
@@ -250,6 +253,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.runA
 #   severity: deny
 #   remediation: Use a runAsUser other than 0.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.runAsUser", [context.path]), message) if {
+	input.config.rules["pod-security"].level == "restricted"
 	levels.restricted
 	some context in contexts
 	context.spec.runAsUser == 0
@@ -264,6 +268,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.runA
 #   severity: deny
 #   remediation: Set seccompProfile.type to RuntimeDefault, in the container's securityContext or in spec.pod.securityContext.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.seccompProfile", [container.path]), message) if {
+	input.config.rules["pod-security"].level == "restricted"
 	levels.restricted
 	some container in containers
 	found := object.get(effective(container, "seccompProfile", {}), "type", "none")
@@ -279,6 +284,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.secc
 #   severity: deny
 #   remediation: Set capabilities.drop of the container's securityContext to [ALL].
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.capabilities.drop", [container.path]), message) if {
+	input.config.rules["pod-security"].level == "restricted"
 	levels.restricted
 	some container in unusual
 	not "ALL" in object.get(container.spec, ["securityContext", "capabilities", "drop"], [])
@@ -293,6 +299,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.capa
 #   severity: deny
 #   remediation: Take the capabilities out of the container's securityContext.capabilities.add.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.capabilities.add", [container.path]), message) if {
+	input.config.rules["pod-security"].level == "restricted"
 	levels.restricted
 	some container in unusual
 	found := ({name | some name in container.spec.securityContext.capabilities.add} & harmless_capabilities) - {"NET_BIND_SERVICE"}
