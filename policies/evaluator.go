@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -70,6 +71,7 @@ type Evaluator struct {
 	names      names
 	timeout    time.Duration
 	metrics    *Metrics
+	turns      chan struct{} // holds one for each evaluation that runs
 }
 
 // settings are the configuration for some namespaces, as the rules see it.
@@ -140,6 +142,7 @@ func compile(ctx context.Context, modules map[string]*ast.Module, custom custom,
 		exemptions: exemptions,
 		names:      namesIn(schema.Get(ast.SchemaRootRef)),
 		timeout:    cmp.Or(options.Timeout, DefaultTimeout),
+		turns:      make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}, nil
 }
 
@@ -237,6 +240,17 @@ func capabilities() *ast.Capabilities {
 
 // Evaluate answers whether a server may be installed or updated. Every error is an *EvaluationError.
 func (e *Evaluator) Evaluate(ctx context.Context, in Input) (Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.timeout)
+	defer cancel()
+	// More at once than there are processors would make each of them slower and none earlier.
+	select {
+	case e.turns <- struct{}{}:
+		defer func() { <-e.turns }()
+	case <-ctx.Done():
+		err := &EvaluationError{fmt.Errorf("waiting for %d others: %w", cap(e.turns), context.Cause(ctx))}
+		e.metrics.observe(Result{}, err, 0)
+		return Result{}, err
+	}
 	start := time.Now()
 	result, err := e.evaluate(ctx, in)
 	e.metrics.observe(result, err, time.Since(start))
@@ -244,8 +258,6 @@ func (e *Evaluator) Evaluate(ctx context.Context, in Input) (Result, error) {
 }
 
 func (e *Evaluator) evaluate(ctx context.Context, in Input) (Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.timeout)
-	defer cancel()
 	verdicts, err := e.judge(ctx, in)
 	if err == nil {
 		e.exempt(in, verdicts)

@@ -117,3 +117,20 @@ func TestWhatPatchesDoNotChangeIsOneValue(t *testing.T) {
 		t.Error("what is equal in an object is converted twice")
 	}
 }
+
+// A rule may ask what another one says of a changed input. The changed one must not be what the rules after it see.
+func TestInputIsNotChangedByARule(t *testing.T) {
+	evaluator, err := policies.New(t.Context(), policies.Options{Config: policies.Default(), Sources: []policies.Source{{Name: "team.rego", Text: `package jupyterserver.custom.team
+
+verdicts contains {"id": "team", "message": "another mode would be refused", "path": "spec", "severity": "audit"} if {
+	count(data.jupyterserver.admission.verdicts) > 0 with input.object.spec.auth.mode as "none"
+	not input.object.spec.auth.mode == "none"
+}`}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := evaluator.Evaluate(t.Context(), input(t, read(t, plainServer)))
+	if err != nil || len(result.Verdicts) != 1 || result.Verdicts[0].ID != "team" {
+		t.Errorf("%+v, %v", result, err)
+	}
+}
