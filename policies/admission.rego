@@ -142,17 +142,20 @@ pods := array.concat(
 # METADATA
 # title: The containers that are rendered
 # description: Of all pods and all three lists, with where each stands.
-containers := [{"path": sprintf("%s.%s[%d]", [pod.path, list, i]), "spec": container, "name": object.get(container, "name", "without a name"), "list": list, "pod": pod.spec, "ours": is_ours(container)} |
+containers := [{"path": sprintf("%s.%s[%d]", [pod.path, list, i]), "spec": container, "name": name, "list": list, "pod": pod.spec, "ours": name in access_names} |
 	some pod in pods
 	some list in ["initContainers", "containers", "ephemeralContainers"]
 	some i, container in pod.spec[list]
+	name := object.get(container, "name", "without a name")
 ]
 
 # Those of the access control, whose images and resources are the admin's. oidc-intact says that they are what they seem.
-is_ours(container) if {
+access_names contains name if {
 	server.spec.auth.mode == "oidc"
-	startswith(container.name, "access-")
-} else := false
+	some list in ["initContainers", "containers", "ephemeralContainers"]
+	name := pods[_].spec[list][_].name
+	startswith(name, "access-")
+}
 
 # METADATA
 # title: The volumes that are rendered

@@ -75,9 +75,31 @@ func TestDeadline(t *testing.T) {
 
 // A panic must not end the operator.
 func TestPanicIsAnError(t *testing.T) {
-	var broken Evaluator
-	if _, err := broken.Evaluate(t.Context(), Input{Object: &v1alpha1.JupyterServer{}}); err == nil {
-		t.Error("got no error")
+	broken := Evaluator{timeout: time.Second, turns: make(chan struct{}, 1)}
+	for range 2 { // it must give its turn back as well
+		if _, err := broken.Evaluate(t.Context(), Input{Object: &v1alpha1.JupyterServer{}}); err == nil || !strings.Contains(err.Error(), "panic") {
+			t.Errorf("got %v, want an error that tells of the panic", err)
+		}
+	}
+}
+
+// Whoever comes when all turns are taken waits, but not for ever.
+func TestWaitingForATurnEnds(t *testing.T) {
+	evaluator := withRules(t, "complete := true\nverdicts := set()")
+	for range cap(evaluator.turns) {
+		evaluator.turns <- struct{}{}
+	}
+	if _, err := evaluator.Evaluate(t.Context(), Input{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want that the deadline passed", err)
+	}
+	waited := make(chan error)
+	go func() {
+		_, err := evaluator.Evaluate(t.Context(), Input{})
+		waited <- err
+	}()
+	<-evaluator.turns
+	if err := <-waited; err != nil {
+		t.Errorf("a turn is free, but: %v", err)
 	}
 }
 

@@ -8,8 +8,8 @@ package jupyterserver.admission
 #   severity: deny
 #   remediation: Set spec.auth.mode to token or oidc.
 verdicts contains verdict(rego.metadata.rule(), "spec.auth.mode", message) if {
+	input.object.spec.auth.mode == "none"
 	settings["auth-none"].allow == false
-	server.spec.auth.mode == "none"
 	message := "the mode none lets in everybody who can reach the server, which is not allowed here: allowed are token and oidc"
 }
 
@@ -21,8 +21,8 @@ verdicts contains verdict(rego.metadata.rule(), "spec.auth.mode", message) if {
 #   severity: deny
 #   remediation: Take out of spec.patches what changes the token of the container jupyter.
 verdicts contains verdict(rego.metadata.rule(), "spec.patches", message) if {
+	input.object.spec.auth.mode == "token"
 	settings["auth-none"].allow == false
-	server.spec.auth.mode == "token"
 	not token_is_asked_for
 	message := "no container jupyter is given its token by JUPYTER_TOKEN of a Secret, so that everybody would be let in; allowed are token and oidc"
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -67,8 +68,10 @@ type Evaluator struct {
 	severities map[string]Rule
 	settings   []settings
 	exemptions []exemption
+	names      names
 	timeout    time.Duration
 	metrics    *Metrics
+	turns      chan struct{} // holds one for each evaluation that runs
 }
 
 // settings are the configuration for some namespaces, as the rules see it.
@@ -137,7 +140,9 @@ func compile(ctx context.Context, modules map[string]*ast.Module, custom custom,
 		severities: options.Config.Custom,
 		settings:   settings,
 		exemptions: exemptions,
+		names:      namesIn(schema.Get(ast.SchemaRootRef)),
 		timeout:    cmp.Or(options.Timeout, DefaultTimeout),
+		turns:      make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}, nil
 }
 
@@ -235,6 +240,17 @@ func capabilities() *ast.Capabilities {
 
 // Evaluate answers whether a server may be installed or updated. Every error is an *EvaluationError.
 func (e *Evaluator) Evaluate(ctx context.Context, in Input) (Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.timeout)
+	defer cancel()
+	// More at once than there are processors would make each of them slower and none earlier.
+	select {
+	case e.turns <- struct{}{}:
+		defer func() { <-e.turns }()
+	case <-ctx.Done():
+		err := &EvaluationError{fmt.Errorf("waiting for %d others: %w", cap(e.turns), context.Cause(ctx))}
+		e.metrics.observe(Result{}, err, 0)
+		return Result{}, err
+	}
 	start := time.Now()
 	result, err := e.evaluate(ctx, in)
 	e.metrics.observe(result, err, time.Since(start))
@@ -242,8 +258,6 @@ func (e *Evaluator) Evaluate(ctx context.Context, in Input) (Result, error) {
 }
 
 func (e *Evaluator) evaluate(ctx context.Context, in Input) (Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.timeout)
-	defer cancel()
 	verdicts, err := e.judge(ctx, in)
 	if err == nil {
 		e.exempt(in, verdicts)
@@ -264,7 +278,7 @@ func (e *Evaluator) judge(ctx context.Context, in Input) (verdicts []Verdict, er
 			verdicts, err = nil, fmt.Errorf("panic: %v", p)
 		}
 	}()
-	value, err := in.value(e.settingsOf(in.Namespace))
+	value, err := in.value(e.settingsOf(in.Namespace), e.names)
 	if err != nil {
 		return nil, fmt.Errorf("converting the input: %w", err)
 	}

@@ -9,4 +9,4 @@ var (
 )
 
 // Value is the input as the rules see it, but for what is the same for all servers.
-func (in Input) Value() (ast.Value, error) { return in.value(nil) }
+func (in Input) Value() (ast.Value, error) { return in.value(nil, nil) }

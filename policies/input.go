@@ -8,6 +8,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
@@ -67,34 +68,54 @@ type Route struct {
 }
 
 // value is the input as the rules see it. What is missing stays out of it, so that the rules notice.
-func (in Input) value(config [][2]*ast.Term) (ast.Value, error) {
-	fields := append([][2]*ast.Term{field("operation", ast.String(in.Operation))}, config...)
-	addObjects := func(name string, objects []*unstructured.Unstructured) error {
-		v, err := valueOfObjects(objects)
-		fields = append(fields, field(name, v))
-		return err
+func (in Input) value(config [][2]*ast.Term, names names) (ast.Value, error) {
+	fields := slices.Clone(config)
+	c := converter{names: names}
+	add := func(name string, plain any, like ast.Value) (ast.Value, error) {
+		value, err := c.value(plain, like)
+		fields = append(fields, [2]*ast.Term{names.term(name), ast.NewTerm(value)})
+		return value, err
 	}
-	for _, part := range []struct {
-		name  string
-		value any
-	}{
-		{"object", slim(in.Object)}, {"oldObject", slim(in.OldObject)}, {"namespace", in.Namespace}, {"user", in.User}, {"routes", in.nearRoutes()},
+	server, err := plainServer(in.Object)
+	if err != nil {
+		return nil, err
+	}
+	old, err := plainServer(in.OldObject)
+	if err != nil {
+		return nil, err
+	}
+	object, err := add("object", server, nil)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := add("oldObject", old, object); err != nil {
+		return nil, err
+	}
+	for name, plain := range map[string]any{
+		"operation": string(in.Operation), "namespace": in.Namespace.plain(), "user": in.User.plain(), "routes": plainRoutes(in.nearRoutes()),
 	} {
-		v, err := valueOf(part.value)
-		if err != nil {
+		if _, err := add(name, plain, nil); err != nil {
 			return nil, err
 		}
-		fields = append(fields, field(part.name, v))
 	}
-	if err := addObjects("objects", in.Objects); err != nil {
+	objects, err := add("objects", plainObjects(in.Objects), nil)
+	if err != nil {
 		return nil, err
 	}
 	if in.Expected != nil {
-		if err := addObjects("expected", in.Expected); err != nil {
+		if _, err := add("expected", plainObjects(in.Expected), objects); err != nil {
 			return nil, err
 		}
 	}
 	return ast.NewObject(fields...), nil
+}
+
+func plainObjects(objects []*unstructured.Unstructured) any {
+	plain := make([]any, len(objects))
+	for i, object := range objects {
+		plain[i] = object.Object
+	}
+	return plain
 }
 
 func field(name string, value ast.Value) [2]*ast.Term {
@@ -110,23 +131,43 @@ func valueOf(value any) (ast.Value, error) {
 	return ast.ValueFromReader(bytes.NewReader(raw))
 }
 
-func valueOfObjects(objects []*unstructured.Unstructured) (ast.Value, error) {
-	terms := make([]*ast.Term, len(objects))
-	for i, object := range objects {
-		value, err := ast.InterfaceToValue(object.Object)
-		if err != nil {
-			return nil, err
-		}
-		terms[i] = ast.NewTerm(value)
+// plainServer is a server as its JSON says, without what no rule looks at. Null is none.
+func plainServer(server *v1alpha1.JupyterServer) (any, error) {
+	if server == nil {
+		return nil, nil //nolint:nilnil // rules see null
 	}
-	return ast.NewArray(terms...), nil
+	return runtime.DefaultUnstructuredConverter.ToUnstructured(slim(server))
+}
+
+func (n Namespace) plain() any {
+	return map[string]any{"name": n.Name, "labels": plainTexts(n.Labels), "annotations": plainTexts(n.Annotations)}
+}
+
+// plainTexts is null for a map that is not there.
+func plainTexts(texts map[string]string) any {
+	if texts == nil {
+		return nil
+	}
+	return texts
+}
+
+func (u User) plain() any {
+	if u.Groups == nil {
+		return map[string]any{"name": u.Name, "groups": nil}
+	}
+	return map[string]any{"name": u.Name, "groups": u.Groups}
+}
+
+func plainRoutes(routes []Route) any {
+	out := make([]any, len(routes))
+	for i, r := range routes {
+		out[i] = map[string]any{"namespace": r.Namespace, "name": r.Name, "host": r.Host, "path": r.Path}
+	}
+	return out
 }
 
 // slim leaves out what no rule looks at.
 func slim(server *v1alpha1.JupyterServer) *v1alpha1.JupyterServer {
-	if server == nil {
-		return nil
-	}
 	out := &v1alpha1.JupyterServer{TypeMeta: server.TypeMeta, ObjectMeta: server.ObjectMeta, Spec: server.Spec}
 	out.ManagedFields = nil
 	return out

@@ -1,5 +1,7 @@
 package jupyterserver.admission_test
 
+import data.jupyterserver.admission
+
 test_rendered_kinds[note] if {
 	some note, case in {
 		"kind": {
@@ -32,4 +34,12 @@ test_names[name] if {
 		"alice-abcdefghijklmnopqrstuvwxyz-abcdefghijklmnopqrstuvwxyz": {"metadata.name"},
 	}
 	paths("names", token_server, [add("/object/metadata/name", name), set("names", {"pattern": "(al|x).*"})]) == want
+}
+
+test_plain_objects_are_the_known_ones if {
+	wanted := {[kind, api, "science", name] |
+		some kind, api in admission.known_kinds
+		some name in admission.known_names[kind]
+	} with input as token_server
+	wanted == admission.plain with input as token_server
 }

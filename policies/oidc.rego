@@ -1,5 +1,6 @@
 # What holds the access control together, whatever a spec adds and a patch changes. Every rule has the id oidc-intact, which cannot
-# be switched off. What there must be is taken from input.expected: the same server without
+# be switched off. Every rule begins with the comparison of the mode itself, for OPA skips rules that begin with a comparison of the input
+# with another text without a look at them. What there must be is taken from input.expected: the same server without
 # its patches. A server that has none needs no input.expected.
 package jupyterserver.admission
 
@@ -11,6 +12,7 @@ package jupyterserver.admission
 #   severity: deny
 #   remediation: Take out of spec.patches what adds, removes or renames objects.
 verdicts contains verdict(rego.metadata.rule(), "spec.patches", message) if {
+	input.object.spec.auth.mode == "oidc"
 	patched
 	found := [title(object_) | some object_ in input.objects]
 	wanted := [title(object_) | some object_ in input.expected]
@@ -26,6 +28,7 @@ verdicts contains verdict(rego.metadata.rule(), "spec.patches", message) if {
 #   severity: deny
 #   remediation: Take out of spec.patches what changes ports and selector of the Service.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec.%s", [title(object_), field]), message) if {
+	input.object.spec.auth.mode == "oidc"
 	patched
 	some object_ in input.objects
 	object_.kind == "Service"
@@ -41,6 +44,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec.%s", [title(ob
 #   severity: deny
 #   remediation: Take out of spec.patches what changes the backends of the Ingress.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec", [title(object_)]), message) if {
+	input.object.spec.auth.mode == "oidc"
 	patched
 	some object_ in input.objects
 	object_.kind == "Ingress"
@@ -57,6 +61,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec", [title(objec
 #   severity: deny
 #   remediation: Take out of spec.patches what changes the NetworkPolicy.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec", [title(object_)]), message) if {
+	input.object.spec.auth.mode == "oidc"
 	patched
 	some object_ in input.objects
 	object_.kind == "NetworkPolicy"
@@ -72,12 +77,14 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec", [title(objec
 #   severity: deny
 #   remediation: Take out of spec.patches what changes the ConfigMap.
 verdicts contains verdict(rego.metadata.rule(), title(object_), message) if {
+	input.object.spec.auth.mode == "oidc"
 	patched
 	some wanted in wanted_objects
 	wanted.kind == "ConfigMap"
 	some object_ in input.objects
 	object_.kind == "ConfigMap"
 	object_.metadata.name == wanted.metadata.name
+	object_ != wanted
 	content(object_) != content(wanted)
 	message := sprintf("the ConfigMap %s has another content than the one that the spec and the admin's configuration give", [wanted.metadata.name])
 }
@@ -90,6 +97,7 @@ verdicts contains verdict(rego.metadata.rule(), title(object_), message) if {
 #   severity: deny
 #   remediation: Take out of spec.patches what removes, adds or moves containers whose names begin with access-.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.initContainers", [pod.path]), message) if {
+	input.object.spec.auth.mode == "oidc"
 	patched
 	some pod in pods
 	wanted := [container.name | some container in expected_pod.initContainers; startswith(container.name, "access-")]
@@ -108,7 +116,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.initContainers", [po
 #   severity: deny
 #   remediation: Choose another name for the container.
 verdicts contains verdict(rego.metadata.rule(), container.path, message) if {
-	oidc
+	input.object.spec.auth.mode == "oidc"
 	some container in strangers
 	startswith(container.name, "access-")
 	message := sprintf("the container %s has a name of the access control, which only its own containers may have", [container.name])
@@ -122,8 +130,10 @@ verdicts contains verdict(rego.metadata.rule(), container.path, message) if {
 #   severity: deny
 #   remediation: Take out of spec.patches what changes the container, but for its resources.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [container.path, field]), message) if {
+	input.object.spec.auth.mode == "oidc"
 	patched
 	some container in guards
+	container.spec != container.expected
 	some field in differing_fields(fixed(container.spec), fixed(container.expected))
 	message := sprintf("the container %s has another %s than the access control needs", [container.name, field])
 }
@@ -136,8 +146,10 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [container.path
 #   severity: deny
 #   remediation: Take out of spec.patches what changes volumes whose names begin with access-.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.volumes", [pod.path]), message) if {
+	input.object.spec.auth.mode == "oidc"
 	patched
 	some pod in pods
+	object.get(pod.spec, "volumes", []) != object.get(expected_pod, "volumes", [])
 	wanted := access_volumes(expected_pod)
 	found := access_volumes(pod.spec)
 	found != wanted
@@ -152,6 +164,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.volumes", [pod.path]
 #   severity: deny
 #   remediation: Choose another name for the claim.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec.volumeClaimTemplates", [title(object_)]), message) if {
+	input.object.spec.auth.mode == "oidc"
 	patched
 	some object_ in input.objects
 	some template in object_.spec.volumeClaimTemplates
@@ -167,12 +180,11 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec.volumeClaimTem
 #   severity: deny
 #   remediation: Take the field out of spec.patches.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [pod.path, field]), message) if {
+	input.object.spec.auth.mode == "oidc"
 	patched
 	some pod in pods
-	some field in [
-		"hostNetwork", "hostPID", "hostIPC", "hostUsers", "shareProcessNamespace", "hostAliases", "dnsPolicy", "dnsConfig",
-		"hostname", "setHostnameAsFQDN", "ephemeralContainers",
-	]
+	object.filter(pod.spec, fixed_fields) != object.filter(expected_pod, fixed_fields)
+	some field in fixed_fields
 	object.get(pod.spec, field, null) != object.get(expected_pod, field, null)
 	message := sprintf("%s is changed by a patch, which is not allowed with the mode oidc", [field])
 }
@@ -185,7 +197,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [pod.path, fiel
 #   severity: deny
 #   remediation: Take out of spec.patches what removes, adds or renames the container jupyter.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.containers", [pod.path]), message) if {
-	oidc
+	input.object.spec.auth.mode == "oidc"
 	some pod in pods
 	found := count([container | some container in pod.spec.containers; container.name == "jupyter"])
 	found != 1
@@ -200,10 +212,12 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.containers", [pod.pa
 #   severity: deny
 #   remediation: Use spec.jupyterServer.extraArgs instead of a patch.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [container.path, field]), message) if {
+	input.object.spec.auth.mode == "oidc"
 	patched
 	some container in jupyters
 	some expected in expected_pod.containers
 	expected.name == "jupyter"
+	container.spec != expected
 	some field in ["command", "args", "ports"]
 	object.get(container.spec, field, null) != object.get(expected, field, null)
 	message := sprintf("the %s of the container jupyter are changed by a patch, which is not allowed with the mode oidc", [field])
@@ -217,7 +231,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [container.path
 #   severity: deny
 #   remediation: Take the argument out of spec.jupyterServer.extraArgs or spec.patches.
 verdicts contains verdict(rego.metadata.rule(), written(container, "args"), message) if {
-	oidc
+	input.object.spec.auth.mode == "oidc"
 	some container in jupyters
 	found := regex.find_n(
 		`(?m)^\s*--?(?:[A-Za-z_]\w*[.])*(?:i|ip|token|password|sock|port|config|config_file|identity_provider_class|allow_unauthenticated_access)(?:=.*|\s.*)?$`,
@@ -239,7 +253,7 @@ verdicts contains verdict(rego.metadata.rule(), written(container, "args"), mess
 #   severity: deny
 #   remediation: Take the variable out of spec.jupyterServer.env or spec.patches.
 verdicts contains verdict(rego.metadata.rule(), written(container, "env"), message) if {
-	oidc
+	input.object.spec.auth.mode == "oidc"
 	some container in jupyters
 	some variable in container.spec.env
 	regex.match(`^(JUPYTER_(TOKEN|TOKEN_FILE|IP|PORT|SERVER_URL|CONFIG_.*|NO_CONFIG|PREFER_ENV_PATH|PATH)|JUPYTERHUB.*)$`, variable.name)
@@ -254,7 +268,7 @@ verdicts contains verdict(rego.metadata.rule(), written(container, "env"), messa
 #   severity: deny
 #   remediation: Take the mount out of the container.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.volumeMounts", [container.path]), message) if {
-	oidc
+	input.object.spec.auth.mode == "oidc"
 	some container in strangers
 	some list in ["volumeMounts", "volumeDevices"]
 	some mount in container.spec[list]
@@ -270,7 +284,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.volumeMounts", [cont
 #   severity: deny
 #   remediation: Take the volume out, or use another Secret.
 verdicts contains verdict(rego.metadata.rule(), volume.path, message) if {
-	oidc
+	input.object.spec.auth.mode == "oidc"
 	some volume in volumes
 	not startswith(volume.name, "access-")
 	some name in secrets_of_volume(volume.spec)
@@ -286,7 +300,7 @@ verdicts contains verdict(rego.metadata.rule(), volume.path, message) if {
 #   severity: deny
 #   remediation: Take the variable out, or use another Secret.
 verdicts contains verdict(rego.metadata.rule(), container.path, message) if {
-	oidc
+	input.object.spec.auth.mode == "oidc"
 	some container in strangers
 	some name in secrets_of_variables(container.spec)
 	name in guarded_secrets
@@ -301,7 +315,7 @@ verdicts contains verdict(rego.metadata.rule(), container.path, message) if {
 #   severity: deny
 #   remediation: Use another port, with another name.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.ports", [container.path]), message) if {
-	oidc
+	input.object.spec.auth.mode == "oidc"
 	some container in strangers
 	some port in container.spec.ports
 	is_guarded_port(port)
@@ -311,12 +325,14 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.ports", [container.p
 	)
 }
 
-oidc if server.spec.auth.mode == "oidc"
-
 # Something differs from what there must be.
 patched if {
-	oidc
 	input.objects != input.expected
+}
+
+fixed_fields := {
+	"hostNetwork", "hostPID", "hostIPC", "hostUsers", "shareProcessNamespace", "hostAliases", "dnsPolicy", "dnsConfig",
+	"hostname", "setHostnameAsFQDN", "ephemeralContainers",
 }
 
 # A server without patches is what it must be. To compare it with itself would be a waste of time.
@@ -361,23 +377,18 @@ guards := [{"path": container.path, "name": container.name, "spec": container.sp
 	startswith(expected.name, "access-")
 ]
 
-guard_names := {container.name | some container in expected_pod.initContainers; startswith(container.name, "access-")}
+guard_ids := {["initContainers", container.name] | some container in expected_pod.initContainers; startswith(container.name, "access-")}
 
 # Containers that are not the access control's, whatever they are called.
 strangers := [container |
 	some container in containers
-	not is_guard(container)
+	not [container.list, container.name] in guard_ids
 ]
-
-is_guard(container) if {
-	container.list == "initContainers"
-	guard_names[container.name]
-}
 
 jupyters := [container |
 	some container in containers
-	container.list == "containers"
 	container.name == "jupyter"
+	container.list == "containers"
 ]
 
 # What of a container may not be changed.

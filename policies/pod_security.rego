@@ -13,7 +13,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [pod.path, fiel
 	levels.baseline
 	some pod in pods
 	some field in ["hostNetwork", "hostPID", "hostIPC"]
-	object.get(pod.spec, field, false) != false
+	pod.spec[field] != false
 	message := sprintf("%s is %v, but allowed is false", [field, pod.spec[field]])
 }
 
@@ -70,9 +70,9 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.hostPath", [volume.p
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.ports", [container.path]), message) if {
 	levels.baseline
 	some container in containers
-	some port in container.spec.ports
-	object.get(port, "hostPort", 0) != 0
-	message := sprintf("the container %s takes the port %v of the node, which is not allowed", [container.name, port.hostPort])
+	found := container.spec.ports[_].hostPort
+	found != 0
+	message := sprintf("the container %s takes the port %v of the node, which is not allowed", [container.name, found])
 }
 
 # METADATA
@@ -85,8 +85,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.ports", [container.p
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s", [handler.container.path, handler.path]), message) if {
 	levels.baseline
 	some handler in handlers
-	some action in ["httpGet", "tcpSocket"]
-	found := handler.spec[action].host
+	found := handler.spec[["httpGet", "tcpSocket"][_]].host
 	found != ""
 	message := sprintf("the container %s has the host %v in %s, but allowed is none", [handler.container.name, found, handler.path])
 }
@@ -115,9 +114,10 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.appA
 #   remediation: Take the annotation out of spec.pod.annotations.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec.template.metadata.annotations", [title(object_)]), message) if {
 	levels.baseline
-	some object_ in input.objects
-	some name, found in object_.spec.template.metadata.annotations
+	some i
+	found := input.objects[i].spec.template.metadata.annotations[name]
 	startswith(name, "container.apparmor.security.beta.kubernetes.io/")
+	object_ := input.objects[i]
 	not regex.match(`^(runtime/default|localhost/.*)?$`, found)
 	message := sprintf("the annotation %s is %q, but allowed are: localhost/PROFILE, runtime/default", [name, found])
 }
@@ -132,6 +132,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec.template.metad
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.seLinuxOptions", [context.path]), message) if {
 	levels.baseline
 	some context in contexts
+	context.spec.seLinuxOptions
 	some field, allowed in selinux_options
 	found := object.get(context.spec, ["seLinuxOptions", field], "")
 	not found in allowed
@@ -205,6 +206,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.wind
 #   severity: deny
 #   remediation: Use another kind of volume, such as a PersistentVolumeClaim.
 verdicts contains verdict(rego.metadata.rule(), volume.path, message) if {
+	input.config.rules["pod-security"].level == "restricted"
 	levels.restricted
 	some volume in volumes
 	found := object.keys(volume.spec) - {"name"} # nothing else is an emptyDir
@@ -221,6 +223,7 @@ verdicts contains verdict(rego.metadata.rule(), volume.path, message) if {
 #   severity: deny
 #   remediation: Set allowPrivilegeEscalation of the container's securityContext to false.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.allowPrivilegeEscalation", [container.path]), message) if {
+	input.config.rules["pod-security"].level == "restricted"
 	levels.restricted
 	some container in unusual
 	object.get(container.spec, ["securityContext", "allowPrivilegeEscalation"], true) != false
@@ -235,6 +238,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.allo
 #   severity: deny
 #   remediation: Set runAsNonRoot to true, in the container's securityContext or in spec.pod.securityContext.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.runAsNonRoot", [container.path]), message) if {
+	input.config.rules["pod-security"].level == "restricted"
 	levels.restricted
 	some container in containers
 	effective(container, "runAsNonRoot", false) != true
@@ -249,6 +253,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.runA
 #   severity: deny
 #   remediation: Use a runAsUser other than 0.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.runAsUser", [context.path]), message) if {
+	input.config.rules["pod-security"].level == "restricted"
 	levels.restricted
 	some context in contexts
 	context.spec.runAsUser == 0
@@ -263,6 +268,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.runA
 #   severity: deny
 #   remediation: Set seccompProfile.type to RuntimeDefault, in the container's securityContext or in spec.pod.securityContext.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.seccompProfile", [container.path]), message) if {
+	input.config.rules["pod-security"].level == "restricted"
 	levels.restricted
 	some container in containers
 	found := object.get(effective(container, "seccompProfile", {}), "type", "none")
@@ -278,6 +284,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.secc
 #   severity: deny
 #   remediation: Set capabilities.drop of the container's securityContext to [ALL].
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.capabilities.drop", [container.path]), message) if {
+	input.config.rules["pod-security"].level == "restricted"
 	levels.restricted
 	some container in unusual
 	not "ALL" in object.get(container.spec, ["securityContext", "capabilities", "drop"], [])
@@ -292,6 +299,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.capa
 #   severity: deny
 #   remediation: Take the capabilities out of the container's securityContext.capabilities.add.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s.securityContext.capabilities.add", [container.path]), message) if {
+	input.config.rules["pod-security"].level == "restricted"
 	levels.restricted
 	some container in unusual
 	found := ({name | some name in container.spec.securityContext.capabilities.add} & harmless_capabilities) - {"NET_BIND_SERVICE"}
@@ -305,10 +313,8 @@ levels["baseline"] if settings["pod-security"].level in {"baseline", "restricted
 levels["restricted"] if settings["pod-security"].level == "restricted"
 
 # The containers whose security contexts are not those that the operator renders: to look at the others is a waste of time.
-unusual := [container | some container in containers; not is_usual(container.spec)]
-
 # A reference that leads nowhere would make more than the negation undefined, so it must not stand inside one.
-is_usual(container) if container.securityContext in usual
+unusual := [container | some container in containers; not object.get(container.spec, "securityContext", {}) in usual]
 
 usual := {
 	{"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},

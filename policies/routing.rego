@@ -106,8 +106,8 @@ verdicts contains verdict(rego.metadata.rule(), "spec.routing.tls.enabled", mess
 #   severity: warn
 #   remediation: Set spec.routing.tls.enabled to true.
 verdicts contains verdict(rego.metadata.rule(), "spec.routing.tls.enabled", message) if {
+	input.object.spec.auth.mode == "oidc"
 	settings["oidc-tls"]
-	server.spec.auth.mode == "oidc"
 	some host in without_tls
 	not has_suffix(host, ["localhost"])
 	message := sprintf("people sign in at the host %q without TLS, so that others can read their cookies on the way", [host])

@@ -24,9 +24,7 @@ token_path(pod) := "spec.pod.serviceAccountName" if {
 } else := sprintf("%s.automountServiceAccountToken", [pod.path]) if {
 	mounts_token(pod.spec)
 } else := sprintf("%s.volumes", [pod.path]) if {
-	some volume in pod.spec.volumes
-	some source in volume.projected.sources
-	source.serviceAccountToken
+	pod.spec.volumes[_].projected.sources[_].serviceAccountToken
 }
 
 # It is mounted unless the pod says no: whether the account says no is not known here.
