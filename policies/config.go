@@ -346,11 +346,20 @@ func checkCustomID(id string) error {
 	if !ruleID.MatchString(id) {
 		return fmt.Errorf("%q is no id of a rule, use small letters, digits and hyphens, such as team-label", id)
 	}
+	if len(id) > maxID {
+		return fmt.Errorf("%q has %d characters, but an id has at most %d", id, len(id), maxID)
+	}
 	if isBuiltIn(id) {
 		return fmt.Errorf("%q is the id of a built-in rule, choose another one", id)
 	}
+	if slices.Contains([]string{"compliant", "exempt", "policy-error", "not-judged"}, id) {
+		return fmt.Errorf("%q would look like something else in the status, choose another one", id)
+	}
 	return nil
 }
+
+// maxID is what an id may have: it becomes a reason of a condition and a label of a metric.
+const maxID = 63
 
 func isBuiltIn(id string) bool {
 	if id == oidcIntact {

@@ -240,9 +240,8 @@ func capabilities() *ast.Capabilities {
 
 // Evaluate answers whether a server may be installed or updated. Every error is an *EvaluationError.
 func (e *Evaluator) Evaluate(ctx context.Context, in Input) (Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.timeout)
-	defer cancel()
-	// More at once than there are processors would make each of them slower and none earlier.
+	// More at once than there are processors would make each of them slower and none earlier. The deadline is for the evaluation:
+	// somebody's slow one is not to end those of others, which wait for it.
 	select {
 	case e.turns <- struct{}{}:
 		defer func() { <-e.turns }()
@@ -252,6 +251,8 @@ func (e *Evaluator) Evaluate(ctx context.Context, in Input) (Result, error) {
 		return Result{}, err
 	}
 	start := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, e.timeout)
+	defer cancel()
 	result, err := e.evaluate(ctx, in)
 	e.metrics.observe(result, err, time.Since(start))
 	return result, err

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -8,6 +9,9 @@ import (
 
 // Metrics tell what evaluators do. One may serve several evaluators, one after the other.
 type Metrics struct {
+	mu    sync.Mutex
+	names map[string]bool // the rules that are told apart
+
 	decisions   *prometheus.CounterVec
 	evaluations *prometheus.HistogramVec
 }
@@ -15,9 +19,10 @@ type Metrics struct {
 // NewMetrics returns metrics that are still to be registered.
 func NewMetrics() *Metrics {
 	return &Metrics{
+		names: map[string]bool{},
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jupyterserver_policy_decisions_total",
-			Help: "Verdicts by rule and severity (deny, warn, audit, exempt).",
+			Help: "Verdicts of all evaluations, by rule and severity (deny, warn, audit, exempt).",
 		}, []string{"rule", "severity"}),
 		evaluations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "jupyterserver_policy_evaluation_seconds",
@@ -52,6 +57,22 @@ func (m *Metrics) observe(result Result, err error, took time.Duration) {
 	}
 	m.evaluations.WithLabelValues(outcome).Observe(took.Seconds())
 	for _, v := range result.Verdicts {
-		m.decisions.WithLabelValues(v.ID, string(v.Severity)).Inc()
+		m.decisions.WithLabelValues(m.name(v.ID), string(v.Severity)).Inc()
 	}
+}
+
+// maxNames is how many rules are told apart. A rule of an admin's could make ids of what it is given.
+const maxNames = 200
+
+// name is the id of a rule, or what stands for all beyond those that are told apart.
+func (m *Metrics) name(id string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.names) < maxNames {
+		m.names[id] = true
+	}
+	if !m.names[id] {
+		return "others"
+	}
+	return id
 }

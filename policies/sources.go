@@ -1,6 +1,8 @@
 package policies
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +15,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/tester"
 	"github.com/open-policy-agent/opa/v1/topdown"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 )
 
@@ -63,6 +66,7 @@ type custom struct {
 	modules  map[string]*ast.Module // by the names of their sources
 	tests    map[string]*ast.Module
 	data     map[string]any
+	origin   map[string]string // of the keys of data
 	packages []customPackage
 }
 
@@ -77,7 +81,7 @@ type customPackage struct {
 const ours = "jupyterserver"
 
 func parseSources(sources []Source) (custom, error) {
-	c := custom{modules: map[string]*ast.Module{}, tests: map[string]*ast.Module{}, data: map[string]any{}}
+	c := custom{modules: map[string]*ast.Module{}, tests: map[string]*ast.Module{}, data: map[string]any{}, origin: map[string]string{}}
 	var mistakes SourceErrors
 	for _, source := range slices.SortedFunc(slices.Values(sources), func(a, b Source) int { return strings.Compare(a.Name, b.Name) }) {
 		mistakes = append(mistakes, c.add(source)...)
@@ -114,30 +118,47 @@ func (c *custom) addModule(source Source) SourceErrors {
 			Message: fmt.Sprintf("%s is not a package for rules of yours: it must be jupyterserver.custom.NAME, or jupyterserver.lib.NAME for what several of them use", module.Package),
 		}}
 	}
-	if strings.HasSuffix(source.Name, "_test.rego") {
-		c.tests[source.Name] = module
-	} else {
+	if !strings.HasSuffix(source.Name, "_test.rego") {
 		c.modules[source.Name] = module
+		return nil
+	}
+	c.tests[source.Name] = module
+	if !slices.ContainsFunc(module.Rules, func(r *ast.Rule) bool { return strings.HasPrefix(r.Head.Ref()[0].String(), "test_") }) {
+		return SourceErrors{{Source: source.Name, Line: 1, Message: "has no test: the name of one begins with test_"}}
 	}
 	return nil
 }
 
 func (c *custom) addData(source Source) SourceErrors {
-	var more map[string]any
-	if err := yaml.UnmarshalStrict([]byte(source.Text), &more); err != nil {
+	more, err := readData(source.Text)
+	if err != nil {
 		return SourceErrors{{Source: source.Name, Message: "cannot be read as data: " + err.Error()}}
 	}
 	for _, key := range slices.Sorted(maps.Keys(more)) {
-		_, taken := c.data[key]
+		origin, taken := c.origin[key]
 		switch {
 		case key == ours:
 			return SourceErrors{{Source: source.Name, Message: "the key jupyterserver is not yours: choose another one"}}
 		case taken:
-			return SourceErrors{{Source: source.Name, Message: fmt.Sprintf("the key %s is in other data already: choose another one", key)}}
+			return SourceErrors{{Source: source.Name, Message: fmt.Sprintf("the key %s is in %s already: choose another one", key, origin)}}
 		}
-		c.data[key] = more[key]
+		c.data[key], c.origin[key] = more[key], source.Name
 	}
 	return nil
+}
+
+// readData reads one document. What follows it would be lost.
+func readData(text string) (map[string]any, error) {
+	documents := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text)))
+	first, err := documents.Read()
+	if err != nil {
+		return nil, err
+	}
+	if second, err := documents.Read(); err == nil && len(bytes.TrimSpace(second)) > 0 {
+		return nil, errors.New("there is more than one document")
+	}
+	var data map[string]any
+	return data, yaml.UnmarshalStrict(first, &data)
 }
 
 // findPackages lists the packages that give verdicts. One that gives none is a slip: it would never refuse anything.
@@ -219,8 +240,8 @@ func (p customPackage) read(value any, severities map[string]Rule) ([]Verdict, e
 	}
 	verdicts := all[:0]
 	for _, v := range all {
-		if isBuiltIn(v.ID) {
-			return nil, p.wrong(fmt.Errorf("the id %s is that of a built-in rule, choose another one", v.ID))
+		if err := checkCustomID(v.ID); err != nil {
+			return nil, p.wrong(fmt.Errorf("the id %w", err))
 		}
 		if set, found := severities[v.ID]; found {
 			v.Severity = set.Severity

@@ -129,7 +129,12 @@ func TestMistakesInSourcesAreNamed(t *testing.T) {
 		{"a test does not compile", map[string]string{"a_test.rego": "package jupyterserver.custom.x_test\n\ntest_it if nothing\n"}, []string{"a_test.rego:3: "}},
 		{"data are no object", map[string]string{"a.yaml": "[1]"}, []string{"a.yaml: "}},
 		{"data are ours", map[string]string{"a.yaml": "jupyterserver: {}"}, []string{"a.yaml: ", "jupyterserver"}},
-		{"data are there twice", map[string]string{"a.yaml": "x: 1", "b.json": `{"x": 1}`}, []string{"b.json: ", "x"}},
+		{"data are there twice", map[string]string{"a.yaml": "x: 1", "b.json": `{"x": 1}`}, []string{"b.json: ", "x", "a.yaml"}},
+		{"data are two documents", map[string]string{"a.yaml": "x: 1\n---\ny: 2\n"}, []string{"a.yaml: ", "more than one document"}},
+		{"data are two objects", map[string]string{"a.json": `{"x": 1}{"y": 2}`}, []string{"a.json: "}},
+		{"a test has another name", map[string]string{"a_test.rego": "package jupyterserver.custom.x_test\n\ntset_it if true\n"}, []string{"a_test.rego:1: ", "test_"}},
+		{"an id is too long", map[string]string{"a.rego": head + "verdicts contains {\"id\": \"" + strings.Repeat("a", 64) + "\", \"path\": \"p\", \"message\": \"m\"}\n"}, []string{"a.rego: ", "63"}},
+		{"an id is a word of the status", map[string]string{"a.rego": head + "verdicts contains {\"id\": \"compliant\", \"path\": \"p\", \"message\": \"m\"}\n"}, []string{"a.rego: ", "compliant"}},
 		{"nobody knows what it is", map[string]string{"readme.md": ""}, []string{"readme.md: "}},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
@@ -228,7 +233,7 @@ func TestMetricsCountDecisions(t *testing.T) {
 		}
 	}
 	const want = `
-# HELP jupyterserver_policy_decisions_total Verdicts by rule and severity (deny, warn, audit, exempt).
+# HELP jupyterserver_policy_decisions_total Verdicts of all evaluations, by rule and severity (deny, warn, audit, exempt).
 # TYPE jupyterserver_policy_decisions_total counter
 jupyterserver_policy_decisions_total{rule="auth-none",severity="deny"} 2
 `

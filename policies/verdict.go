@@ -126,8 +126,11 @@ const maxText = 1024
 // oneLine keeps a spec from writing lines of its own into somebody's log.
 func oneLine(text string) string {
 	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+		switch {
+		case unicode.IsControl(r), r == '\u2028', r == '\u2029':
 			return ' '
+		case unicode.Is(unicode.Bidi_Control, r):
+			return -1 // text would read as another one
 		}
 		return r
 	}, text)

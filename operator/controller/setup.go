@@ -121,7 +121,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 func (r *Reconciler) watch(mgr ctrl.Manager, options Options) error {
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("jupyterserver").
-		For(&v1alpha1.JupyterServer{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.JupyterServer{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, labelsOrAnnotationsChange))).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.byReference(secretIndex))).
 		Watches(&v1alpha1.JupyterServer{}, r.wakeFreed()).
@@ -152,7 +152,7 @@ func (r *Reconciler) watch(mgr ctrl.Manager, options Options) error {
 	return nil
 }
 
-// labelsOrAnnotationsChange is when rules may see another namespace.
+// labelsOrAnnotationsChange is when rules may see another server or namespace.
 var labelsOrAnnotationsChange = predicate.Or(predicate.LabelChangedPredicate{}, predicate.AnnotationChangedPredicate{})
 
 // inNamespace maps a namespace to its servers, and an object without a name to all.

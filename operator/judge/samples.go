@@ -35,13 +35,14 @@ spec:
   routing: {host: jupyter.example.org, path: /sample, ingressClassName: other, annotations: {a: b}, tls: {enabled: true}}
   auth:
     mode: oidc
-    oidc: {issuerUrl: https://id.example.org, clientId: x, scopes: [openid], allow: {users: [u], emails: [e@example.org], groups: [g]}}
+    oidc: {issuerUrl: https://id.example.org, clientId: x, scopes: [openid, email, profile], allow: {users: [u], emails: [e@example.org], groups: [g]}}
   scheduling: {nodeSelector: {a: b}, tolerations: [{operator: Exists}]}
   pod:
     labels: {a: b}
     containers: [{name: other, image: other}]
     volumes: [{name: data, emptyDir: {}}]
     volumeMounts: [{name: data, mountPath: /data}]
+  patches: [{target: {kind: Service}, type: merge, patch: "{metadata: {annotations: {a: b}}}"}]
 `}
 
 // Samples are the inputs on which new rules are tried (policies.Options).
@@ -52,12 +53,12 @@ func Samples(renderer *render.Renderer) ([]policies.Input, error) {
 		if err := yaml.UnmarshalStrict([]byte(text), server); err != nil {
 			return nil, fmt.Errorf("reading sample %d: %w", i, err)
 		}
-		rendered, err := renderer.Render(server, render.References{})
+		objects, expected, err := New(renderer).objects(server, nil)
 		if err != nil {
 			return nil, fmt.Errorf("rendering sample %d: %w", i, err)
 		}
 		for _, operation := range []policies.Operation{policies.Create, policies.Update} {
-			in := policies.Input{Operation: operation, Object: server, Objects: rendered.Objects, Namespace: policies.Namespace{Name: server.Namespace}}
+			in := policies.Input{Operation: operation, Object: server, Objects: objects, Expected: expected, Namespace: policies.Namespace{Name: server.Namespace}}
 			if operation == policies.Update {
 				in.OldObject = server
 			}

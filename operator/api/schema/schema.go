@@ -114,6 +114,9 @@ func (r *Reader) ReadEach(ctx context.Context, in io.Reader, defaultNamespace st
 			continue
 		}
 		if object.GroupVersionKind() != v1alpha1.GroupVersion.WithKind(v1alpha1.Kind) {
+			if err := misnamed(object); err != nil {
+				entries = append(entries, Entry{Document: number, Err: err})
+			}
 			continue
 		}
 		entry := Entry{Document: number, Namespace: cmp.Or(object.GetNamespace(), defaultNamespace), Name: object.GetName()}
@@ -125,6 +128,24 @@ func (r *Reader) ReadEach(ctx context.Context, in io.Reader, defaultNamespace st
 		}
 		entries = append(entries, entry)
 	}
+}
+
+// misnamed is for what is meant to be a JupyterServer, and would go unnoticed.
+func misnamed(object *unstructured.Unstructured) error {
+	want := v1alpha1.GroupVersion.WithKind(v1alpha1.Kind)
+	switch found := object.GroupVersionKind(); {
+	case found.Kind == want.Kind, found.Group == want.Group && !object.IsList():
+		return fmt.Errorf("apiVersion %q and kind %q: a JupyterServer has apiVersion %q and kind %q", object.GetAPIVersion(), found.Kind, v1alpha1.GroupVersion, want.Kind)
+	case !object.IsList():
+		return nil
+	}
+	items, _, _ := unstructured.NestedSlice(object.Object, "items")
+	for _, item := range items {
+		if fields, ok := item.(map[string]any); ok && fields["kind"] == want.Kind {
+			return errors.New("is a list with JupyterServers: give each of them as a document of its own")
+		}
+	}
+	return nil
 }
 
 func (r *Reader) decode(ctx context.Context, object *unstructured.Unstructured) (*v1alpha1.JupyterServer, error) {

@@ -67,6 +67,10 @@ func TestRead(t *testing.T) {
 	}{
 		{reason: "documents of other kinds are left out", text: "kind: Secret\napiVersion: v1\nmetadata: {name: x}\n---\n---\napiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}}\n", count: 1},
 		{reason: "a misspelt field is an error", text: "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}, jupyterserver: {image: x}}\n", want: `unknown field "spec.jupyterserver"`},
+		{reason: "a misspelt version is an error", text: "apiVersion: jupyterserver.dev/v1alpha\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}}\n", want: `"jupyterserver.dev/v1alpha1"`},
+		{reason: "a misspelt kind is an error", text: "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupiterServer\nmetadata: {name: a}\n", want: `"JupiterServer"`},
+		{reason: "a missing version is an error", text: "kind: JupyterServer\nmetadata: {name: a}\n", want: `apiVersion ""`},
+		{reason: "a list is not taken apart", text: "apiVersion: v1\nkind: List\nitems: [{apiVersion: jupyterserver.dev/v1alpha1, kind: JupyterServer, metadata: {name: a}}]\n", want: "document of its own"},
 		{reason: "a name is needed", text: "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nspec: {routing: {host: h}}\n", want: "metadata.name is missing"},
 		{reason: "text is not YAML", text: "a: b: c", want: "document 1: is not YAML"},
 		{reason: "an object has a kind", text: "a: b", want: "document 1"},
