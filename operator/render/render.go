@@ -2,6 +2,7 @@ package render
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -10,14 +11,11 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"path"
 	"strconv"
 	"strings"
 
 	helmchart "helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chartutil"
-	"helm.sh/helm/v3/pkg/engine"
-	"helm.sh/helm/v3/pkg/releaseutil"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -50,6 +48,7 @@ type Rendered struct {
 type Renderer struct {
 	chart       *helmchart.Chart
 	chartDigest string
+	templates   *templates
 	config      config.Config
 }
 
@@ -59,7 +58,11 @@ func New(files fs.FS, cfg config.Config) (*Renderer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Renderer{chart: chart, chartDigest: digest, config: cfg}, nil
+	parsed, err := parseTemplates(chart)
+	if err != nil {
+		return nil, err
+	}
+	return &Renderer{chart: chart, chartDigest: digest, templates: parsed, config: cfg}, nil
 }
 
 // ChartMetadata is the name and version of the chart, for release records.
@@ -75,17 +78,13 @@ func (r *Renderer) Render(server *v1alpha1.JupyterServer, refs References) (*Ren
 	if err != nil {
 		return nil, err
 	}
-	manifest, err := r.template(server, vals)
+	documents, err := r.execute(server, vals)
 	if err != nil {
 		return nil, err
 	}
-	manifest, err = postrender.Run(manifest)
+	manifest, objects, err := finish(documents)
 	if err != nil {
-		return nil, err
-	}
-	objects, err := split(manifest)
-	if err != nil {
-		return nil, err
+		return nil, cmp.Or(checkYAML(documents), err)
 	}
 	return &Rendered{Objects: objects, Manifest: string(manifest), Values: vals, Digest: digest}, nil
 }
@@ -102,27 +101,39 @@ func (r *Renderer) digest(vals map[string]any) (string, error) {
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// template renders the chart to one text, in the form of Helm's action.Configuration.renderResources.
-func (r *Renderer) template(server *v1alpha1.JupyterServer, vals map[string]any) ([]byte, error) {
+// execute gives the values to the chart.
+func (r *Renderer) execute(server *v1alpha1.JupyterServer, vals map[string]any) ([]document, error) {
 	options := chartutil.ReleaseOptions{Name: server.Name, Namespace: server.Namespace, Revision: 1, IsInstall: true}
 	top, err := chartutil.ToRenderValuesWithSchemaValidation(r.chart, vals, options, chartutil.DefaultCapabilities, true)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the values: %w", err)
 	}
-	files, err := engine.Engine{}.Render(r.chart, top)
+	documents, err := r.templates.execute(top)
 	if err != nil {
 		return nil, fmt.Errorf("rendering the chart: %w", err)
 	}
-	delete(files, path.Join(r.chart.Name(), "templates", "NOTES.txt"))
-	_, manifests, err := releaseutil.SortManifests(files, nil, releaseutil.InstallOrder)
-	if err != nil {
-		return nil, fmt.Errorf("reading the rendered chart: %w", err)
-	}
+	return documents, nil
+}
+
+// forPostRenderer is the API group of the kinds that are for the post-renderer. A manifest without it is one that the
+// post-renderer would leave as it is.
+const forPostRenderer = "postrender.jupyterserver.dev/"
+
+// finish returns the manifest, in the form of Helm's action.Configuration.renderResources, and the objects in it.
+func finish(documents []document) ([]byte, []*unstructured.Unstructured, error) {
 	var out bytes.Buffer
-	for _, m := range manifests {
-		fmt.Fprintf(&out, "---\n# Source: %s\n%s\n", m.Name, m.Content)
+	for _, d := range documents {
+		fmt.Fprintf(&out, "---\n# Source: %s\n%s\n", d.template, d.text)
 	}
-	return out.Bytes(), nil
+	manifest := out.Bytes()
+	if bytes.Contains(manifest, []byte(forPostRenderer)) {
+		var err error
+		if manifest, err = postrender.Run(manifest); err != nil {
+			return nil, nil, err
+		}
+	}
+	objects, err := split(manifest)
+	return manifest, objects, err
 }
 
 // split parses a manifest. Whole numbers stay integers, as structured merging wants them.
