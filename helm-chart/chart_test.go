@@ -242,6 +242,7 @@ func TestPoliciesAreInTheSchema(t *testing.T) {
 	var rules map[string]map[string]any
 	into(t, policies.Default().Rules, &rules)
 	for id, settings := range rules {
+		refusedAsOwn(t, id)
 		for setting := range settings {
 			misspelt := fmt.Sprintf("%sconfig: {policies: {rules: {%s: {%s: [{}]}}}}", image, id, setting)
 			if _, err := render(t, misspelt); err == nil || !strings.Contains(err.Error(), setting) {
@@ -251,6 +252,15 @@ func TestPoliciesAreInTheSchema(t *testing.T) {
 		if _, err := render(t, fmt.Sprintf("%sconfig: {policies: {rules: {%s: {misspelt: 1}}}}", image, id)); err == nil {
 			t.Errorf("a misspelt setting of the rule %s is accepted", id)
 		}
+	}
+	refusedAsOwn(t, "oidc-intact")
+}
+
+// The operator would not start.
+func refusedAsOwn(t *testing.T, id string) {
+	t.Helper()
+	if _, err := render(t, fmt.Sprintf("%sconfig: {policies: {custom: {%s: {severity: audit}}}}", image, id)); err == nil || !strings.Contains(err.Error(), "/config/policies/custom/"+id) {
+		t.Errorf("the built-in rule %s as one of the admin's own gives the error %v", id, err)
 	}
 }
 
@@ -369,7 +379,12 @@ func TestRefusedValues(t *testing.T) {
 		"severity":            {image + "config: {policies: {rules: {hosts: {severity: error}}}}", "/config/policies/rules/hosts/severity"},
 		"exempt from nowhere": {image + "config: {policies: {exemptions: [{rules: [hosts], reason: a}]}}", "/config/policies/exemptions/0"},
 		"failure policy":      {image + "webhook: {failurePolicy: fail}", "/webhook/failurePolicy"},
-		"issuer without name": {image + "webhook: {certificates: {issuerRef: {kind: Issuer}}}", "/webhook/certificates/issuerRef"},
+		"issuer without name": {image + "webhook: {certificates: {mode: cert-manager, issuerRef: {kind: Issuer}}}", "/webhook/certificates/issuerRef"},
+		"issuer without use":  {image + "webhook: {certificates: {issuerRef: {name: a}}}", "/webhook/certificates/issuerRef"},
+		"exempt in two ways":  {image + "config: {policies: {exemptions: [{rules: [hosts], namespaces: {matchLabels: {a: b}}, servers: [a/b], reason: c}]}}", "/config/policies/exemptions/0"},
+		"exempt from what":    {image + "config: {policies: {exemptions: [{rules: [oidc-intact], servers: [a/b], reason: c}]}}", "/config/policies/exemptions/0/rules/0"},
+		"exempt from no id":   {image + "config: {policies: {exemptions: [{rules: [Hosts], servers: [a/b], reason: c}]}}", "/config/policies/exemptions/0/rules/0"},
+		"own rule's id":       {image + "config: {policies: {custom: {Own: {severity: audit}}}}", "/config/policies/custom"},
 		"no port":             {image + "config: {ingress: {httpPort: 70000}}", "/config/ingress/httpPort"},
 		"port of the health":  {image + "metrics: {port: 8081}", "/metrics/port"},
 		"namespace":           {image + "watchNamespaces: [Team A]", "/watchNamespaces/0"},

@@ -154,7 +154,7 @@ func setupWebhook(mgr ctrl.Manager, asked *judge.Judge, o runOptions) error {
 	namespace, name, _ := strings.Cut(o.webhookService, "/")
 	cluster := judge.Cluster{Informed: mgr.GetClient(), Live: mgr.GetAPIReader()}
 	return webhook.Setup(mgr, webhook.Options{
-		Handler:     &webhook.Handler{Judge: asked, Cluster: webhook.Cluster{Namespace: cluster.Namespace, Routes: cluster.Routes}},
+		Handler:     &webhook.Handler{Judge: asked, Cluster: webhook.Lookup{Namespace: cluster.Namespace, Routes: cluster.Routes}},
 		BindAddress: o.webhookAddress,
 		Service:     types.NamespacedName{Namespace: namespace, Name: name},
 		CertDir:     o.webhookCertDir,

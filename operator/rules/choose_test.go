@@ -175,7 +175,7 @@ func TestChoose(t *testing.T) {
 				inForce = setOf(test.inForce)
 			}
 			c := choice{build: func(ctx context.Context, sources []policies.Source) (*policies.Evaluator, error) {
-				return policies.New(ctx, policies.Options{Config: policies.Default(), Sources: sources, Trials: []policies.Input{sample(t)}, Timeout: time.Second / 2})
+				return policies.New(ctx, policies.Options{Config: policies.Default(), Sources: sources, Trials: []policies.Input{sample(t)}, Timeout: 3 * time.Second})
 			}, inForce: inForce, present: setOf(test.present)}
 			out, err := c.choose(t.Context())
 			if err != nil {

@@ -76,6 +76,7 @@ type Loader struct {
 	leads   bool
 	started bool // something was looked at
 	retry   time.Duration
+	again   *time.Timer // runs while retry is set, whatever else happens meanwhile
 }
 
 // New returns a Loader that is still to be added to its manager.
@@ -98,23 +99,20 @@ func New(mgr ctrl.Manager, options Options) (*Loader, error) {
 		changes: make(chan struct{}, 1),
 		decided: make(chan struct{}),
 		told:    map[string]telling{},
+		again:   stopped(),
 	}
 	l.report.waitsFor = errors.New("the ConfigMaps were not listed yet")
 	return l, nil
 }
 
+func stopped() *time.Timer {
+	t := time.NewTimer(lastRetry)
+	t.Stop()
+	return t
+}
+
 // NeedLeaderElection is false: every replica's webhook asks the policies.
 func (l *Loader) NeedLeaderElection() bool { return false }
-
-// WaitForSync waits until the first set is in force or was refused.
-func (l *Loader) WaitForSync(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-l.decided:
-		return nil
-	}
-}
 
 // Ready is a healthz.Checker: a replica that does not know the rules yet is not to be asked.
 func (l *Loader) Ready(*http.Request) error {
@@ -201,14 +199,11 @@ func (l *Loader) waitForList(ctx context.Context, failed <-chan error) bool {
 
 // follow looks at every change.
 func (l *Loader) follow(ctx context.Context) error {
+	defer l.again.Stop()
 	for {
 		elected := l.elected
 		if l.leads {
 			elected = nil
-		}
-		var again <-chan time.Time
-		if l.retry > 0 {
-			again = time.After(l.retry)
 		}
 		isRetry := false
 		select {
@@ -217,7 +212,7 @@ func (l *Loader) follow(ctx context.Context) error {
 		case <-elected:
 			l.lead()
 			continue
-		case <-again:
+		case <-l.again.C:
 			isRetry = true
 		case <-l.changes:
 			l.waitForQuiet(ctx)
@@ -259,6 +254,10 @@ func (l *Loader) load(ctx context.Context, isRetry bool) error {
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // it ended because the operator does
 	}
+	if errors.Is(err, context.DeadlineExceeded) { // of the built-in policies themselves, so no set is in force: the node is busy
+		l.postpone(fmt.Errorf("loading the policies took too long, it is tried again: %w", err))
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("loading the policies: %w", err)
 	}
@@ -271,10 +270,21 @@ func (l *Loader) load(ctx context.Context, isRetry bool) error {
 		l.started = true
 		close(l.decided)
 	}
+	l.notify(news)
+	return nil
+}
+
+// postpone has no policies in force until another try.
+func (l *Loader) postpone(reason error) {
+	l.schedule(false, true)
+	l.report.waitFor(reason)
+	l.notify(l.useNone(reason))
+}
+
+func (l *Loader) notify(news bool) {
 	if news && l.options.Changed != nil {
 		l.options.Changed()
 	}
-	return nil
 }
 
 func (l *Loader) present() set {
@@ -300,6 +310,9 @@ func (l *Loader) build(ctx context.Context, sources []policies.Source) (evaluato
 	options := l.options.Policies
 	options.Sources = sources
 	evaluator, err = policies.New(ctx, options)
+	if err != nil && ctx.Err() != nil { // the compiler does not say why it was stopped
+		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
 	var mistakes policies.SourceErrors
 	if errors.As(err, &mistakes) {
 		for _, m := range mistakes { // they go into events, conditions and logs
@@ -319,19 +332,17 @@ func (l *Loader) schedule(isRetry, refused bool) {
 	default:
 		l.retry = firstRetry
 	}
+	if l.retry == 0 {
+		l.again.Stop()
+		return
+	}
+	l.again.Reset(l.retry)
 }
 
 // put tells the Judge what is in force from now on, and returns whether that is news.
 func (l *Loader) put(out chosen) bool {
 	if l.inForce == nil && len(out.refused) > 0 {
-		reason := l.refuse(out)
-		if reason.Error() == l.refusal {
-			return false
-		}
-		l.refusal = reason.Error()
-		l.options.Judge.UseNone(reason)
-		l.log.Error(reason, "no policies are in force")
-		return true
+		return l.useNone(l.refuse(out))
 	}
 	if len(out.kept) > 0 {
 		l.log.Info("deleted ConfigMaps stay in force, because others do not work without them", "configMaps", out.kept)
@@ -345,6 +356,17 @@ func (l *Loader) put(out chosen) bool {
 	digest := out.set.digest()
 	l.report.use(digest)
 	l.log.Info("rules are in force", "digest", digest, "configMaps", slices.Sorted(maps.Keys(out.set)))
+	return true
+}
+
+// useNone tells the Judge why no policies are in force, and returns whether that is news.
+func (l *Loader) useNone(reason error) bool {
+	if reason.Error() == l.refusal {
+		return false
+	}
+	l.refusal = reason.Error()
+	l.options.Judge.UseNone(reason)
+	l.log.Error(reason, "no policies are in force")
 	return true
 }
 

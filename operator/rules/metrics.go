@@ -24,7 +24,7 @@ type report struct {
 	waitsFor error // before the first set
 	accepted map[string]bool
 	refusals int
-	digest   string // empty: none is in force
+	digest   string // of the rules in force: the names of their files and what is in them. Empty: none are
 }
 
 func (r *report) waitFor(err error) {
@@ -50,13 +50,6 @@ func (r *report) tell(accepted map[string]bool, refusals int) {
 	defer r.mu.Unlock()
 	r.accepted = maps.Clone(accepted)
 	r.refusals += refusals
-}
-
-// Digest is that of the rules in force: the names of their files and what is in them. It is empty when none are.
-func (l *Loader) Digest() string {
-	l.report.mu.Lock()
-	defer l.report.mu.Unlock()
-	return l.report.digest
 }
 
 // Describe implements prometheus.Collector.

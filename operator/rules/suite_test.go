@@ -102,11 +102,13 @@ type world struct {
 	*testing.T
 	ctx       context.Context
 	namespace string
+	timeout   time.Duration // of one evaluation: long, for what is no matter of time
+	sentinels int
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, ctx: t.Context()}
+	w := &world{T: t, ctx: t.Context(), timeout: 10 * time.Second}
 	w.namespace = w.newNamespace()
 	w.create(&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "rules"}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"list", "watch"}},
@@ -222,7 +224,7 @@ func (w *world) start(adjust func(*ctrl.Options)) *replica {
 	r.loader, err = New(mgr, Options{
 		Namespace: w.namespace,
 		Judge:     r.judge,
-		Policies:  policies.Options{Config: policies.Default(), Trials: trials},
+		Policies:  policies.Options{Config: policies.Default(), Trials: trials, Timeout: w.timeout},
 		Changed:   func() { r.changed.Add(1) },
 	})
 	if err != nil {
@@ -255,14 +257,14 @@ func (w *world) ready() *replica {
 
 func (r *replica) waitUntilReady() {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(r.ctx, 20*time.Second)
-	defer cancel()
-	if err := r.loader.WaitForSync(ctx); err != nil {
-		r.Fatal(err)
-	}
-	if err := r.loader.Ready(nil); err != nil {
-		r.Fatal(err)
-	}
+	r.eventually(patient, func() error { return r.loader.Ready(nil) })
+}
+
+// digest is that of the rules in force, empty when none are.
+func (r *replica) digest() string {
+	r.loader.report.mu.Lock()
+	defer r.loader.report.mu.Unlock()
+	return r.loader.report.digest
 }
 
 // ids are what the rules in force say to the sample.
@@ -284,8 +286,10 @@ func (r *replica) ids() ([]string, error) {
 const (
 	// promised is how soon a change is in force.
 	promised = 2 * time.Second
-	// patient is for what is no matter of time, on a machine with much else to do.
-	patient = 20 * time.Second
+	// late is when the promise is broken, on a machine with much else to do too.
+	late = 5 * time.Second
+	// patient is for what is no matter of time.
+	patient = 60 * time.Second
 )
 
 // says waits until exactly these rules give verdicts.
@@ -294,7 +298,15 @@ func (r *replica) says(ids ...string) {
 	r.saysWithin(patient, ids...)
 }
 
-func (r *replica) saysWithin(within time.Duration, ids ...string) {
+// saysSoon holds the promise.
+func (r *replica) saysSoon(ids ...string) {
+	r.Helper()
+	if took := r.saysWithin(late, ids...); took > promised {
+		r.Logf("that is later than the promised %v", promised)
+	}
+}
+
+func (r *replica) saysWithin(within time.Duration, ids ...string) time.Duration {
 	r.Helper()
 	start := time.Now()
 	r.eventually(within, func() error {
@@ -304,17 +316,27 @@ func (r *replica) saysWithin(within time.Duration, ids ...string) {
 		}
 		return err
 	})
-	r.Logf("%v are in force after %v", ids, time.Since(start).Round(time.Millisecond))
+	took := time.Since(start)
+	r.Logf("%v are in force after %v", ids, took.Round(time.Millisecond))
+	return took
 }
 
-// keeps makes sure that nothing else comes in force.
+// keeps makes sure that nothing else came in force before something that is applied now, and stays in force.
 func (r *replica) keeps(ids ...string) {
 	r.Helper()
-	for range 10 {
-		time.Sleep(100 * time.Millisecond)
-		if got, err := r.ids(); err != nil || !slices.Equal(got, ids) {
-			r.Fatalf("the verdicts are %v, %v, want still %v", got, err, ids)
+	time.Sleep(2 * quiet) // or it would be one change with those before
+	r.sentinels++
+	sentinel := fmt.Sprintf("zz-sentinel-%d", r.sentinels) // the last of all ids
+	r.apply("sentinel", rego(sentinel))
+	var got []string
+	r.eventually(patient, func() (err error) {
+		if got, err = r.ids(); err == nil && !slices.Contains(got, sentinel) {
+			err = fmt.Errorf("the verdicts are %v, want %s among them", got, sentinel)
 		}
+		return err
+	})
+	if want := append(slices.Clone(ids), sentinel); !slices.Equal(got, want) {
+		r.Fatalf("the verdicts are %v, want still %v", got, want)
 	}
 }
 

@@ -107,7 +107,7 @@ func benchmarked(b *testing.B) (*webhook.Handler, admissionv1.AdmissionRequest) 
 	if err != nil {
 		b.Fatal(err)
 	}
-	handler := &webhook.Handler{Judge: newJudge(b), Cluster: webhook.Cluster{Namespace: func(_ context.Context, name string) (policies.Namespace, error) {
+	handler := &webhook.Handler{Judge: newJudge(b), Cluster: webhook.Lookup{Namespace: func(_ context.Context, name string) (policies.Namespace, error) {
 		return policies.Namespace{Name: name}, nil
 	}}}
 	return handler, admissionv1.AdmissionRequest{

@@ -36,6 +36,8 @@ const (
 	fieldManager = "jupyter-server-operator"
 	// caKey is the rotator's key in the Secret for the certificate that the API server is told to trust.
 	caKey = "ca.crt"
+	// askAgain is how long it is remembered that there is no ValidatingWebhookConfiguration. Probes come oftener.
+	askAgain = 30 * time.Second
 	// defaultCheckInterval is how often the end of the certificate is looked at.
 	defaultCheckInterval = 12 * time.Hour
 )
@@ -53,9 +55,11 @@ type certificate struct {
 	writer  client.Writer
 	live    client.Reader
 	secrets client.Reader
+	now     func() time.Time
 
 	current atomic.Pointer[served]
 	trusted atomic.Bool
+	missing atomic.Pointer[time.Time] // when there was no ValidatingWebhookConfiguration
 }
 
 type served struct {
@@ -68,7 +72,7 @@ func keepCertificate(mgr ctrl.Manager, options Options) (*certificate, error) {
 	if options.Service.Namespace == "" || options.Service.Name == "" {
 		return nil, errService
 	}
-	c := &certificate{name: options.Service, writer: mgr.GetClient(), live: mgr.GetAPIReader()}
+	c := &certificate{name: options.Service, writer: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now}
 	if err := c.follow(mgr); err != nil {
 		return nil, err
 	}
@@ -91,8 +95,8 @@ func rotate(mgr ctrl.Manager, options Options) error {
 		Webhooks:              []rotator.WebhookInfo{{Name: options.Service.Name, Type: rotator.Validating}},
 		FieldOwner:            fieldManager,
 		RequireLeaderElection: true,
-		ServerCertDuration:    options.Lifetime,
-		LookaheadInterval:     options.Lookahead,
+		ServerCertDuration:    options.lifetime,
+		LookaheadInterval:     options.lookahead,
 		ControllerName:        options.rotatorName,
 	})
 	if err != nil {
@@ -101,7 +105,7 @@ func rotate(mgr ctrl.Manager, options Options) error {
 	if capture.controller == nil {
 		return errNoController
 	}
-	clock := &rotatorClock{controller: capture.controller, name: options.Service, interval: cmp.Or(options.CheckInterval, defaultCheckInterval)}
+	clock := &rotatorClock{controller: capture.controller, name: options.Service, interval: cmp.Or(options.checkInterval, defaultCheckInterval)}
 	if err := mgr.Add(clock); err != nil {
 		return fmt.Errorf("adding the clock of the webhook's certificate: %w", err)
 	}
@@ -241,10 +245,15 @@ func (c *certificate) ready(request *http.Request) error {
 	if c.trusted.Load() {
 		return nil
 	}
+	if missing := c.missing.Load(); missing != nil && c.now().Sub(*missing) < askAgain {
+		return nil
+	}
 	configuration := &admissionregistrationv1.ValidatingWebhookConfiguration{}
 	err := c.live.Get(request.Context(), client.ObjectKey{Name: c.name.Name}, configuration)
-	if apierrors.IsNotFound(err) {
-		return nil // the admin wants none, or makes it later
+	if apierrors.IsNotFound(err) { // the admin wants none, or makes it later
+		now := c.now()
+		c.missing.Store(&now)
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("reading the ValidatingWebhookConfiguration: %w", err)

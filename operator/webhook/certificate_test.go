@@ -7,6 +7,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +26,7 @@ import (
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/webhook"
 )
@@ -113,7 +116,7 @@ func TestDeletedSecretIsMadeAnew(t *testing.T) {
 func TestCertificateIsRenewedBeforeItsEnd(t *testing.T) {
 	w := newWorld(t, "")
 	r := w.serving(func(o *webhook.Options, _ *ctrl.Options) {
-		o.Lifetime, o.Lookahead, o.CheckInterval = 8*time.Second, 5*time.Second, 200*time.Millisecond
+		*o = o.WithLifetime(time.Minute, 55*time.Second, 200*time.Millisecond)
 	})
 	first, bundle := w.mustServe(r), w.bundle()
 	second := w.renewed(r, first)
@@ -232,6 +235,37 @@ func TestConfigurationMayComeLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.asked()
+}
+
+// Where the admin wants none, every probe would ask the API server for ever.
+func TestAMissingConfigurationIsRemembered(t *testing.T) {
+	now, asked := time.Now(), 0
+	admin, err := client.NewWithWatch(suite.config, client.Options{Scheme: suite.client.Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := interceptor.NewClient(admin, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+			asked++
+			return c.Get(ctx, key, o, options...)
+		},
+	})
+	ready := webhook.Readiness(client.ObjectKey{Namespace: metav1.NamespaceDefault, Name: "missing"}, live, func() time.Time { return now })
+	for _, step := range []struct {
+		reason string
+		later  time.Duration
+		asked  int
+	}{
+		{reason: "the first asks", asked: 1},
+		{reason: "the next remembers", later: webhook.AskAgain / 2, asked: 1},
+		{reason: "it may have been made", later: webhook.AskAgain / 2, asked: 2},
+		{reason: "it was not", later: time.Second, asked: 2},
+	} {
+		now = now.Add(step.later)
+		if err := ready(httptest.NewRequest(http.MethodGet, "/readyz", nil)); err != nil || asked != step.asked {
+			t.Errorf("%s: asked %d times, want %d; %v", step.reason, asked, step.asked, err)
+		}
+	}
 }
 
 func TestUpgradeOfTheChartKeepsTheCertificate(t *testing.T) {

@@ -30,7 +30,7 @@ func TestFixturesOfThePolicies(t *testing.T) {
 	reader := informers(t)
 	found := judge.Cluster{Informed: reader, Live: suite.client}
 	w.serving(func(o *webhook.Options, _ *ctrl.Options) {
-		o.Handler.Cluster = webhook.Cluster{Namespace: found.Namespace, Routes: found.Routes}
+		o.Handler.Cluster = webhook.Lookup{Namespace: found.Namespace, Routes: found.Routes}
 	})
 	w.askFor("jupyterserver.dev/fixture")
 	for _, fixture := range policiestest.Fixtures(t) {

@@ -21,11 +21,8 @@ import (
 // Path is where the API server asks.
 const Path = "/validate-jupyterserver"
 
-// kind is what the webhook is for.
-const kind = "JupyterServer"
-
-// Cluster is what has to be looked up before the policies can be asked.
-type Cluster struct {
+// Lookup is what has to be looked up before the policies can be asked.
+type Lookup struct {
 	// Namespace reads a namespace.
 	Namespace func(ctx context.Context, name string) (policies.Namespace, error)
 	// Routes gives the judge.Case.Routes of a server. Nil: other servers are not looked at.
@@ -34,8 +31,10 @@ type Cluster struct {
 
 // Handler answers whether a JupyterServer may be stored. It is safe for concurrent use.
 type Handler struct {
-	Judge   *judge.Judge
-	Cluster Cluster
+	// Judge answers.
+	Judge *judge.Judge
+	// Cluster is where it is looked up what the Judge has to know besides.
+	Cluster Lookup
 }
 
 // question is what the API server asks.
@@ -76,7 +75,7 @@ func concerns(request admission.Request) bool {
 	if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update {
 		return false
 	}
-	return request.Kind.Group == v1alpha1.GroupVersion.Group && request.Kind.Kind == kind && request.SubResource == ""
+	return request.Kind.Group == v1alpha1.GroupVersion.Group && request.Kind.Kind == v1alpha1.Kind && request.SubResource == ""
 }
 
 // unreadableError says that a spec has a value that the schema lets pass and that cannot be decoded.
@@ -138,7 +137,7 @@ func refused(code int32, reason metav1.StatusReason, message string) admission.R
 
 func read(request admission.Request) (question, error) {
 	if version := v1alpha1.GroupVersion.Version; request.Kind.Version != version {
-		return question{}, fmt.Errorf("this is a %s of version %s, but %s is known: mend the ValidatingWebhookConfiguration", kind, request.Kind.Version, version)
+		return question{}, fmt.Errorf("this is a %s of version %s, but %s is known: mend the ValidatingWebhookConfiguration", v1alpha1.Kind, request.Kind.Version, version)
 	}
 	q := question{
 		operation: policies.Create,

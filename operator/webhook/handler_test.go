@@ -38,7 +38,7 @@ func TestOddRequests(t *testing.T) {
 		{reason: "there may be no name", request: admissionv1.AdmissionRequest{Operation: admissionv1.Create, Kind: kind, Object: raw(`{"metadata": {"generateName": "a-"}, "spec": {"routing": {"host": "a.example.org"}}}`)}, code: http.StatusOK},
 		{reason: "the object names another namespace", request: admissionv1.AdmissionRequest{Operation: admissionv1.Create, Kind: kind, Object: raw(`{"metadata": {"name": "a", "namespace": "nowhere"}, "spec": {"routing": {"host": "a.example.org"}}}`)}, code: http.StatusOK},
 	}
-	handler := &webhook.Handler{Judge: newJudge(t), Cluster: webhook.Cluster{Namespace: judge.Cluster{Live: suite.client, Informed: suite.client}.Namespace}}
+	handler := &webhook.Handler{Judge: newJudge(t), Cluster: webhook.Lookup{Namespace: judge.Cluster{Live: suite.client, Informed: suite.client}.Namespace}}
 	for _, test := range tests {
 		test.request.Namespace = metav1.NamespaceDefault
 		response := handler.Handle(t.Context(), admission.Request{AdmissionRequest: test.request})

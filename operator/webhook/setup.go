@@ -19,6 +19,7 @@ import (
 
 // Options say how the webhook is served.
 type Options struct {
+	// Handler answers the API server.
 	Handler *Handler
 	// BindAddress is where the webhook listens, such as :9443.
 	BindAddress string
@@ -28,14 +29,11 @@ type Options struct {
 	// CertDir holds tls.crt and tls.key, which somebody else makes and renews. Empty: the operator does.
 	CertDir string
 
-	// Lifetime is how long a generated certificate holds. 0: a year.
-	Lifetime time.Duration
-	// Lookahead is how long before its end it is renewed. 0: 90 days.
-	Lookahead time.Duration
-	// CheckInterval is how often that is looked at. 0: twelve hours.
-	CheckInterval time.Duration
-
-	rotatorName string // for tests: the names of controllers are unique in a process
+	// These are for tests.
+	rotatorName   string        // the names of controllers are unique in a process
+	lifetime      time.Duration // of a generated certificate. 0: a year
+	lookahead     time.Duration // before its end, when it is renewed. 0: 90 days
+	checkInterval time.Duration // of looking at that. 0: twelve hours
 }
 
 // Setup adds the webhook to a manager: its server, the certificate, and a readiness check.

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,11 +51,13 @@ var suite struct {
 	config     *rest.Config
 	client     client.Client
 	kubeconfig []byte
+	ports      int // that were given out, from a random one on
 }
 
 func TestMain(m *testing.M) {
 	apiservertest.Main(m, func(env *envtest.Environment, cfg *rest.Config) (func() error, error) {
 		suite.config = cfg
+		suite.ports = rand.IntN(portRange)
 		admin, err := env.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, nil)
 		if err != nil {
 			return nil, err
@@ -244,7 +248,7 @@ func (w *world) start(change ...func(*webhook.Options, *ctrl.Options)) *replica 
 		r.port = freePort(w)
 	}
 	options := webhook.Options{
-		Handler: &webhook.Handler{Judge: w.judge, Cluster: webhook.Cluster{Namespace: judge.Cluster{Live: suite.client, Informed: suite.client}.Namespace}},
+		Handler: &webhook.Handler{Judge: w.judge, Cluster: webhook.Lookup{Namespace: judge.Cluster{Live: suite.client, Informed: suite.client}.Namespace}},
 		Service: w.key(),
 	}.WithRotatorName(fmt.Sprintf("rotator-%s-%d", w.namespace, w.replicas))
 	w.replicas++
@@ -379,7 +383,7 @@ func (w *world) mergeSpec(name, spec string) error {
 
 func (w *world) eventually(what string, try func() error) {
 	w.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := try()
 		if err == nil {
@@ -403,16 +407,27 @@ func (w *world) wants(reason string, err error, parts ...string) {
 	}
 }
 
+const portRange = 12000
+
+// freePort is a port on which nobody listens, and that no connection to somewhere else gets before it is used: the kernel gives
+// these ports from 32768 on.
 func freePort(t testing.TB) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "localhost:0") //nolint:noctx // a port is asked for, nothing is awaited
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		suite.ports++
+		port := 20000 + suite.ports%portRange
+		listener, err := net.Listen("tcp", fmt.Sprintf("localhost:%d", port)) //nolint:noctx // a port is asked for, nothing is awaited
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := listener.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return port
 	}
-	defer listener.Close()
-	address, ok := listener.Addr().(*net.TCPAddr)
-	if !ok {
-		t.Fatalf("the address is %v", listener.Addr())
-	}
-	return address.Port
+	t.Fatal("no port is free")
+	return 0
 }
