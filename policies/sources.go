@@ -130,7 +130,7 @@ func (c *custom) addModule(source Source) SourceErrors {
 }
 
 func (c *custom) addData(source Source) SourceErrors {
-	more, err := readData(source.Text)
+	more, err := readData(source)
 	if err != nil {
 		return SourceErrors{{Source: source.Name, Message: "cannot be read as data: " + err.Error()}}
 	}
@@ -148,8 +148,12 @@ func (c *custom) addData(source Source) SourceErrors {
 }
 
 // readData reads one document. What follows it would be lost.
-func readData(text string) (map[string]any, error) {
-	documents := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text)))
+func readData(source Source) (data map[string]any, err error) {
+	if path.Ext(source.Name) == ".json" {
+		err = unmarshal([]byte(source.Text), &data)
+		return data, err
+	}
+	documents := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(source.Text)))
 	first, err := documents.Read()
 	if err != nil {
 		return nil, err
@@ -157,8 +161,8 @@ func readData(text string) (map[string]any, error) {
 	if second, err := documents.Read(); err == nil && len(bytes.TrimSpace(second)) > 0 {
 		return nil, errors.New("there is more than one document")
 	}
-	var data map[string]any
-	return data, yaml.UnmarshalStrict(first, &data)
+	err = yaml.UnmarshalStrict(first, &data)
+	return data, err
 }
 
 // findPackages lists the packages that give verdicts. One that gives none is a slip: it would never refuse anything.

@@ -34,6 +34,10 @@ verdicts contains {"id": "suite-audit", "severity": "audit", "message": "audited
 	input.namespace.labels["policy-test/audit"]
 }
 
+verdicts contains {"id": "suite-label", "message": "the label is bad", "path": "metadata.labels"} if {
+	input.object.metadata.labels["policy-test/bad"]
+}
+
 # A conflict in evaluating: two values for one rule.
 broken := value if some value in split(input.namespace.labels["policy-test/broken"], ".")
 
@@ -164,6 +168,34 @@ func TestNewRuleForARunningServer(t *testing.T) {
 		return nil
 	})
 	w.eventually("the event", func() error { return w.hasEvent("alice", v1alpha1.ReasonCompliant) })
+}
+
+// Rules look at labels, too: a change of them alone is judged at once.
+func TestChangedLabelIsJudged(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Labels = map[string]string{"policy-test/bad": "yes"} })
+	w.compliant("alice", metav1.ConditionFalse, "SuiteLabel")
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Labels = nil })
+	w.compliant("alice", metav1.ConditionTrue, v1alpha1.ReasonCompliant)
+}
+
+// What a refused server needs to go on is put back.
+func TestSecretOfARefusedServerIsPutBack(t *testing.T) {
+	w := newWorld(t)
+	server := w.server("alice")
+	server.Spec.JupyterServer.Image = "old"
+	w.create(server)
+	w.released("alice")
+	w.label(map[string]string{forbidden: "old"})
+	w.compliant("alice", metav1.ConditionFalse, "SuiteImage")
+	secret := &corev1.Secret{}
+	w.get("alice-jupyter", secret)
+	if err := suite.client.Delete(w.ctx, secret); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the Secret is put back", func() error { return w.tryGet("alice-jupyter", secret) })
 }
 
 func TestPoliciesWithoutAnAnswerChangeNothing(t *testing.T) {
