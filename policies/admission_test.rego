@@ -47,7 +47,7 @@ token_server := {
 			"metadata": {"name": "alice", "namespace": "science"},
 			"spec": {"rules": [{
 				"host": "jupyter.example.org",
-				"http": {"paths": [{"path": "/alice", "backend": {"service": {"name": "alice", "port": {"name": "http"}}}}]},
+				"http": {"paths": [{"path": "/alice", "pathType": "Prefix", "backend": {"service": {"name": "alice", "port": {"name": "http"}}}}]},
 			}]},
 		},
 		{

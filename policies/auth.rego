@@ -117,9 +117,10 @@ asks_for_token(container) if {
 }
 
 sets_token(container) if {
-	words := array.concat(object.get(container, "command", []), object.get(container, "args", []))
+	words := [word | some word in array.concat(object.get(container, "command", []), object.get(container, "args", [])); is_string(word)]
 	regex.match(
 		`(^|[\s"'])--?([A-Za-z_]\w*[.])*(token|password|hashed_password|password_required|allow_unauthenticated_access|identity_provider_class|authorizer_class)(=|\s|$)`,
-		concat("\n", words),
+		# traitlets writes a dot so, and takes it so (traitlets/config/loader.py).
+		replace(concat("\n", words), "__DOT__", "."),
 	)
 }

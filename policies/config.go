@@ -56,6 +56,7 @@ type Rules struct {
 	Hosts                Hosts               `json:"hosts"`
 	ImageRegistries      Allowed             `json:"image-registries"`
 	ImageTags            ImageTags           `json:"image-tags"`
+	IngressAnnotations   Allowed             `json:"ingress-annotations"`
 	IngressClasses       Allowed             `json:"ingress-classes"`
 	InlineSecrets        Rule                `json:"inline-secrets"`
 	Names                Names               `json:"names"`
@@ -115,7 +116,8 @@ type Rule struct {
 type Allowed struct {
 	Rule `json:",inline"`
 	// Allowed lists it. Empty: anything is. For image-registries: registries, and repositories or their beginnings up to a
-	// slash. For ingress-classes the entry "" allows to name none.
+	// slash. For ingress-annotations: keys, or their beginnings up to a slash and a star. For ingress-classes the entry "" allows
+	// to name none.
 	Allowed []string `json:"allowed"`
 }
 
@@ -218,13 +220,29 @@ func Default() Config {
 		Hosts:                Hosts{deny, []string{}},
 		ImageRegistries:      Allowed{deny, []string{}},
 		ImageTags:            ImageTags{deny, []string{}, false},
-		IngressClasses:       Allowed{deny, []string{}},
-		InlineSecrets:        warn,
-		Names:                Names{Rule: deny},
-		NodeSelectors:        NodeSelectors{deny, []string{}},
-		OIDCTLS:              warn,
-		PodSecurity:          PodSecurity{deny, "baseline"},
-		RenderedKinds:        deny,
+		IngressAnnotations: Allowed{deny, []string{
+			"cert-manager.io/cluster-issuer",
+			"cert-manager.io/issuer",
+			"kubernetes.io/ingress.class",
+			"kubernetes.io/tls-acme",
+			"nginx.ingress.kubernetes.io/force-ssl-redirect",
+			"nginx.ingress.kubernetes.io/proxy-body-size",
+			"nginx.ingress.kubernetes.io/proxy-buffer-size",
+			"nginx.ingress.kubernetes.io/proxy-buffering",
+			"nginx.ingress.kubernetes.io/proxy-connect-timeout",
+			"nginx.ingress.kubernetes.io/proxy-read-timeout",
+			"nginx.ingress.kubernetes.io/proxy-send-timeout",
+			"nginx.ingress.kubernetes.io/ssl-redirect",
+			"traefik.ingress.kubernetes.io/router.entrypoints",
+			"traefik.ingress.kubernetes.io/router.tls",
+		}},
+		IngressClasses: Allowed{deny, []string{}},
+		InlineSecrets:  warn,
+		Names:          Names{Rule: deny},
+		NodeSelectors:  NodeSelectors{deny, []string{}},
+		OIDCTLS:        warn,
+		PodSecurity:    PodSecurity{deny, "baseline"},
+		RenderedKinds:  deny,
 		ResourcesBounds: ResourcesBounds{
 			Rule: deny, GPUs: []string{"amd.com/gpu", "gpu.intel.com/i915", "gpu.intel.com/xe", "nvidia.com/gpu"},
 			RequiredRequests: []string{}, RequiredLimits: []string{},

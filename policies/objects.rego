@@ -50,6 +50,77 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s: metadata.name", [ti
 }
 
 # METADATA
+# title: Objects do what the operator makes them for
+# description: >-
+#   One pod, or none while the server is suspended, with the server's own labels; a Service inside the cluster that leads to it; an
+#   Ingress that leads to the Service; a NetworkPolicy about the pod alone. Otherwise a patch could multiply the server past all
+#   bounds, take over what is for another one, or open what is not its own.
+# custom:
+#   id: rendered-kinds
+#   severity: deny
+#   remediation: Take out of spec.patches what changes the field.
+verdicts contains verdict(rego.metadata.rule(), sprintf("%s: %s", [title(object_), concat(".", field)]), message) if {
+	settings["rendered-kinds"]
+	input.expected
+	input.objects != input.expected
+	some object_ in input.objects
+	some field in fixed_shape[object_.kind]
+	found := object.get(object_, field, null)
+	wanted := object.get(expected_object(object_.kind, object_.metadata.name), field, null)
+	found != wanted
+	message := sprintf("%s of the %s is changed, which a patch may not do: it must be %s", [concat(".", field), object_.kind, shown(wanted)])
+}
+
+# METADATA
+# title: The Ingress leads to the server
+# description: Any other backend would be another program at the server's address.
+# custom:
+#   id: rendered-kinds
+#   severity: deny
+#   remediation: Take out of spec.patches what changes the backends of the Ingress.
+verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec", [title(object_)]), message) if {
+	settings["rendered-kinds"]
+	input.expected
+	input.objects != input.expected
+	some object_ in input.objects
+	object_.kind == "Ingress"
+	some backend in backends(object_.spec)
+	not backend in backends(expected_object("Ingress", server.metadata.name).spec)
+	message := sprintf("the Ingress leads to %s, but must lead to the server's own Service alone", [json.marshal(backend)])
+}
+
+expected_object(kind, name) := object_ if {
+	some object_ in input.expected
+	object_.kind == kind
+	object_.metadata.name == name
+}
+
+shown(value) := "left out" if is_null(value)
+
+shown(value) := json.marshal(value) if not is_null(value)
+
+# What a patch may not change, in any mode.
+fixed_shape := {
+	"StatefulSet": [
+		["spec", "replicas"], ["spec", "ordinals"], ["spec", "selector"], ["spec", "serviceName"], ["spec", "updateStrategy"],
+		["spec", "podManagementPolicy"], ["spec", "template", "metadata", "labels", "jupyterserver.dev/name"],
+		["spec", "template", "metadata", "labels", "app.kubernetes.io/name"],
+		["spec", "template", "metadata", "labels", "app.kubernetes.io/instance"],
+		["spec", "template", "spec", "resources"], ["spec", "template", "spec", "resourceClaims"],
+	],
+	"Service": [
+		["spec", "type"], ["spec", "selector"], ["spec", "externalIPs"], ["spec", "externalName"], ["spec", "loadBalancerIP"],
+		["spec", "loadBalancerClass"],
+	],
+	"NetworkPolicy": [["spec", "podSelector"], ["spec", "policyTypes"]],
+	"ConfigMap": [["immutable"]],
+	"PersistentVolumeClaim": [
+		["metadata", "annotations", "volume.beta.kubernetes.io/storage-class"], ["spec", "dataSource"], ["spec", "dataSourceRef"],
+		["spec", "volumeName"], ["spec", "selector"],
+	],
+}
+
+# METADATA
 # title: Names fit
 # description: The pods of a StatefulSet with a longer name never start, and a Service gets the same name.
 # custom:

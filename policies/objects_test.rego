@@ -43,3 +43,27 @@ test_plain_objects_are_the_known_ones if {
 	} with input as token_server
 	wanted == admission.plain with input as token_server
 }
+
+# Nothing but what is compared: the expected objects are those without changes.
+test_fixed_shape[note] if {
+	some note, case in {
+		"unchanged": {"changes": [], "want": set()},
+		"replicas": {"changes": [add("/objects/0/spec/replicas", 50)], "want": {"StatefulSet/alice: spec.replicas"}},
+		"label": {
+			"changes": [add("/objects/0/spec/template/metadata", {"labels": {"jupyterserver.dev/name": "bob"}})],
+			"want": {"StatefulSet/alice: spec.template.metadata.labels.jupyterserver.dev/name"},
+		},
+		"something else": {"changes": [add("/objects/0/spec/minReadySeconds", 1)], "want": set()},
+		"backend": {
+			"changes": [add("/objects/1/spec/defaultBackend", {"service": {"name": "bob"}})],
+			"want": {"Ingress/alice: spec"},
+		},
+	}
+	changes := array.concat([add("/expected", token_server.objects)], case.changes)
+	paths("rendered-kinds", token_server, changes) == case.want
+}
+
+test_shown if {
+	admission.shown(null) == "left out"
+	admission.shown(1) == "1"
+}

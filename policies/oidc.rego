@@ -235,7 +235,7 @@ verdicts contains verdict(rego.metadata.rule(), written(container, "args"), mess
 	some container in jupyters
 	found := regex.find_n(
 		`(?m)^\s*--?(?:[A-Za-z_]\w*[.])*(?:i|ip|token|password|sock|port|config|config_file|identity_provider_class|allow_unauthenticated_access)(?:=.*|\s.*)?$`,
-		concat("\n", object.get(container.spec, "args", [])),
+		replace(concat("\n", object.get(container.spec, "args", [])), "__DOT__", "."),
 		-1,
 	)
 	found != ["--ServerApp.ip=127.0.0.1", "--ServerApp.port=8888", "--IdentityProvider.token="]

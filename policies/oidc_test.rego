@@ -36,7 +36,7 @@ oidc_objects := [
 		"spec": {
 			"rules": [{
 				"host": "jupyter.example.org",
-				"http": {"paths": [{"path": "/alice", "backend": {"service": {"name": "alice", "port": {"name": "http"}}}}]},
+				"http": {"paths": [{"path": "/alice", "pathType": "Prefix", "backend": {"service": {"name": "alice", "port": {"name": "http"}}}}]},
 			}],
 			"tls": [{"hosts": ["jupyter.example.org"]}],
 		},

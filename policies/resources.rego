@@ -56,7 +56,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.%s.%s", [written(con
 
 # METADATA
 # title: Limits can be read
-# description: A limit that is no quantity cannot be compared with a bound.
+# description: A limit that is no quantity cannot be compared with a bound, and for CPU and memory zero means none.
 # custom:
 #   id: resources-bounds
 #   severity: deny
@@ -66,8 +66,8 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s.resources.limits", [
 	some name in bound.names
 	some container in users
 	found := container.spec.resources.limits[name]
-	not readable(found)
-	message := sprintf("the limit %v of %s of the container %s is no quantity that is not negative", [found, name, container.name])
+	not readable(found, bound.what)
+	message := sprintf("the limit %v of %s of the container %s is no quantity above zero; zero is no limit at all", [found, name, container.name])
 }
 
 bounds contains {"what": what, "names": names, "max": max_} if {
@@ -94,7 +94,12 @@ runs_along(container) if container.list == "containers"
 
 runs_along(container) if container.spec.restartPolicy == "Always"
 
-readable(value) if quantity(value) >= 0
+readable(value, what) if {
+	what != "gpu"
+	quantity(value) > 0
+}
+
+readable(value, "gpu") if quantity(value) >= 0
 
 path_of(together) := sprintf("%s.limits", [written(together[0], "resources")]) if count(together) == 1
 

@@ -11,6 +11,8 @@ test_resources_bounds[note] if {
 		"no limit": {"limits": {"cpu": "4"}, "want": {concat("", [where, ".containers[0].resources.limits.memory"])}},
 		"no quantity": {"limits": {"cpu": "many", "memory": "1Gi"}, "want": {concat("", [where, ".containers[0].resources.limits"])}},
 		"negative": {"limits": {"cpu": "-1", "memory": "1Gi"}, "want": {concat("", [where, ".containers[0].resources.limits"])}},
+		"zero": {"limits": {"cpu": "0", "memory": "1Gi"}, "want": {concat("", [where, ".containers[0].resources.limits"])}},
+		"no gpu": {"limits": {"cpu": "1", "memory": "1Gi", "nvidia.com/gpu": "0"}, "want": set()},
 	}
 	paths("resources-bounds", token_server, [limits(case.limits), bounds]) == case.want
 }

@@ -18,6 +18,61 @@ verdicts contains verdict(rego.metadata.rule(), path, message) if {
 }
 
 # METADATA
+# title: Annotations of the Ingress are allowed ones
+# description: >-
+#   An ingress controller does what annotations say: take over another server's paths, serve other hosts, send people elsewhere. An
+#   entry is a key, or ends in /* and stands for all of a domain. An empty list allows any.
+# custom:
+#   id: ingress-annotations
+#   severity: deny
+#   remediation: Take the annotation out of spec.routing.annotations, or ask the admin to allow it.
+verdicts contains verdict(rego.metadata.rule(), path, message) if {
+	allowed := settings["ingress-annotations"].allowed
+	count(allowed) > 0
+	some ingress in ingresses
+	some key, value in ingress.metadata.annotations
+	not allowed_annotation(key, allowed)
+	path := written_annotation(key, value)
+	message := sprintf("the annotation %s of the Ingress is not among the allowed ones", [key])
+}
+
+# METADATA
+# title: Paths of the Ingress are plain
+# description: A path that is a pattern, or of a type that is the controller's own, can match what is another server's.
+# custom:
+#   id: ingress-annotations
+#   severity: deny
+#   remediation: Take out of spec.patches what changes the paths of the Ingress.
+verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec.rules[%d].http.paths[%d]", [title(ingress), i, j]), message) if {
+	settings["ingress-annotations"]
+	some ingress in ingresses
+	some i, rule in ingress.spec.rules
+	some j, entry in rule.http.paths
+	not is_plain_path(entry)
+	message := sprintf("the path %v of the type %v is a pattern or may be one, but allowed are plain ones of the type Prefix or Exact", [
+		object.get(entry, "path", "none"),
+		object.get(entry, "pathType", "none"),
+	])
+}
+
+allowed_annotation(key, allowed) if key in allowed
+
+allowed_annotation(key, allowed) if {
+	some entry in allowed
+	endswith(entry, "/*")
+	startswith(key, trim_suffix(entry, "*"))
+}
+
+written_annotation(key, value) := sprintf("spec.routing.annotations[%s]", [key]) if {
+	server.spec.routing.annotations[key] == value
+} else := "spec.patches"
+
+is_plain_path(entry) if {
+	entry.pathType in {"Prefix", "Exact"}
+	regex.match(`^(/[A-Za-z0-9._~@:+=,-]*)+$`, entry.path)
+}
+
+# METADATA
 # title: Hosts end in an allowed suffix
 # description: >-
 #   The placeholder {namespace} stands for the namespace of the server, which gives each namespace names of its own. An empty
@@ -166,15 +221,10 @@ written_route(ingress, field, value, routing, rendered) := sprintf("%s: %s", [ti
 
 without_tls contains host if {
 	some ingress in ingresses
+	with_tls := {lower(entry) | some tls in ingress.spec.tls; some entry in tls.hosts}
 	some rule in ingress.spec.rules
 	host := lower(object.get(rule, "host", ""))
-	not has_tls(ingress, host)
-}
-
-has_tls(ingress, host) if {
-	some tls in ingress.spec.tls
-	some entry in tls.hosts
-	lower(entry) == host
+	not host in with_tls
 }
 
 has_suffix(host, suffixes) if {

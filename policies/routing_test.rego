@@ -90,3 +90,33 @@ test_tls[note] if {
 	paths("tls-required", token_server, changes) == case.want
 	paths("oidc-tls", token_server, changes) == case.oidc
 }
+
+test_ingress_annotations[note] if {
+	some note, case in {
+		"allowed": {"annotations": {"cert-manager.io/issuer": "x"}, "written": {}, "want": set()},
+		"domain": {"annotations": {"example.org/owner": "x"}, "written": {}, "want": set()},
+		"other": {
+			"annotations": {"nginx.ingress.kubernetes.io/server-alias": "x"},
+			"written": {"nginx.ingress.kubernetes.io/server-alias": "x"},
+			"want": {"spec.routing.annotations[nginx.ingress.kubernetes.io/server-alias]"},
+		},
+		"patched": {"annotations": {"example.orgx/a": "x"}, "written": {}, "want": {"spec.patches"}},
+	}
+	changes := [
+		add("/objects/1/metadata/annotations", case.annotations),
+		add("/object/spec/routing/annotations", case.written),
+		set("ingress-annotations", {"allowed": ["cert-manager.io/issuer", "example.org/*"]}),
+	]
+	paths("ingress-annotations", token_server, changes) == case.want
+}
+
+test_plain_paths[note] if {
+	some note, case in {
+		"plain": {"entry": {"path": "/a-b/c.d", "pathType": "Exact"}, "want": set()},
+		"root": {"entry": {"path": "/", "pathType": "Prefix"}, "want": set()},
+		"pattern": {"entry": {"path": "/(a|b)", "pathType": "Prefix"}, "want": {"Ingress/alice: spec.rules[0].http.paths[0]"}},
+		"type": {"entry": {"path": "/a", "pathType": "ImplementationSpecific"}, "want": {"Ingress/alice: spec.rules[0].http.paths[0]"}},
+		"nothing": {"entry": {}, "want": {"Ingress/alice: spec.rules[0].http.paths[0]"}},
+	}
+	paths("ingress-annotations", token_server, [add("/objects/1/spec/rules/0/http/paths/0", case.entry)]) == case.want
+}

@@ -25,7 +25,7 @@ verdicts contains measured(rego.metadata.rule(), volume.path, message, quantity(
 verdicts contains verdict(rego.metadata.rule(), volume.path, message) if {
 	settings["storage-bounds"].maxSize != ""
 	some volume in sized
-	not readable(volume.size)
+	not readable(volume.size, "size")
 	message := sprintf("the size of %s is %q, but it must be a quantity such as 10Gi", [volume.what, volume.size])
 }
 

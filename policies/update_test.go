@@ -96,7 +96,7 @@ rules:
 		},
 		"suspended, but running": {
 			server("quay.io/x", "9", running), server("quay.io/x", "9", "  suspend: true\n"+running),
-			nil, []string{"resources-bounds"}, "it was so before",
+			[]string{"rendered-kinds"}, []string{"resources-bounds"}, "it would not stop",
 		},
 	}
 	evaluator := newEvaluator(t, settings)

@@ -32,7 +32,7 @@ spec:
     env: [{name: A, value: b}, {name: C, valueFrom: {secretKeyRef: {name: d, key: e}}}]
     extraArgs: [--debug]
   storage: {ephemeral: true, size: 1Gi}
-  routing: {host: jupyter.example.org, path: /sample, ingressClassName: other, annotations: {a: b}, tls: {enabled: true}}
+  routing: {host: jupyter.example.org, path: /sample, ingressClassName: other, annotations: {kubernetes.io/tls-acme: "true"}, tls: {enabled: true}}
   auth:
     mode: oidc
     oidc: {issuerUrl: https://id.example.org, clientId: x, scopes: [openid, email, profile], allow: {users: [u], emails: [e@example.org], groups: [g]}}
