@@ -69,7 +69,7 @@ written_annotation(key, value) := sprintf("spec.routing.annotations[%s]", [key])
 
 is_plain_path(entry) if {
 	entry.pathType in {"Prefix", "Exact"}
-	regex.match(`^(/[A-Za-z0-9._~@:+=,-]*)+$`, entry.path)
+	regex.match(`^(/[A-Za-z0-9._~@:+=,-]*)*$`, entry.path)
 }
 
 # METADATA
