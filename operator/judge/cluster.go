@@ -166,6 +166,9 @@ func (c Cluster) inTheWay(ctx context.Context, server *v1alpha1.JupyterServer, r
 	}
 	for _, other := range servers {
 		name := client.ObjectKeyFromObject(other)
+		if other.DeletionTimestamp != nil {
+			continue // it goes nowhere any more, and no rule looks at its spec
+		}
 		if name != key && !held[name] && isOlder(other, server) && !isRefused(other) {
 			out = append(out, named(name, routesOf(other))...)
 		}
