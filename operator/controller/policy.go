@@ -30,8 +30,17 @@ type judged struct {
 }
 
 // permit asks the policies whether a server may be installed, whatever it was before: what is in the cluster must stand for
-// itself. Nil for rendered has the server rendered without what it refers to, which no rule looks at.
+// itself. Nil for rendered has the server rendered without what it refers to, which no rule looks at. A server that may be
+// installed has its routes reserved.
 func (r *Reconciler) permit(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, out *outcome) error {
+	err := r.judge(ctx, server, rendered, out)
+	if err != nil {
+		r.Cluster.Reservations.GiveBack(server)
+	}
+	return err
+}
+
+func (r *Reconciler) judge(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, out *outcome) error {
 	namespace, err := r.Cluster.Namespace(ctx, server.Namespace)
 	if err != nil {
 		return err

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -435,4 +437,83 @@ func TestDeletedServerClaimsNoRoute(t *testing.T) {
 	third.Spec.Routing = first.Spec.Routing
 	other.create(third)
 	other.stalled("carol", "RouteTaken")
+}
+
+// The informers lag behind servers that are made in one moment: none of two may get what the other one was just given.
+func TestTwinsDoNotShareARoute(t *testing.T) {
+	w, other := newWorld(t), anotherWorld(t)
+	const pairs = 20
+	var twins [2][]*v1alpha1.JupyterServer
+	for i := range pairs {
+		for side, world := range []*world{w, other} {
+			twin := world.server(fmt.Sprintf("twin%d", i))
+			twin.Spec.Routing.Host = w.namespace + ".localhost"
+			twins[side] = append(twins[side], twin)
+		}
+	}
+	w.createAtOnce(twins)
+	for i := range pairs {
+		w.oneReleased(fmt.Sprintf("/twin%d", i), twins[0][i], twins[1][i])
+	}
+}
+
+func TestPatchedTwinsDoNotShareARoute(t *testing.T) {
+	w := newWorld(t)
+	patched, plain := w.server("twin1"), w.server("twin2")
+	patched.Spec.Patches = []v1alpha1.Patch{{
+		Target: v1alpha1.PatchTarget{Kind: "Ingress"}, Type: v1alpha1.PatchTypeJSON, Patch: `[{"op": "replace", "path": "/spec/rules/0/http/paths/0/path", "value": "/twin2"}]`,
+	}}
+	w.createAtOnce([2][]*v1alpha1.JupyterServer{{patched}, {plain}})
+	w.oneReleased("/twin2", patched, plain)
+}
+
+// createAtOnce creates servers, two at a time.
+func (w *world) createAtOnce(twins [2][]*v1alpha1.JupyterServer) {
+	w.Helper()
+	for i := range twins[0] {
+		var creating sync.WaitGroup
+		for side := range twins {
+			o := sparse(w.T, twins[side][i])
+			creating.Go(func() {
+				if err := suite.client.Create(w.ctx, o); err != nil {
+					w.Error(err)
+				}
+			})
+		}
+		creating.Wait()
+	}
+}
+
+// oneReleased waits until one of several servers is released and the others are refused, and looks for Ingresses at the route.
+func (w *world) oneReleased(path string, servers ...*v1alpha1.JupyterServer) {
+	w.Helper()
+	w.eventually("one of those at "+path+" is released", func() error {
+		var released, refused, reached int
+		for _, server := range servers {
+			found, ingress := &v1alpha1.JupyterServer{}, &networkingv1.Ingress{}
+			if err := suite.client.Get(w.ctx, client.ObjectKeyFromObject(server), found); err != nil {
+				return err
+			}
+			switch {
+			case meta.IsStatusConditionTrue(found.Status.Conditions, v1alpha1.ConditionReleased):
+				released++
+			case meta.IsStatusConditionFalse(found.Status.Conditions, v1alpha1.ConditionPolicyCompliant):
+				refused++
+			}
+			err := suite.client.Get(w.ctx, client.ObjectKeyFromObject(server), ingress)
+			if client.IgnoreNotFound(err) != nil {
+				return err
+			}
+			if err == nil && ingress.Spec.Rules[0].HTTP.Paths[0].Path == path {
+				reached++
+			}
+		}
+		if reached > 1 {
+			w.Fatalf("%d Ingresses are at %s", reached, path)
+		}
+		if released != 1 || refused != len(servers)-1 || reached != 1 {
+			return fmt.Errorf("%d are released, %d refused, %d reached", released, refused, reached)
+		}
+		return nil
+	})
 }
