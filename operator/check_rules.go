@@ -42,9 +42,9 @@ func readRules(path string) (ruleFiles, error) {
 	var found ruleFiles
 	var errs []error
 	for _, name := range names {
-		text, err := os.ReadFile(name)
+		text, err := readRegular(name)
 		if err != nil {
-			errs = append(errs, err)
+			errs = append(errs, fmt.Errorf("--policies: %w", err))
 			continue
 		}
 		more, err := rulesOf(displayed(name), text)
@@ -57,6 +57,18 @@ func readRules(path string) (ruleFiles, error) {
 		return nil, fmt.Errorf("--policies: %s holds no rules: none of its files is .rego, .yaml, .yml or .json", path)
 	}
 	return found, nil
+}
+
+// readRegular reads a file, or what a link leads to. Anything else, such as a named pipe, may never come to an end.
+func readRegular(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file: put the rules into files", displayed(name))
+	}
+	return os.ReadFile(name)
 }
 
 // ruleFilesBelow are the files that are read: of a folder those with the endings of rules. Hidden ones are passed over, among

@@ -57,11 +57,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 			r.written.forget(request.NamespacedName)
 			r.bundles.forget(request.NamespacedName)
 			r.access.forget(request.NamespacedName)
+			r.Cluster.Reservations.Forget(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	r.written.restore(server)
 	if server.DeletionTimestamp != nil {
+		r.Cluster.Reservations.GiveBack(server)
 		return ctrl.Result{}, r.report(ctx, server, report{terminating: true})
 	}
 	outcome, retry := r.converge(ctx, server)
@@ -154,6 +156,7 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 		return err
 	}
 	out.release = released
+	r.Cluster.Reservations.Keep(server)
 	r.announce(server, observation, released)
 	return nil
 }

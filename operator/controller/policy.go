@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -28,8 +30,17 @@ type judged struct {
 }
 
 // permit asks the policies whether a server may be installed, whatever it was before: what is in the cluster must stand for
-// itself. Nil for rendered has the server rendered without what it refers to, which no rule looks at.
+// itself. Nil for rendered has the server rendered without what it refers to, which no rule looks at. A server that may be
+// installed has its routes reserved.
 func (r *Reconciler) permit(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, out *outcome) error {
+	err := r.judge(ctx, server, rendered, out)
+	if err != nil {
+		r.Cluster.Reservations.GiveBack(server)
+	}
+	return err
+}
+
+func (r *Reconciler) judge(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, out *outcome) error {
 	namespace, err := r.Cluster.Namespace(ctx, server.Namespace)
 	if err != nil {
 		return err
@@ -97,7 +108,8 @@ func otherRules(verdicts []policies.Verdict) []string {
 }
 
 // refused is for a spec that was not let through. A server that the policies do not allow and that shall be suspended is stopped,
-// whatever else they say. One that is released as its spec says is kept so: somebody made a new rule, and the server goes on.
+// whatever else they say. One that is released as its spec says and runs is kept so: somebody made a new rule, and the server goes
+// on. One that has no pod, because it was stopped or its StatefulSet is gone, gets none.
 func (r *Reconciler) refused(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, out *outcome, why error) error {
 	var stop *blocked
 	if !out.judged.asked || out.release == nil || !errors.As(why, &stop) {
@@ -111,6 +123,14 @@ func (r *Reconciler) refused(ctx context.Context, server *v1alpha1.JupyterServer
 		return why
 	}
 	if rendered == nil || !out.judged.result.Denied() || rendered.Digest != out.release.InputDigest {
+		return why
+	}
+	// What was stopped has the digest of what ran: putting it back would start what is forbidden.
+	set, err := get(ctx, r.Client, server.Namespace, server.Name, &appsv1.StatefulSet{})
+	if err != nil {
+		return err
+	}
+	if set == nil || !metav1.IsControlledBy(set, server) || ptr.Deref(set.Spec.Replicas, 1) == 0 {
 		return why
 	}
 	observation, err := r.Engine.Observe(ctx, server, rendered)

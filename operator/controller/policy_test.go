@@ -1,17 +1,22 @@
 package controller_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
@@ -168,6 +173,58 @@ func TestNewRuleForARunningServer(t *testing.T) {
 		return nil
 	})
 	w.eventually("the event", func() error { return w.hasEvent("alice", v1alpha1.ReasonCompliant) })
+}
+
+// A forbidden server that was stopped has the digest of the one that ran, and is not started by drift repair.
+func TestForbiddenServerIsNotStartedAgain(t *testing.T) {
+	tests := []struct {
+		reason string
+		meddle func(*world)
+	}{
+		{"it is resumed", func(*world) {}},
+		{"its Service is deleted", func(w *world) {
+			service := &corev1.Service{}
+			w.get("alice", service)
+			if err := suite.client.Delete(w.ctx, service); err != nil {
+				w.Fatal(err)
+			}
+		}},
+		{"its StatefulSet is deleted", func(w *world) {
+			set := &appsv1.StatefulSet{}
+			w.get("alice", set)
+			if err := suite.client.Delete(w.ctx, set); err != nil {
+				w.Fatal(err)
+			}
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			w := newWorld(t)
+			server := w.server("alice")
+			server.Spec.JupyterServer.Image = "old"
+			w.create(server)
+			w.released("alice")
+			w.label(map[string]string{forbidden: "old"})
+			w.compliant("alice", metav1.ConditionFalse, "SuiteImage")
+			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Suspend = true })
+			w.status("alice", "suspended", func(s v1alpha1.JupyterServerStatus) bool { return s.State == v1alpha1.StateSuspended })
+			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Suspend = false })
+			test.meddle(w)
+			for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+				set := &appsv1.StatefulSet{}
+				err := w.tryGet("alice", set)
+				if client.IgnoreNotFound(err) != nil {
+					t.Fatal(err)
+				}
+				if err == nil && *set.Spec.Replicas != 0 {
+					t.Fatal("a server that is not allowed was started again")
+				}
+			}
+			w.compliant("alice", metav1.ConditionFalse, "SuiteImage")
+			w.label(map[string]string{forbidden: ""})
+			w.released("alice")
+		})
+	}
 }
 
 // Rules look at labels, too: a change of them alone is judged at once.
@@ -349,4 +406,114 @@ func TestPatchedRouteIsSeen(t *testing.T) {
 	w.released("alice")
 	w.create(w.server("bob"))
 	w.stalled("bob", "RouteTaken")
+}
+
+// No rule looks at the spec of a server that is being deleted, so it must not keep others from the route that it names.
+func TestDeletedServerClaimsNoRoute(t *testing.T) {
+	w, other := newWorld(t), anotherWorld(t)
+	first := w.server("alice")
+	first.Finalizers = []string{"test.example.org/held"}
+	w.create(first)
+	w.released("alice")
+	if err := suite.client.Delete(w.ctx, first); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		unheld := client.RawPatch(types.MergePatchType, []byte(`{"metadata": {"finalizers": null}}`))
+		if err := suite.client.Patch(context.Background(), first, unheld); err != nil {
+			t.Error(err)
+		}
+	})
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Routing.Path = "/claimed" })
+	w.status("alice", "seen", func(v1alpha1.JupyterServerStatus) bool { return true })
+
+	second := other.server("bob")
+	second.Spec.Routing = first.Spec.Routing
+	second.Spec.Routing.Path = "/claimed"
+	other.create(second)
+	other.released("bob")
+	// Its Ingress is in force until it is gone.
+	third := other.server("carol")
+	third.Spec.Routing = first.Spec.Routing
+	other.create(third)
+	other.stalled("carol", "RouteTaken")
+}
+
+// The informers lag behind servers that are made in one moment: none of two may get what the other one was just given.
+func TestTwinsDoNotShareARoute(t *testing.T) {
+	w, other := newWorld(t), anotherWorld(t)
+	const pairs = 20
+	var twins [2][]*v1alpha1.JupyterServer
+	for i := range pairs {
+		for side, world := range []*world{w, other} {
+			twin := world.server(fmt.Sprintf("twin%d", i))
+			twin.Spec.Routing.Host = w.namespace + ".localhost"
+			twins[side] = append(twins[side], twin)
+		}
+	}
+	w.createAtOnce(twins)
+	for i := range pairs {
+		w.oneReleased(fmt.Sprintf("/twin%d", i), twins[0][i], twins[1][i])
+	}
+}
+
+func TestPatchedTwinsDoNotShareARoute(t *testing.T) {
+	w := newWorld(t)
+	patched, plain := w.server("twin1"), w.server("twin2")
+	patched.Spec.Patches = []v1alpha1.Patch{{
+		Target: v1alpha1.PatchTarget{Kind: "Ingress"}, Type: v1alpha1.PatchTypeJSON, Patch: `[{"op": "replace", "path": "/spec/rules/0/http/paths/0/path", "value": "/twin2"}]`,
+	}}
+	w.createAtOnce([2][]*v1alpha1.JupyterServer{{patched}, {plain}})
+	w.oneReleased("/twin2", patched, plain)
+}
+
+// createAtOnce creates servers, two at a time.
+func (w *world) createAtOnce(twins [2][]*v1alpha1.JupyterServer) {
+	w.Helper()
+	for i := range twins[0] {
+		var creating sync.WaitGroup
+		for side := range twins {
+			o := sparse(w.T, twins[side][i])
+			creating.Go(func() {
+				if err := suite.client.Create(w.ctx, o); err != nil {
+					w.Error(err)
+				}
+			})
+		}
+		creating.Wait()
+	}
+}
+
+// oneReleased waits until one of several servers is released and the others are refused, and looks for Ingresses at the route.
+func (w *world) oneReleased(path string, servers ...*v1alpha1.JupyterServer) {
+	w.Helper()
+	w.eventually("one of those at "+path+" is released", func() error {
+		var released, refused, reached int
+		for _, server := range servers {
+			found, ingress := &v1alpha1.JupyterServer{}, &networkingv1.Ingress{}
+			if err := suite.client.Get(w.ctx, client.ObjectKeyFromObject(server), found); err != nil {
+				return err
+			}
+			switch {
+			case meta.IsStatusConditionTrue(found.Status.Conditions, v1alpha1.ConditionReleased):
+				released++
+			case meta.IsStatusConditionFalse(found.Status.Conditions, v1alpha1.ConditionPolicyCompliant):
+				refused++
+			}
+			err := suite.client.Get(w.ctx, client.ObjectKeyFromObject(server), ingress)
+			if client.IgnoreNotFound(err) != nil {
+				return err
+			}
+			if err == nil && ingress.Spec.Rules[0].HTTP.Paths[0].Path == path {
+				reached++
+			}
+		}
+		if reached > 1 {
+			w.Fatalf("%d Ingresses are at %s", reached, path)
+		}
+		if released != 1 || refused != len(servers)-1 || reached != 1 {
+			return fmt.Errorf("%d are released, %d refused, %d reached", released, refused, reached)
+		}
+		return nil
+	})
 }

@@ -108,7 +108,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		Live:     mgr.GetAPIReader(),
 		Renderer: options.Renderer,
 		Judge:    options.Judge,
-		Cluster:  judge.Cluster{Informed: mgr.GetClient(), Live: mgr.GetAPIReader()},
+		Cluster:  judge.Cluster{Informed: mgr.GetClient(), Live: mgr.GetAPIReader(), Reservations: &judge.Reservations{}},
 		Engine:   release.NewEngine(mgr.GetClient(), mgr.GetAPIReader(), kube, options.Renderer.ChartMetadata(), clk),
 		Events:   mgr.GetEventRecorder(release.FieldManager),
 		Access:   NewAccessClient(),

@@ -24,6 +24,9 @@ type Cluster struct {
 	Informed client.Reader
 	// Live reads from the API server.
 	Live client.Reader
+	// Reservations are set where servers are let have routes, not just judged: whoever asks for the routes of others reserves
+	// its own, if they are free. Nil: nothing is reserved.
+	Reservations *Reservations
 }
 
 // NamespaceObject is what namespaces are read as: their metadata. Give it to the informers.
@@ -114,16 +117,22 @@ func above(route policies.Route) []string {
 // Routes is for Case.Routes: it finds the routes of others at, above and below those at which a server is reached.
 //
 // When two servers want one route, only one may be refused. The one that is reached there stays; among those that are not yet,
-// or both are, the older one.
+// or both are, the older one. A reservation counts like an Ingress. Whoever asks keeps or gives back what it reserved (Reservations).
 func (c Cluster) Routes(server *v1alpha1.JupyterServer) func(context.Context, []policies.Route) ([]policies.Route, error) {
 	return func(ctx context.Context, own []policies.Route) ([]policies.Route, error) {
+		defer c.Reservations.lock()() // nobody else may reserve between the look-up and what follows from it
 		var routes []policies.Route
+		free := true
 		for _, route := range own {
 			others, err := c.inTheWay(ctx, server, route)
 			if err != nil {
 				return nil, err
 			}
+			free = free && !slices.ContainsFunc(others, func(other policies.Route) bool { return slices.Equal(at(other), at(route)) })
 			routes = append(routes, others...)
+		}
+		if free {
+			c.Reservations.reserve(server, own)
 		}
 		return routes, nil
 	}
@@ -136,8 +145,19 @@ func (c Cluster) inTheWay(ctx context.Context, server *v1alpha1.JupyterServer, r
 		return nil, err
 	}
 	key := client.ObjectKeyFromObject(server)
-	holds := slices.ContainsFunc(ingresses, func(i *networkingv1.Ingress) bool { return ownerOf(i) == key && isAt(i, route) })
+	reserved, err := c.reserved(ctx, route)
+	if err != nil {
+		return nil, err
+	}
+	isServer := func(other *v1alpha1.JupyterServer) bool { return client.ObjectKeyFromObject(other) == key }
+	holds := slices.ContainsFunc(reserved, isServer) ||
+		slices.ContainsFunc(ingresses, func(i *networkingv1.Ingress) bool { return ownerOf(i) == key && isAt(i, route) })
 	var out []policies.Route
+	for _, other := range reserved {
+		if !isServer(other) && (!holds || isOlder(other, server)) {
+			out = append(out, named(client.ObjectKeyFromObject(other), []policies.Route{route})...)
+		}
+	}
 	held := map[client.ObjectKey]bool{}
 	for _, ingress := range ingresses {
 		other := ownerOf(ingress)
@@ -166,11 +186,30 @@ func (c Cluster) inTheWay(ctx context.Context, server *v1alpha1.JupyterServer, r
 	}
 	for _, other := range servers {
 		name := client.ObjectKeyFromObject(other)
+		if other.DeletionTimestamp != nil {
+			continue // it goes nowhere any more, and no rule looks at its spec
+		}
 		if name != key && !held[name] && isOlder(other, server) && !isRefused(other) {
 			out = append(out, named(name, routesOf(other))...)
 		}
 	}
 	return out, nil
+}
+
+// reserved are the servers that hold exactly a route.
+func (c Cluster) reserved(ctx context.Context, route policies.Route) ([]*v1alpha1.JupyterServer, error) {
+	var found []*v1alpha1.JupyterServer
+	for _, key := range c.Reservations.at(route) {
+		server := &v1alpha1.JupyterServer{}
+		err := c.Informed.Get(ctx, key, server)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("reading the JupyterServer %s: %w", key, err)
+		}
+		if err == nil && c.Reservations.isOf(server) {
+			found = append(found, server)
+		}
+	}
+	return found, nil
 }
 
 // ownerOf is the server that an Ingress belongs to.
