@@ -61,8 +61,7 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s: metadata.name", [ti
 #   remediation: Take out of spec.patches what changes the field.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s: %s", [title(object_), concat(".", field)]), message) if {
 	settings["rendered-kinds"]
-	input.expected
-	input.objects != input.expected
+	patched
 	some object_ in input.objects
 	some field in fixed_shape[object_.kind]
 	found := object.get(object_, field, null)
@@ -80,12 +79,11 @@ verdicts contains verdict(rego.metadata.rule(), sprintf("%s: %s", [title(object_
 #   remediation: Take out of spec.patches what changes the backends of the Ingress.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec", [title(object_)]), message) if {
 	settings["rendered-kinds"]
-	input.expected
-	input.objects != input.expected
+	patched
 	some object_ in input.objects
 	object_.kind == "Ingress"
 	some backend in backends(object_.spec)
-	not backend in backends(expected_object("Ingress", server.metadata.name).spec)
+	not backend in backends(expected_spec("Ingress"))
 	message := sprintf("the Ingress leads to %s, but must lead to the server's own Service alone", [json.marshal(backend)])
 }
 

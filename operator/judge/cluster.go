@@ -63,7 +63,8 @@ const (
 // are in force. Looking at every server of a host would take longer than the rules do.
 func Index(ctx context.Context, indexer client.FieldIndexer) error {
 	for _, kind := range []client.Object{&v1alpha1.JupyterServer{}, &networkingv1.Ingress{}} {
-		for index, keys := range map[string]func(policies.Route) []string{atIndex: at, belowIndex: above} {
+		exactly := func(route policies.Route) []string { return []string{at(route)} }
+		for index, keys := range map[string]func(policies.Route) []string{atIndex: exactly, belowIndex: above} {
 			err := indexer.IndexField(ctx, kind, index, func(o client.Object) []string {
 				var all []string
 				for _, route := range routesOf(o) {
@@ -99,8 +100,8 @@ func routesOf(o client.Object) []policies.Route {
 }
 
 // at is the key of a route. A host is the same in capitals, and a path with a slash at its end.
-func at(route policies.Route) []string {
-	return []string{strings.ToLower(route.Host) + "/" + strings.Trim(route.Path, "/")}
+func at(route policies.Route) string {
+	return strings.ToLower(route.Host) + "/" + strings.Trim(route.Path, "/")
 }
 
 // above are the keys of a route and of all that it lies below.
@@ -128,7 +129,7 @@ func (c Cluster) Routes(server *v1alpha1.JupyterServer) func(context.Context, []
 			if err != nil {
 				return nil, err
 			}
-			free = free && !slices.ContainsFunc(others, func(other policies.Route) bool { return slices.Equal(at(other), at(route)) })
+			free = free && !slices.ContainsFunc(others, func(other policies.Route) bool { return at(other) == at(route) })
 			routes = append(routes, others...)
 		}
 		if free {
@@ -218,7 +219,7 @@ func ownerOf(ingress *networkingv1.Ingress) client.ObjectKey {
 }
 
 func isAt(o client.Object, route policies.Route) bool {
-	return slices.ContainsFunc(routesOf(o), func(r policies.Route) bool { return slices.Equal(at(r), at(route)) })
+	return slices.ContainsFunc(routesOf(o), func(r policies.Route) bool { return at(r) == at(route) })
 }
 
 // isOlder says whether one server was there before another one. One that is just being made was not there before any.

@@ -89,7 +89,7 @@ func (r *Reservations) reserve(server *v1alpha1.JupyterServer, routes []policies
 		next.released = last.released
 	}
 	for _, route := range routes {
-		next.wanted = append(next.wanted, at(route)...)
+		next.wanted = append(next.wanted, at(route))
 	}
 	r.set(key, next)
 }
@@ -121,11 +121,7 @@ func (r *Reservations) at(route policies.Route) []client.ObjectKey {
 	if r == nil {
 		return nil
 	}
-	var keys []client.ObjectKey
-	for _, route := range at(route) {
-		keys = slices.AppendSeq(keys, maps.Keys(r.holders[route]))
-	}
-	return keys
+	return slices.Collect(maps.Keys(r.holders[at(route)]))
 }
 
 // isOf says whether what is held under the name of a server is held by it, and not by an earlier one.

@@ -90,11 +90,7 @@ func checked(in apiextensionsv1.JSONSchemaProps, t reflect.Type) (object, error)
 	}
 	properties := object{}
 	for name, property := range in.Properties {
-		var fieldType reflect.Type
-		ours := t != nil && t.Kind() == reflect.Struct && isOurs(t)
-		if ours {
-			fieldType = fieldByJSONName(t, name)
-		}
+		fieldType, ours := ourField(t, name)
 		child, err := checked(property, fieldType)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)

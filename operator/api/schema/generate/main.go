@@ -63,3 +63,11 @@ func generate() error {
 func isOurs(t reflect.Type) bool {
 	return t.PkgPath() == reflect.TypeFor[v1alpha1.JupyterServer]().PkgPath()
 }
+
+// ourField is the type of a field of one of our own types. Of other types, nothing is known.
+func ourField(t reflect.Type, name string) (field reflect.Type, ours bool) {
+	if t == nil || t.Kind() != reflect.Struct || !isOurs(t) {
+		return nil, false
+	}
+	return fieldByJSONName(t, name), true
+}

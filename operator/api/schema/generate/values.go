@@ -184,11 +184,7 @@ func children(out object, in apiextensionsv1.JSONSchemaProps, t reflect.Type) er
 	}
 	properties := object{}
 	for name, property := range in.Properties {
-		var fieldType reflect.Type
-		ours := t != nil && t.Kind() == reflect.Struct && isOurs(t)
-		if ours {
-			fieldType = fieldByJSONName(t, name)
-		}
+		fieldType, ours := ourField(t, name)
 		child, err := jsonSchema(property, fieldType)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
