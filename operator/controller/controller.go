@@ -142,8 +142,10 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 	if err != nil {
 		return &blocked{v1alpha1.ReasonRenderFailed, sentence("the spec cannot be rendered: " + err.Error())}
 	}
-	if err := r.permit(ctx, server, rendered, out); err != nil {
-		return r.refused(ctx, server, rendered, out, err)
+	if !out.judged.asked { // else it was permitted before the server's Secret was written
+		if err := r.permit(ctx, server, rendered, out); err != nil {
+			return r.refused(ctx, server, rendered, out, err)
+		}
 	}
 	observation, err := r.Engine.Observe(ctx, server, rendered)
 	if err != nil {

@@ -181,12 +181,12 @@ func notes(result policies.Result) string {
 	return line(strings.Join(parts, "; "))
 }
 
-// announceVerdict makes an event when the policies begin to refuse a server, or change their reason.
+// announceVerdict makes an event when the policies allow a server again. A refusal is announced with the trouble that it makes.
 func (r *Reconciler) announceVerdict(before, after *v1alpha1.JupyterServer) {
 	is := meta.FindStatusCondition(after.Status.Conditions, v1alpha1.ConditionPolicyCompliant)
 	was := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionPolicyCompliant)
 	if is == nil || is.Status != metav1.ConditionTrue || was == nil || was.Status != metav1.ConditionFalse {
-		return // a refusal is announced with the trouble that it makes
+		return
 	}
 	r.Events.Eventf(after, nil, corev1.EventTypeNormal, v1alpha1.ReasonCompliant, "Judge", "the policies allow the server again")
 }
