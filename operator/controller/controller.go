@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -42,6 +43,7 @@ type Reconciler struct {
 	Events   events.EventRecorder
 	Access   *http.Client // asks the access control in the pods, see NewAccessClient
 	Clock    clock.PassiveClock
+	Shard    labels.Selector // of the servers to work on
 
 	written writtenStatuses
 	bundles bundles
@@ -53,13 +55,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	server := &v1alpha1.JupyterServer{}
 	if err := r.Client.Get(ctx, request.NamespacedName, server); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.Engine.Forget(request.NamespacedName)
-			r.written.forget(request.NamespacedName)
-			r.bundles.forget(request.NamespacedName)
-			r.access.forget(request.NamespacedName)
-			r.Cluster.Reservations.Forget(request.NamespacedName)
+			r.forget(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !r.Shard.Matches(labels.Set(server.Labels)) {
+		r.forget(request.NamespacedName) // it may have been ours
+		return ctrl.Result{}, nil
 	}
 	r.written.restore(server)
 	if server.DeletionTimestamp != nil {
@@ -81,6 +83,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, retry
 	}
 	return ctrl.Result{RequeueAfter: soonest(outcome.lookAgain, workload.lookAgain)}, nil
+}
+
+// forget drops what is remembered of a server that is gone, or that another operator works on from now on.
+func (r *Reconciler) forget(server client.ObjectKey) {
+	r.Engine.Forget(server)
+	r.written.forget(server)
+	r.bundles.forget(server)
+	r.access.forget(server)
+	r.Cluster.Reservations.Forget(server)
 }
 
 // outcome is what came of bringing the release in line with the spec.
