@@ -1,0 +1,313 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+)
+
+// patience is how long a test waits for what takes a second on a calm machine.
+const patience = 2 * time.Minute
+
+// world is one test's namespaces, and what is done and seen in them.
+type world struct {
+	*testing.T
+	ctx        context.Context
+	namespaces []string
+	namespace  string // the first
+}
+
+func newWorld(t *testing.T, namespaces int) *world {
+	t.Helper()
+	w := &world{T: t, ctx: t.Context()}
+	for range namespaces {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+		if err := suite.client.Create(w.ctx, namespace); err != nil {
+			t.Fatalf("making a namespace: %v", err)
+		}
+		w.namespaces = append(w.namespaces, namespace.Name)
+	}
+	w.namespace = w.namespaces[0]
+	return w
+}
+
+// names are those of n servers.
+func names(n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("user%02d", i)
+	}
+	return out
+}
+
+// create makes a server as somebody does who writes down only what matters.
+func (w *world) create(namespace, name string, labels map[string]string) {
+	w.Helper()
+	w.createWith(namespace, name, labels, nil)
+}
+
+func (w *world) createWith(namespace, name string, labels map[string]string, spec map[string]any) {
+	w.Helper()
+	if spec == nil {
+		spec = map[string]any{}
+	}
+	spec["routing"] = map[string]any{"host": namespace + ".localhost", "path": "/" + name} // two servers on one route are refused
+	server := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	server.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.Kind))
+	server.SetNamespace(namespace)
+	server.SetName(name)
+	server.SetLabels(labels)
+	if err := suite.client.Create(w.ctx, server); err != nil {
+		w.Fatalf("creating %s: %v", name, err)
+	}
+}
+
+// patch merges JSON into an object of the first namespace.
+func (w *world) patch(object client.Object, name, patch string) {
+	w.Helper()
+	object.SetNamespace(w.namespace)
+	object.SetName(name)
+	if err := suite.client.Patch(w.ctx, object, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
+		w.Fatalf("changing %T %s: %v", object, name, err)
+	}
+}
+
+func (w *world) change(name, patch string) {
+	w.Helper()
+	w.patch(&v1alpha1.JupyterServer{}, name, patch)
+}
+
+// eventually tries until it works, and says the last error when it never does.
+func (w *world) eventually(what string, try func() error) {
+	w.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.Fatalf("%s: %v", what, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// released waits until all servers of a namespace, or the named ones, are released as their specs say.
+func (w *world) released(namespace string, servers ...string) {
+	w.Helper()
+	w.eventually("releasing the servers", func() error {
+		var list v1alpha1.JupyterServerList
+		if err := suite.client.List(w.ctx, &list, client.InNamespace(namespace)); err != nil {
+			return err
+		}
+		for i := range list.Items {
+			if s := &list.Items[i]; (len(servers) == 0 || slices.Contains(servers, s.Name)) && !isReleased(s) {
+				return fmt.Errorf("%s: generation %d, status %+v", s.Name, s.Generation, s.Status)
+			}
+		}
+		return nil
+	})
+}
+
+func isReleased(server *v1alpha1.JupyterServer) bool {
+	for _, condition := range server.Status.Conditions {
+		if condition.Type == v1alpha1.ConditionReleased {
+			return condition.Status == metav1.ConditionTrue && condition.ObservedGeneration == server.Generation
+		}
+	}
+	return false
+}
+
+// atRest waits until no operator has written to a namespace for some seconds, and returns how often any has.
+func (w *world) atRest(namespace string) int {
+	w.Helper()
+	last, since := -1, time.Now()
+	w.eventually("coming to rest", func() error {
+		if now := len(suite.audit.of(w.T, namespace, toServers)); now != last {
+			last, since = now, time.Now()
+		}
+		if calm := time.Since(since); calm < 3*time.Second {
+			return fmt.Errorf("%d writes, the last one %s ago", last, calm)
+		}
+		return nil
+	})
+	return last
+}
+
+// kinds are those of a server, its objects, its Secret and its records.
+var kinds = []schema.GroupVersionKind{
+	v1alpha1.GroupVersion.WithKind(v1alpha1.Kind),
+	{Group: "apps", Version: "v1", Kind: "StatefulSet"},
+	{Version: "v1", Kind: "PersistentVolumeClaim"},
+	{Version: "v1", Kind: "Service"},
+	{Version: "v1", Kind: "Secret"},
+	{Version: "v1", Kind: "ConfigMap"},
+	{Group: "networking.k8s.io", Version: "v1", Kind: "Ingress"},
+	{Group: "networking.k8s.io", Version: "v1", Kind: "NetworkPolicy"},
+}
+
+// objects are all objects of a namespace that have to do with servers, by kind and name.
+func (w *world) objects(namespace string) map[string]*unstructured.Unstructured {
+	w.Helper()
+	out := map[string]*unstructured.Unstructured{}
+	for _, kind := range kinds {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(kind)
+		if err := suite.client.List(w.ctx, list, client.InNamespace(namespace)); err != nil {
+			w.Fatalf("listing %s: %v", kind.Kind, err)
+		}
+		for i := range list.Items {
+			out[kind.Kind+" "+list.Items[i].GetName()] = &list.Items[i]
+		}
+	}
+	return out
+}
+
+// versions are the resource versions of all objects: whoever writes anything changes them.
+func (w *world) versions(namespace string) map[string]string {
+	w.Helper()
+	out := map[string]string{}
+	for key, object := range w.objects(namespace) {
+		out[key] = object.GetResourceVersion()
+	}
+	return out
+}
+
+// unchanged fails when something was written since versions were taken.
+func (w *world) unchanged(namespace string, before map[string]string) {
+	w.Helper()
+	after := w.versions(namespace)
+	for key, version := range after {
+		if before[key] != version {
+			w.Errorf("%s was written", key)
+		}
+	}
+	for key := range before {
+		if after[key] == "" {
+			w.Errorf("%s is gone", key)
+		}
+	}
+}
+
+const recordPrefix = "Secret sh.helm.release.v1."
+
+// sound fails when a release of a namespace is anything but whole: one deployed record, the newest; none pending; everything owned by
+// a server, so that nothing outlives it.
+func (w *world) sound(namespace string) {
+	w.Helper()
+	objects := w.objects(namespace)
+	owners, deployed, newest := map[types.UID]string{}, map[string][]int{}, map[string]int{}
+	for _, object := range objects {
+		if object.GetKind() == v1alpha1.Kind {
+			owners[object.GetUID()] = object.GetName()
+		}
+	}
+	for key, object := range objects {
+		if object.GetKind() == v1alpha1.Kind {
+			continue
+		}
+		refs := object.GetOwnerReferences()
+		if len(refs) != 1 || owners[refs[0].UID] == "" {
+			w.Errorf("%s is an orphan: %v", key, refs)
+			continue
+		}
+		if !strings.HasPrefix(key, recordPrefix) {
+			continue
+		}
+		server, labels := owners[refs[0].UID], object.GetLabels()
+		revision, err := strconv.Atoi(labels["version"])
+		if err != nil || labels["name"] != server {
+			w.Errorf("%s has the labels %v", key, labels)
+		}
+		newest[server] = max(newest[server], revision)
+		switch status := labels["status"]; status {
+		case "deployed":
+			deployed[server] = append(deployed[server], revision)
+		case "superseded", "failed":
+		default:
+			w.Errorf("%s is %s", key, status)
+		}
+	}
+	for _, server := range owners {
+		if is := deployed[server]; len(is) != 1 || is[0] != newest[server] {
+			w.Errorf("of the release %s the revisions %v are deployed, the newest is %d", server, is, newest[server])
+		}
+	}
+}
+
+// asFresh fails when the objects of the servers of a namespace differ from those of equal servers that another one has.
+func (w *world) asFresh(namespace, fresh string) {
+	w.Helper()
+	got, want := w.comparable(namespace), w.comparable(fresh)
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		if got[key] != want[key] {
+			w.Errorf("%s differs from that of a fresh install:\n%s\nfresh:\n%s", key, got[key], want[key])
+		}
+	}
+	for key := range got {
+		if want[key] == "" {
+			w.Errorf("a fresh install has no %s", key)
+		}
+	}
+}
+
+// comparable are the contents of the objects, without what differs between any two namespaces.
+func (w *world) comparable(namespace string) map[string]string {
+	w.Helper()
+	out := map[string]string{}
+	for key, object := range w.objects(namespace) {
+		if strings.HasPrefix(key, recordPrefix) || object.GetKind() == v1alpha1.Kind {
+			continue
+		}
+		for _, field := range []string{"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences"} {
+			unstructured.RemoveNestedField(object.Object, "metadata", field)
+		}
+		unstructured.RemoveNestedField(object.Object, "metadata", "annotations", "jupyterserver.dev/applied") // a digest of all else
+		unstructured.RemoveNestedField(object.Object, "status")
+		for _, field := range []string{"clusterIP", "clusterIPs"} {
+			unstructured.RemoveNestedField(object.Object, "spec", field)
+		}
+		if object.GetKind() == "Secret" {
+			unstructured.RemoveNestedField(object.Object, "data") // generated
+		}
+		raw, err := json.MarshalIndent(object.Object, "", " ")
+		if err != nil {
+			w.Fatal(err)
+		}
+		out[key] = strings.ReplaceAll(string(raw), namespace, "NAMESPACE")
+	}
+	return out
+}
+
+// tokens are the generated tokens of the servers of a namespace.
+func (w *world) tokens(namespace string) map[string]string {
+	w.Helper()
+	out := map[string]string{}
+	for key, object := range w.objects(namespace) {
+		if object.GetKind() != "Secret" || strings.HasPrefix(key, recordPrefix) {
+			continue
+		}
+		data, _, err := unstructured.NestedStringMap(object.Object, "data")
+		if err != nil || data["token"] == "" {
+			w.Errorf("%s holds no token: %v", key, err)
+		}
+		out[key] = data["token"]
+	}
+	return out
+}
