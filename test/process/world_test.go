@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,8 +67,12 @@ func (w *world) createWith(namespace, name string, labels map[string]string, spe
 	if spec == nil {
 		spec = map[string]any{}
 	}
-	spec["routing"] = map[string]any{"host": namespace + ".localhost", "path": "/" + name} // two servers on one route are refused
 	server := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	for field, value := range map[string]string{"host": namespace + ".localhost", "path": "/" + name} { // two servers on one route are refused
+		if err := unstructured.SetNestedField(server.Object, value, "spec", "routing", field); err != nil {
+			w.Fatal(err)
+		}
+	}
 	server.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.Kind))
 	server.SetNamespace(namespace)
 	server.SetName(name)
@@ -257,7 +262,7 @@ func (w *world) asFresh(namespace, fresh string) {
 	got, want := w.comparable(namespace), w.comparable(fresh)
 	for _, key := range slices.Sorted(maps.Keys(want)) {
 		if got[key] != want[key] {
-			w.Errorf("%s differs from that of a fresh install:\n%s\nfresh:\n%s", key, got[key], want[key])
+			w.Errorf("%s differs from that of a fresh install: %s", key, firstDifference(got[key], want[key]))
 		}
 	}
 	for key := range got {
@@ -272,8 +277,8 @@ func (w *world) comparable(namespace string) map[string]string {
 	w.Helper()
 	out := map[string]string{}
 	for key, object := range w.objects(namespace) {
-		if strings.HasPrefix(key, recordPrefix) || object.GetKind() == v1alpha1.Kind {
-			continue
+		if object.GetKind() == "Secret" || object.GetKind() == v1alpha1.Kind {
+			continue // what was generated stays, whatever the spec says meanwhile
 		}
 		for _, field := range []string{"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences"} {
 			unstructured.RemoveNestedField(object.Object, "metadata", field)
@@ -283,31 +288,45 @@ func (w *world) comparable(namespace string) map[string]string {
 		for _, field := range []string{"clusterIP", "clusterIPs"} {
 			unstructured.RemoveNestedField(object.Object, "spec", field)
 		}
-		if object.GetKind() == "Secret" {
-			unstructured.RemoveNestedField(object.Object, "data") // generated
-		}
 		raw, err := json.MarshalIndent(object.Object, "", " ")
 		if err != nil {
 			w.Fatal(err)
 		}
-		out[key] = strings.ReplaceAll(string(raw), namespace, "NAMESPACE")
+		out[key] = digests.ReplaceAllString(strings.ReplaceAll(string(raw), namespace, "NAMESPACE"), "DIGEST")
 	}
 	return out
 }
 
-// tokens are the generated tokens of the servers of a namespace.
-func (w *world) tokens(namespace string) map[string]string {
+// digests are those of secrets and of the namespace's name, and the names of cookies.
+var digests = regexp.MustCompile(`js-[0-9a-f]{16}|\b[0-9a-f]{32,64}\b`)
+
+func firstDifference(got, want string) string {
+	if got == "" {
+		return "it is missing"
+	}
+	a, b := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range a {
+		if i >= len(b) || a[i] != b[i] {
+			return fmt.Sprintf("line %d is\n%s\nand fresh\n%s", i+1, a[i], b[min(i, len(b)-1)])
+		}
+	}
+	return "it ends earlier"
+}
+
+// tokens are the generated tokens of servers, as far as there are any yet.
+func (w *world) tokens(servers []string) map[string]string {
 	w.Helper()
-	out := map[string]string{}
-	for key, object := range w.objects(namespace) {
-		if object.GetKind() != "Secret" || strings.HasPrefix(key, recordPrefix) {
+	objects, out := w.objects(w.namespace), map[string]string{}
+	for _, server := range servers {
+		secret := objects["Secret "+server+"-jupyter"]
+		if secret == nil {
 			continue
 		}
-		data, _, err := unstructured.NestedStringMap(object.Object, "data")
-		if err != nil || data["token"] == "" {
-			w.Errorf("%s holds no token: %v", key, err)
+		token, _, err := unstructured.NestedString(secret.Object, "data", "token")
+		if err != nil || token == "" {
+			w.Errorf("the Secret of %s holds no token: %v", server, err)
 		}
-		out[key] = data["token"]
+		out[server] = token
 	}
 	return out
 }
