@@ -126,7 +126,7 @@ func run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := controller.Setup(ctx, mgr, controller.Options{Renderer: renderer, Judge: asked, RulesChanged: changed, Shard: shard, Concurrency: o.concurrency}); err != nil {
+	if err := controller.Setup(ctx, mgr, controller.Options{Renderer: renderer, Judge: asked, RulesChanged: changed, Upgrades: cfg.Release, Shard: shard, Concurrency: o.concurrency}); err != nil {
 		return err
 	}
 	if err := setupWebhook(mgr, asked, o); err != nil {

@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
 	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
@@ -93,6 +94,8 @@ type Options struct {
 	RulesChanged <-chan event.GenericEvent
 	// Shard selects the servers to work on. All others are looked at only: their routes count. Nil: all.
 	Shard labels.Selector
+	// Upgrades says how servers are upgraded.
+	Upgrades config.Release
 	// Concurrency is how many servers are reconciled at once.
 	Concurrency int
 }
@@ -122,6 +125,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		Access:   NewAccessClient(),
 		Clock:    clk,
 		Shard:    shard,
+		Upgrades: options.Upgrades,
 	}
 	return r.watch(mgr, options)
 }
