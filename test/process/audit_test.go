@@ -88,9 +88,7 @@ func (l *auditLog) update() error {
 // toServers are writes to anything but leases.
 func toServers(w write) bool { return w.ObjectRef.Resource != "leases" }
 
-func toLeases(w write) bool { return w.ObjectRef.Resource == "leases" }
-
-// toAnythingBut are writes that touch a server's objects, and not only its status.
+// toObjects are writes to what belongs to servers.
 func toObjects(w write) bool { return toServers(w) && w.ObjectRef.Subresource != "status" }
 
 // by are the writes of one operator.
@@ -98,10 +96,7 @@ func by(o *operator, wanted func(write) bool) func(write) bool {
 	return func(w write) bool { return w.User.Username == o.user && wanted(w) }
 }
 
-// onServer are writes to a server and its objects and records.
-func onServer(name string, wanted func(write) bool) func(write) bool {
-	return func(w write) bool {
-		n := w.ObjectRef.Name
-		return (n == name || strings.HasPrefix(n, name+"-") || strings.Contains(n, ".v1."+name+".v")) && wanted(w)
-	}
+// concerns says whether the name of an object is that of a server, of its Secret, of an object of its release or of a record.
+func concerns(name, server string) bool {
+	return name == server || strings.HasPrefix(name, server+"-") || strings.HasPrefix(name, "sh.helm.release.v1."+server+".v")
 }

@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -69,6 +71,9 @@ func (w *world) createWith(namespace, name string, labels map[string]string, spe
 	}
 	server := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
 	for field, value := range map[string]string{"host": namespace + ".localhost", "path": "/" + name} { // two servers on one route are refused
+		if _, found, _ := unstructured.NestedString(server.Object, "spec", "routing", field); found && field == "path" {
+			continue
+		}
 		if err := unstructured.SetNestedField(server.Object, value, "spec", "routing", field); err != nil {
 			w.Fatal(err)
 		}
@@ -90,6 +95,19 @@ func (w *world) patch(object client.Object, name, patch string) {
 	if err := suite.client.Patch(w.ctx, object, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
 		w.Fatalf("changing %T %s: %v", object, name, err)
 	}
+}
+
+func (w *world) remove(object client.Object, name string) {
+	w.Helper()
+	object.SetNamespace(w.namespace)
+	object.SetName(name)
+	if err := suite.client.Delete(w.ctx, object); err != nil {
+		w.Fatalf("deleting %T %s: %v", object, name, err)
+	}
+}
+
+func (w *world) tryGet(object client.Object, name string) error {
+	return suite.client.Get(w.ctx, client.ObjectKey{Namespace: w.namespace, Name: name}, object)
 }
 
 func (w *world) change(name, patch string) {
@@ -130,13 +148,24 @@ func (w *world) released(namespace string, servers ...string) {
 	})
 }
 
-func isReleased(server *v1alpha1.JupyterServer) bool {
-	for _, condition := range server.Status.Conditions {
-		if condition.Type == v1alpha1.ConditionReleased {
-			return condition.Status == metav1.ConditionTrue && condition.ObservedGeneration == server.Generation
+// stalled waits until a server is blocked for a reason.
+func (w *world) stalled(name, reason string) {
+	w.Helper()
+	w.eventually("stalling with "+reason, func() error {
+		server := &v1alpha1.JupyterServer{}
+		if err := w.tryGet(server, name); err != nil {
+			return err
 		}
-	}
-	return false
+		if is := meta.FindStatusCondition(server.Status.Conditions, v1alpha1.ConditionStalled); is == nil || is.Status != metav1.ConditionTrue || is.Reason != reason {
+			return fmt.Errorf("the status is %+v", server.Status)
+		}
+		return nil
+	})
+}
+
+func isReleased(server *v1alpha1.JupyterServer) bool {
+	is := meta.FindStatusCondition(server.Status.Conditions, v1alpha1.ConditionReleased)
+	return is != nil && is.Status == metav1.ConditionTrue && is.ObservedGeneration == server.Generation
 }
 
 // atRest waits until no operator has written to a namespace for some seconds, and returns how often any has.
@@ -212,24 +241,34 @@ func (w *world) unchanged(namespace string, before map[string]string) {
 
 const recordPrefix = "Secret sh.helm.release.v1."
 
-// sound fails when a release of a namespace is anything but whole: one deployed record, the newest; none pending; everything owned by
-// a server, so that nothing outlives it.
+// sound waits until all releases of a namespace are whole: the operator looks at the records some time after it repaired something.
 func (w *world) sound(namespace string) {
 	w.Helper()
+	w.eventually("making the releases whole", func() error { return w.unsound(namespace) })
+}
+
+// unsound says what is wrong with the releases of a namespace: of each one record is deployed, the newest; none is pending; everything
+// is owned by a server, so that nothing outlives it.
+func (w *world) unsound(namespace string) error {
+	w.Helper()
 	objects := w.objects(namespace)
-	owners, deployed, newest := map[types.UID]string{}, map[string][]int{}, map[string]int{}
+	owners := map[types.UID]string{}
 	for _, object := range objects {
 		if object.GetKind() == v1alpha1.Kind {
-			owners[object.GetUID()] = object.GetName()
+			if _, found, _ := unstructured.NestedMap(object.Object, "status", "release"); found {
+				owners[object.GetUID()] = object.GetName()
+			}
 		}
 	}
+	var errs []error
+	records := map[string]map[int]string{}
 	for key, object := range objects {
 		if object.GetKind() == v1alpha1.Kind {
 			continue
 		}
 		refs := object.GetOwnerReferences()
 		if len(refs) != 1 || owners[refs[0].UID] == "" {
-			w.Errorf("%s is an orphan: %v", key, refs)
+			errs = append(errs, fmt.Errorf("%s is an orphan: %v", key, refs))
 			continue
 		}
 		if !strings.HasPrefix(key, recordPrefix) {
@@ -238,22 +277,33 @@ func (w *world) sound(namespace string) {
 		server, labels := owners[refs[0].UID], object.GetLabels()
 		revision, err := strconv.Atoi(labels["version"])
 		if err != nil || labels["name"] != server {
-			w.Errorf("%s has the labels %v", key, labels)
+			errs = append(errs, fmt.Errorf("%s has the labels %v", key, labels))
 		}
-		newest[server] = max(newest[server], revision)
-		switch status := labels["status"]; status {
-		case "deployed":
-			deployed[server] = append(deployed[server], revision)
-		case "superseded", "failed":
-		default:
-			w.Errorf("%s is %s", key, status)
+		if records[server] == nil {
+			records[server] = map[int]string{}
 		}
+		records[server][revision] = labels["status"]
 	}
 	for _, server := range owners {
-		if is := deployed[server]; len(is) != 1 || is[0] != newest[server] {
-			w.Errorf("of the release %s the revisions %v are deployed, the newest is %d", server, is, newest[server])
+		if !isWhole(records[server]) {
+			errs = append(errs, fmt.Errorf("the revisions of the release %s are %v", server, records[server]))
 		}
 	}
+	return errors.Join(errs...)
+}
+
+// isWhole says whether the newest of the revisions is deployed, and of all others none, and none is pending.
+func isWhole(revisions map[int]string) bool {
+	if len(revisions) == 0 {
+		return false
+	}
+	newest := slices.Max(slices.Collect(maps.Keys(revisions)))
+	for revision, status := range revisions {
+		if (status == "deployed") != (revision == newest) || strings.HasPrefix(status, "pending") {
+			return false
+		}
+	}
+	return true
 }
 
 // asFresh fails when the objects of the servers of a namespace differ from those of equal servers that another one has.
