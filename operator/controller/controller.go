@@ -92,6 +92,8 @@ type outcome struct {
 	// podChanges says that the pod that the informers show is not the one that was asked for last.
 	podChanges bool
 	lookAgain  time.Duration
+	// contested are the objects that somebody else changes again and again.
+	contested []release.Contest
 	// judged is what the policies say.
 	judged judged
 	// stopped says that the server was stopped, though its spec is blocked.
@@ -158,6 +160,7 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 		return err
 	}
 	out.release = released
+	r.contest(ctx, server, observation, out)
 	r.Cluster.Reservations.Keep(server)
 	r.announce(server, observation, released)
 	return nil

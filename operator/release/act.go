@@ -99,11 +99,13 @@ func (e *Engine) converge(ctx context.Context, server *v1alpha1.JupyterServer, o
 		if err := e.apply(ctx, server, change); err != nil {
 			return err
 		}
+		e.repaired(server, obs.State, keyOf(change.Object), change.hash)
 	}
 	for _, object := range obs.Prune {
 		if err := e.prune(ctx, server, object); err != nil {
 			return err
 		}
+		e.repaired(server, obs.State, keyOf(object), "")
 	}
 	if obs.LetGo == nil {
 		return nil
