@@ -46,6 +46,7 @@ type Reconciler struct {
 	written writtenStatuses
 	bundles bundles
 	access  accessMemory
+	stuck   stuckPods
 }
 
 // Reconcile is one turn of the loop.
@@ -57,6 +58,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 			r.written.forget(request.NamespacedName)
 			r.bundles.forget(request.NamespacedName)
 			r.access.forget(request.NamespacedName)
+			r.stuck.forget(request.NamespacedName)
 			r.Cluster.Reservations.Forget(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
@@ -80,7 +82,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if retry != nil {
 		return ctrl.Result{}, retry
 	}
-	return ctrl.Result{RequeueAfter: soonest(outcome.lookAgain, workload.lookAgain)}, nil
+	stuck, err := r.unstick(ctx, server, workload)
+	return ctrl.Result{RequeueAfter: soonest(stuck, soonest(outcome.lookAgain, workload.lookAgain))}, err
 }
 
 // outcome is what came of bringing the release in line with the spec.
