@@ -105,7 +105,7 @@ func run(ctx context.Context, o runOptions) error {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	if err := controller.Setup(ctx, mgr, controller.Options{
-		Renderer: renderer, Judge: asked, RulesChanged: changed, Concurrency: o.concurrency, Metrics: releaseMetrics,
+		Renderer: renderer, Judge: asked, RulesChanged: changed, Upgrades: cfg.Release, Concurrency: o.concurrency, Metrics: releaseMetrics,
 	}); err != nil {
 		return err
 	}

@@ -138,6 +138,7 @@ func suiteOptions(ctx context.Context) (controller.Options, error) {
 	return controller.Options{
 		Renderer: renderer, Judge: suite.judge, RulesChanged: suite.rulesChanged, Concurrency: 4,
 		Patience: release.Patience{AtOnce: 3, First: time.Second, Longest: 4 * time.Second, Calm: 20 * time.Second},
+		Upgrades: config.Release{RollbackAfter: metav1.Duration{Duration: 300 * time.Millisecond}},
 	}, nil
 }
 
@@ -259,7 +260,7 @@ func (w *world) change(name string, edit func(*v1alpha1.JupyterServer)) {
 // eventually tries until it works, and says the last error when it never does.
 func (w *world) eventually(what string, try func() error) {
 	w.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := try()
 		if err == nil {

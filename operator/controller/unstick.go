@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -32,42 +31,11 @@ import (
 // stuckAfter is how long the StatefulSet controller gets to replace a pod itself. It takes milliseconds.
 const stuckAfter = 5 * time.Second
 
-// stuckPods remembers since when the pod of a server is stuck, and that it was deleted. Its zero value is ready for use.
-type stuckPods struct {
-	mu      sync.Mutex
-	servers map[client.ObjectKey]stuckPod
-}
-
+// stuckPod is since when the pod of a server is stuck, and whether it was deleted.
 type stuckPod struct {
 	uid     types.UID
 	since   time.Time
 	deleted bool
-}
-
-// see notes that a pod is stuck, and returns what is known of it.
-func (s *stuckPods) see(server client.ObjectKey, pod types.UID, now time.Time) stuckPod {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.servers == nil {
-		s.servers = map[client.ObjectKey]stuckPod{}
-	}
-	if known, ok := s.servers[server]; ok && known.uid == pod {
-		return known
-	}
-	s.servers[server] = stuckPod{uid: pod, since: now}
-	return s.servers[server]
-}
-
-func (s *stuckPods) setDeleted(server client.ObjectKey, pod types.UID) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.servers[server] = stuckPod{uid: pod, deleted: true}
-}
-
-func (s *stuckPods) forget(server client.ObjectKey) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.servers, server)
 }
 
 // unstick deletes a pod that holds up the StatefulSet controller, once, and returns when to look again.
@@ -77,7 +45,11 @@ func (r *Reconciler) unstick(ctx context.Context, server *v1alpha1.JupyterServer
 		r.stuck.forget(key)
 		return 0, nil
 	}
-	known := r.stuck.see(key, w.pod.UID, r.Clock.Now())
+	known, _ := r.stuck.get(key)
+	if known.uid != w.pod.UID {
+		known = stuckPod{uid: w.pod.UID, since: r.Clock.Now()}
+		r.stuck.set(key, known)
+	}
 	if known.deleted {
 		return 0, nil // its end wakes us
 	}
@@ -92,7 +64,7 @@ func (r *Reconciler) unstick(ctx context.Context, server *v1alpha1.JupyterServer
 	if err != nil {
 		return 0, fmt.Errorf("deleting a pod that cannot start: %w", err)
 	}
-	r.stuck.setDeleted(key, w.pod.UID)
+	r.stuck.set(key, stuckPod{uid: w.pod.UID, deleted: true})
 	r.Events.Eventf(server, w.pod, corev1.EventTypeNormal, "PodReplaced", "Replace",
 		"deleted the pod %s, which cannot start and is not what the spec says any more, because Kubernetes would wait for it for ever", w.pod.Name)
 	return 0, nil

@@ -2,13 +2,11 @@ package controller
 
 import (
 	"testing"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/diagnosis"
 )
@@ -72,25 +70,5 @@ func TestIsStuck(t *testing.T) {
 	}
 	if isStuck(nil, &corev1.Pod{}) || isStuck(&appsv1.StatefulSet{}, nil) {
 		t.Error("what is not there is not stuck")
-	}
-}
-
-func TestStuckPodsAreRemembered(t *testing.T) {
-	var pods stuckPods
-	server, begun := client.ObjectKey{Namespace: "lab", Name: "alice"}, time.Now()
-	pods.see(server, "1", begun)
-	if known := pods.see(server, "1", begun.Add(time.Minute)); known.since != begun || known.deleted {
-		t.Errorf("seen again: %+v", known)
-	}
-	pods.setDeleted(server, "1")
-	if known := pods.see(server, "1", begun.Add(time.Minute)); !known.deleted {
-		t.Errorf("deleted: %+v", known)
-	}
-	if known := pods.see(server, "2", begun.Add(time.Minute)); known.since != begun.Add(time.Minute) || known.deleted {
-		t.Errorf("the next pod: %+v", known)
-	}
-	pods.forget(server)
-	if known := pods.see(server, "2", begun); known.since != begun {
-		t.Errorf("forgotten: %+v", known)
 	}
 }

@@ -140,6 +140,11 @@ func (e *Engine) holdBack(server *v1alpha1.JupyterServer, obs *Observation) {
 	if of == nil {
 		return
 	}
+	for key, fight := range of.objects {
+		if e.clock.Since(fight.last) >= e.patience().Calm {
+			of.end(key, e.Metrics)
+		}
+	}
 	wrong := map[objectKey]*Change{}
 	obs.Apply = slices.DeleteFunc(obs.Apply, func(change Change) bool {
 		key := keyOf(change.Object)
@@ -154,8 +159,6 @@ func (e *Engine) holdBack(server *v1alpha1.JupyterServer, obs *Observation) {
 	for key, fight := range of.objects {
 		change, isWrong := wrong[key]
 		switch {
-		case !isWrong && e.clock.Since(fight.last) >= e.patience().Calm:
-			of.end(key, e.Metrics)
 		case !fight.held:
 		case !isWrong && !e.clock.Now().Before(fight.next):
 			fight.held, fight.rival = false, nil
@@ -184,6 +187,22 @@ func (f *fights) holds(key objectKey, hash string, now time.Time, metrics *Metri
 		metrics.contested(1)
 	}
 	return true
+}
+
+// contested says whether there is a fight about an object of a server, so that it has to be looked at, though it may be in order.
+func (e *Engine) contested(server *v1alpha1.JupyterServer) bool {
+	e.contests.mu.Lock()
+	defer e.contests.mu.Unlock()
+	of := e.contests.of(server)
+	if of == nil {
+		return false
+	}
+	for _, fight := range of.objects {
+		if fight.held {
+			return true
+		}
+	}
+	return false
 }
 
 // repaired counts an object that was put back: with the same content again, or because it drifted from what was released.

@@ -86,8 +86,20 @@ type JupyterServerSpec struct {
 	// +optional
 	Patches []Patch `json:"patches,omitempty"`
 
+	// Release says how changes of the spec are brought to the cluster.
+	// +optional
+	Release *Release `json:"release,omitempty"`
+
 	// unreadable says why the spec could not be decoded: see decoding.go.
 	unreadable string `json:"-"`
+}
+
+// Release says how changes of the spec are brought to the cluster. No object is rendered from it.
+type Release struct {
+	// RollbackOnFailure goes back to the last revision that ran when the pod of a new one cannot start. Without it the admin's
+	// configuration decides (config.release.rollbackOnFailure).
+	// +optional
+	RollbackOnFailure *bool `json:"rollbackOnFailure,omitempty"`
 }
 
 // JupyterProcess says what runs in the main container.
