@@ -99,7 +99,7 @@ func run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := controller.Setup(ctx, mgr, controller.Options{Renderer: renderer, Judge: asked, RulesChanged: changed, Concurrency: o.concurrency}); err != nil {
+	if err := controller.Setup(ctx, mgr, controller.Options{Renderer: renderer, Judge: asked, RulesChanged: changed, Upgrades: cfg.Release, Concurrency: o.concurrency}); err != nil {
 		return err
 	}
 	if err := setupWebhook(mgr, asked, o); err != nil {

@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
 	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
@@ -89,6 +90,8 @@ type Options struct {
 	Judge *judge.Judge
 	// RulesChanged wakes all servers: the policies changed. Nil: they never do.
 	RulesChanged <-chan event.GenericEvent
+	// Upgrades says how servers are upgraded.
+	Upgrades config.Release
 	// Concurrency is how many servers are reconciled at once.
 	Concurrency int
 }
@@ -113,6 +116,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		Events:   mgr.GetEventRecorder(release.FieldManager),
 		Access:   NewAccessClient(),
 		Clock:    clk,
+		Upgrades: options.Upgrades,
 	}
 	return r.watch(mgr, options)
 }

@@ -49,7 +49,7 @@ func (r *Reconciler) report(ctx context.Context, server *v1alpha1.JupyterServer,
 	if err != nil {
 		return fmt.Errorf("writing the status: %w", err)
 	}
-	r.written.remember(updated)
+	r.written.set(client.ObjectKeyFromObject(updated), statusOf(updated))
 	r.announceTrouble(server, updated)
 	r.announceVerdict(server, updated)
 	return nil
@@ -66,6 +66,9 @@ func (r *Reconciler) fill(status *v1alpha1.JupyterServerStatus, server *v1alpha1
 	if rep.outcome.blocked == nil || rep.outcome.release == nil || status.URL == "" {
 		status.URL = r.Renderer.URL(server) // else the server is where it was
 	}
+	if rep.outcome.url != "" {
+		status.URL = rep.outcome.url
+	}
 	status.Release = rep.outcome.release
 	status.Pod, status.StartedAt = podStatus(rep.workload)
 
@@ -74,6 +77,7 @@ func (r *Reconciler) fill(status *v1alpha1.JupyterServerStatus, server *v1alpha1
 	r.condition(status, v1alpha1.ConditionStalled, boolCondition(s.stalled), s.reason, s.message)
 	r.policyCondition(status, rep)
 	r.releasedCondition(status, rep)
+	r.upToDateCondition(status, rep)
 }
 
 // summarize finds the one state. What blocks the spec comes first, then a failure that is tried again, then the pod.
@@ -162,6 +166,17 @@ func (r *Reconciler) releasedCondition(status *v1alpha1.JupyterServerStatus, rep
 		r.condition(status, v1alpha1.ConditionReleased, metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, sentence(rep.failure.Error()))
 	default:
 		r.condition(status, v1alpha1.ConditionReleased, metav1.ConditionTrue, v1alpha1.ReasonReleased, fmt.Sprintf("Revision %d.", rep.outcome.release.Revision))
+	}
+}
+
+// upToDateCondition says whether the operator would make something else of the spec. While that is not known, it stays as it was.
+func (r *Reconciler) upToDateCondition(status *v1alpha1.JupyterServerStatus, rep report) {
+	switch {
+	case rep.outcome.kept == keptRunning:
+		r.condition(status, v1alpha1.ConditionUpToDate, metav1.ConditionFalse, v1alpha1.ReasonWaitsForStop,
+			"A new version or configuration of the operator makes another pod of this server. It gets that when it stops, or when its spec changes.")
+	case rep.outcome.blocked == nil && rep.failure == nil:
+		r.condition(status, v1alpha1.ConditionUpToDate, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "")
 	}
 }
 

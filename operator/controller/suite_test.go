@@ -134,7 +134,8 @@ func suiteOptions(ctx context.Context) (controller.Options, error) {
 	suite.judge = judge.New(renderer)
 	suite.judge.Use(evaluator)
 	suite.rulesChanged = make(chan event.GenericEvent)
-	return controller.Options{Renderer: renderer, Judge: suite.judge, RulesChanged: suite.rulesChanged, Concurrency: 4}, nil
+	return controller.Options{Renderer: renderer, Judge: suite.judge, RulesChanged: suite.rulesChanged, Concurrency: 4,
+		Upgrades: config.Release{RollbackAfter: metav1.Duration{Duration: 300 * time.Millisecond}}}, nil
 }
 
 func newSuiteEvaluator(ctx context.Context, rule string) (*policies.Evaluator, error) {
@@ -255,7 +256,7 @@ func (w *world) change(name string, edit func(*v1alpha1.JupyterServer)) {
 // eventually tries until it works, and says the last error when it never does.
 func (w *world) eventually(what string, try func() error) {
 	w.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := try()
 		if err == nil {

@@ -60,7 +60,9 @@ func (r *Reconciler) observeWorkload(ctx context.Context, server *v1alpha1.Jupyt
 	if server.Spec.Auth.Mode != v1alpha1.AuthModeOIDC {
 		return w, nil
 	}
-	last := r.access.remember(client.ObjectKeyFromObject(server), w.access)
+	last, _ := r.access.get(client.ObjectKeyFromObject(server))
+	last = last.after(w.access)
+	r.access.set(client.ObjectKeyFromObject(server), last)
 	w.lookAgain = last.nextLook()
 	if finding, found := diagnosis.ProviderTrouble(last.said); found {
 		w.finding = &finding

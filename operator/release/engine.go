@@ -72,6 +72,8 @@ const (
 	OutOfSync State = "OutOfSync"
 	// Drifted means that somebody changed or deleted objects of the release.
 	Drifted State = "Drifted"
+	// Repaired means that nothing differs any more after a drift, and that the records are to be looked at.
+	Repaired State = "Repaired"
 )
 
 // Observation is one state, and what has to be done about it.
@@ -85,6 +87,12 @@ type Observation struct {
 	LetGo client.Object
 	// Unsettled is set where the informers lag behind our own writes: look again after this time.
 	Unsettled time.Duration
+	// LookAgain is when there is something to do, though nothing of the cluster tells. Zero: nothing.
+	LookAgain time.Duration
+
+	// objects is how many objects the release has, and inOrder how those look about which nothing is to be done.
+	objects int
+	inOrder map[objectKey]mark
 }
 
 // Changes says whether an object of a kind will be applied.
@@ -190,7 +198,7 @@ func (e *Engine) Observe(ctx context.Context, server *v1alpha1.JupyterServer, re
 	if err != nil {
 		return Observation{}, err
 	}
-	var obs Observation
+	obs := Observation{objects: len(rendered.Objects), inOrder: map[objectKey]mark{}}
 	for _, desired := range rendered.Objects {
 		object, hash, err := payload(server, desired)
 		if err != nil {
@@ -199,17 +207,28 @@ func (e *Engine) Observe(ctx context.Context, server *v1alpha1.JupyterServer, re
 		key := keyOf(object)
 		child := children[key]
 		delete(children, key)
-		change, lag := e.compare(server, object, hash, child)
-		if change != nil {
-			obs.Apply = append(obs.Apply, *change)
-		}
+		last, lag := e.lag(server, key, child)
 		obs.Unsettled = max(obs.Unsettled, lag)
+		change := compare(server, object, hash, child, last, lag)
+		switch {
+		case change != nil:
+			obs.Apply = append(obs.Apply, *change)
+		case lag > 0:
+			obs.inOrder[key] = last.mark
+		case !child.deleting:
+			obs.inOrder[key] = child.mark()
+		}
 	}
 	obs.Prune = prunable(server, children)
 	if claim := children[objectKey{claimKind, server.Name}]; server.Spec.Storage.Retain && claim != nil && claim.ownedBy(server) {
 		obs.LetGo = claim.object
 	}
 	obs.State = state(e.Released(server), rendered.Digest, obs)
+	if at := e.written.repaired(server); obs.State == InSync && !at.IsZero() {
+		if obs.LookAgain = reviewAfter - e.clock.Since(at); obs.LookAgain <= 0 {
+			obs.State, obs.LookAgain = Repaired, 0
+		}
+	}
 	return obs, nil
 }
 
@@ -247,26 +266,21 @@ func (e *Engine) children(ctx context.Context, server *v1alpha1.JupyterServer) (
 	return found, nil
 }
 
-// compare says what is to be done about one object, and for how long the informers' word does not count.
-func (e *Engine) compare(server *v1alpha1.JupyterServer, object *unstructured.Unstructured, hash string, child *ownedObject) (*Change, time.Duration) {
+// compare says what is to be done about one object. While the informers lag, what was written last is what is there.
+func compare(server *v1alpha1.JupyterServer, object *unstructured.Unstructured, hash string, child *ownedObject, last writing, lag time.Duration) *Change {
 	change := &Change{Object: object, hash: hash, live: child}
-	last, ok := e.written.object(server, keyOf(object))
-	if ok && !child.olderThan(last.resourceVersion) {
-		e.written.forgetObject(server, keyOf(object)) // seen: if it is missing from now on, it was deleted
-	} else if ok {
-		if lag := settleTime - e.clock.Since(last.at); lag > 0 {
-			if last.hash == hash {
-				return nil, lag
-			}
-			change.live, change.Cause = &ownedObject{uid: last.uid}, "differs from the spec"
-			return change, lag
+	if lag > 0 {
+		if last.hash == hash {
+			return nil
 		}
+		change.live, change.Cause = &ownedObject{uid: last.uid}, "differs from the spec"
+		return change
 	}
 	switch {
 	case child == nil:
 		change.Cause = "is missing"
 	case child.deleting:
-		return nil, 0 // it comes back when it is gone: its deletion wakes us
+		return nil // it comes back when it is gone: its deletion wakes us
 	case !child.ownedBy(server) && !child.unowned():
 		change.live, change.Cause = nil, "is missing" // applying as new tells whose it is
 	case child.applied != hash:
@@ -274,9 +288,9 @@ func (e *Engine) compare(server *v1alpha1.JupyterServer, object *unstructured.Un
 	case !child.fields.cover(object):
 		change.Cause = "was edited"
 	default:
-		return nil, 0
+		return nil
 	}
-	return change, 0
+	return change
 }
 
 // prunable are the objects that were applied for this server and are rendered no more. A claim is never among them,
