@@ -134,7 +134,7 @@ func start(t *testing.T, over func(http.RoundTripper) http.RoundTripper) *operat
 	asked := judge.New(suite.renderer)
 	asked.Use(suite.evaluator)
 	o := &operator{t: t, cancel: cancel, ended: make(chan error, 1), wake: make(chan event.GenericEvent)}
-	options := controller.Options{Renderer: suite.renderer, Judge: asked, RulesChanged: o.wake, Concurrency: concurrency}
+	options := controller.Options{Renderer: suite.renderer, Judge: asked, RulesChanged: o.wake, Upgrades: config.Default().Release, Concurrency: concurrency}
 	if err := controller.Setup(ctx, mgr, options); err != nil {
 		t.Fatalf("setting up the operator: %v", err)
 	}
@@ -194,10 +194,13 @@ func each[T any](t *testing.T, all []T, do func(T) error) {
 	}
 }
 
+// pause is between two tries.
+const pause = 50 * time.Millisecond
+
 // eventually tries until it works, and says the last error when it never does.
 func eventually(t *testing.T, what string, try func() error) {
 	t.Helper()
-	deadline := time.Now().Add(90 * time.Second)
+	deadline := time.Now().Add(3 * time.Minute)
 	for {
 		err := try()
 		if err == nil {
@@ -206,7 +209,7 @@ func eventually(t *testing.T, what string, try func() error) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: %v", what, err)
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(pause)
 	}
 }
 
