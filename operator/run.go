@@ -29,6 +29,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/controller"
 	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
+	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 	"github.com/jupyterserver/jupyter-server-operator/operator/rules"
 	"github.com/jupyterserver/jupyter-server-operator/operator/webhook"
@@ -126,7 +127,13 @@ func run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := controller.Setup(ctx, mgr, controller.Options{Renderer: renderer, Judge: asked, RulesChanged: changed, Upgrades: cfg.Release, Shard: shard, Concurrency: o.concurrency}); err != nil {
+	releaseMetrics := release.NewMetrics()
+	if err := metrics.Registry.Register(releaseMetrics); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	if err := controller.Setup(ctx, mgr, controller.Options{
+		Renderer: renderer, Judge: asked, RulesChanged: changed, Upgrades: cfg.Release, Shard: shard, Concurrency: o.concurrency, Metrics: releaseMetrics,
+	}); err != nil {
 		return err
 	}
 	if err := setupWebhook(mgr, asked, o); err != nil {

@@ -52,6 +52,7 @@ type Reconciler struct {
 	failing memory[failing]
 	bundles memory[bundle]
 	access  memory[lastAccess]
+	stuck   memory[stuckPod]
 }
 
 // Reconcile is one turn of the loop.
@@ -89,7 +90,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if retry != nil {
 		return ctrl.Result{}, retry
 	}
-	return ctrl.Result{RequeueAfter: soonest(outcome.lookAgain, workload.lookAgain)}, nil
+	stuck, err := r.unstick(ctx, server, workload)
+	return ctrl.Result{RequeueAfter: soonest(stuck, soonest(outcome.lookAgain, workload.lookAgain))}, err
 }
 
 // forget drops what is remembered of a server that is gone, or that another operator works on from now on.
@@ -100,6 +102,7 @@ func (r *Reconciler) forget(server client.ObjectKey) {
 	r.failing.forget(server)
 	r.bundles.forget(server)
 	r.access.forget(server)
+	r.stuck.forget(server)
 	r.Cluster.Reservations.Forget(server)
 }
 
@@ -112,6 +115,8 @@ type outcome struct {
 	// podChanges says that the pod that the informers show is not the one that was asked for last.
 	podChanges bool
 	lookAgain  time.Duration
+	// contested are the objects that somebody else changes again and again.
+	contested []release.Contest
 	// judged is what the policies say.
 	judged judged
 	// kept says why the release is not what the spec renders to now.
@@ -208,6 +213,7 @@ func (r *Reconciler) follow(ctx context.Context, server *v1alpha1.JupyterServer,
 	}
 	r.announce(server, observation, out.release, released)
 	out.release, out.lookAgain = released, soonest(observation.Unsettled, lookAgain)
+	r.contest(ctx, server, observation, out)
 	r.Engine.Settle(server, inputs, observation)
 	r.settle(server, inputs, out)
 	return nil

@@ -45,7 +45,7 @@ import (
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
-// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;delete
 // +kubebuilder:rbac:groups="",resources=events,verbs=list
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=ingresses;networkpolicies,verbs=get;list;watch;create;patch;delete
@@ -98,6 +98,10 @@ type Options struct {
 	Upgrades config.Release
 	// Concurrency is how many servers are reconciled at once.
 	Concurrency int
+	// Patience is how soon what others change again and again is put back. Its zero value stands for release.DefaultPatience.
+	Patience release.Patience
+	// Metrics tell of drift that was repaired. Nil: nobody asks.
+	Metrics *release.Metrics
 }
 
 // Setup adds the controller to a manager whose cache was made with CacheOptions.
@@ -114,13 +118,15 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if shard == nil {
 		shard = labels.Everything()
 	}
+	engine := release.NewEngine(mgr.GetClient(), mgr.GetAPIReader(), kube, options.Renderer.ChartMetadata(), clk)
+	engine.Patience, engine.Metrics = options.Patience, options.Metrics
 	r := &Reconciler{
 		Client:   mgr.GetClient(),
 		Live:     mgr.GetAPIReader(),
 		Renderer: options.Renderer,
 		Judge:    options.Judge,
 		Cluster:  judge.Cluster{Informed: mgr.GetClient(), Live: mgr.GetAPIReader(), Reservations: &judge.Reservations{}},
-		Engine:   release.NewEngine(mgr.GetClient(), mgr.GetAPIReader(), kube, options.Renderer.ChartMetadata(), clk),
+		Engine:   engine,
 		Events:   mgr.GetEventRecorder(release.FieldManager),
 		Access:   NewAccessClient(),
 		Clock:    clk,
