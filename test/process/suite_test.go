@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -43,6 +44,7 @@ var suite struct {
 }
 
 func TestMain(m *testing.M) {
+	flag.Parse()
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -70,6 +72,9 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	suite.seed = uint64(time.Now().UnixNano())
+	if err := flag.Set("test.parallel", "8"); err != nil { // they wait most of the time
+		return 1, err
+	}
 	return m.Run(), nil
 }
 
