@@ -27,18 +27,18 @@ func TestTwoOperatorsAtOnce(t *testing.T) {
 	for i := range upgrades {
 		// Now and then the next comes before the last is done.
 		if i%2 == 0 {
-			allSane(t, traffic, namespaces, tokenServerImage(i))
+			allSane(t, traffic, namespaces, imageOf(i))
 		}
-		each(t, namespaces, func(namespace string) error { return change(image(tokenServerImage(i+1)))(t.Context(), namespace) })
+		each(t, namespaces, func(namespace string) error { return change(image(imageOf(i+1)))(t.Context(), namespace) })
 	}
-	allSane(t, traffic, namespaces, tokenServerImage(upgrades))
+	allSane(t, traffic, namespaces, imageOf(upgrades))
 	stale.stop()
 	each(t, namespaces, func(namespace string) error { return change(image("example.org/image:last"))(t.Context(), namespace) })
 	allSane(t, traffic, namespaces, "example.org/image:last")
 }
 
-// tokenServerImage is the image after some upgrades of a server; the first is the default.
-func tokenServerImage(i int) string {
+// imageOf is the image after some upgrades of a server; the first is the default.
+func imageOf(i int) string {
 	if i == 0 {
 		return "quay.io/jupyter/minimal-notebook:latest"
 	}
