@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -43,6 +44,7 @@ type Reconciler struct {
 	Events   events.EventRecorder
 	Access   *http.Client // asks the access control in the pods, see NewAccessClient
 	Clock    clock.PassiveClock
+	Shard    labels.Selector // of the servers to work on
 	Upgrades config.Release
 
 	written memory[writtenStatus]
@@ -50,6 +52,7 @@ type Reconciler struct {
 	failing memory[failing]
 	bundles memory[bundle]
 	access  memory[lastAccess]
+	stuck   memory[stuckPod]
 }
 
 // Reconcile is one turn of the loop.
@@ -60,6 +63,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 			r.forget(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !r.Shard.Matches(labels.Set(server.Labels)) {
+		r.forget(request.NamespacedName) // it may have been ours
+		return ctrl.Result{}, nil
 	}
 	restore(&r.written, server)
 	if server.DeletionTimestamp != nil {
@@ -83,10 +90,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if retry != nil {
 		return ctrl.Result{}, retry
 	}
-	return ctrl.Result{RequeueAfter: soonest(outcome.lookAgain, workload.lookAgain)}, nil
+	stuck, err := r.unstick(ctx, server, workload)
+	return ctrl.Result{RequeueAfter: soonest(stuck, soonest(outcome.lookAgain, workload.lookAgain))}, err
 }
 
-// forget drops what is remembered of a server that is gone.
+// forget drops what is remembered of a server that is gone, or that another operator works on from now on.
 func (r *Reconciler) forget(server client.ObjectKey) {
 	r.Engine.Forget(server)
 	r.written.forget(server)
@@ -94,6 +102,7 @@ func (r *Reconciler) forget(server client.ObjectKey) {
 	r.failing.forget(server)
 	r.bundles.forget(server)
 	r.access.forget(server)
+	r.stuck.forget(server)
 	r.Cluster.Reservations.Forget(server)
 }
 
@@ -106,6 +115,8 @@ type outcome struct {
 	// podChanges says that the pod that the informers show is not the one that was asked for last.
 	podChanges bool
 	lookAgain  time.Duration
+	// contested are the objects that somebody else changes again and again.
+	contested []release.Contest
 	// judged is what the policies say.
 	judged judged
 	// kept says why the release is not what the spec renders to now.
@@ -202,6 +213,7 @@ func (r *Reconciler) follow(ctx context.Context, server *v1alpha1.JupyterServer,
 	}
 	r.announce(server, observation, out.release, released)
 	out.release, out.lookAgain = released, soonest(observation.Unsettled, lookAgain)
+	r.contest(ctx, server, observation, out)
 	r.Engine.Settle(server, inputs, observation)
 	r.settle(server, inputs, out)
 	return nil

@@ -52,11 +52,12 @@ func (r *Reconciler) report(ctx context.Context, server *v1alpha1.JupyterServer,
 	r.written.set(client.ObjectKeyFromObject(updated), statusOf(updated))
 	r.announceTrouble(server, updated)
 	r.announceVerdict(server, updated)
+	r.announceContest(server, updated)
 	return nil
 }
 
 func (r *Reconciler) fill(status *v1alpha1.JupyterServerStatus, server *v1alpha1.JupyterServer, rep report) {
-	s := summarize(server, rep)
+	s := withContest(summarize(server, rep), rep)
 	status.ObservedGeneration = server.Generation
 	status.State, status.Message = s.state, s.message
 	if rep.terminating {
@@ -73,7 +74,7 @@ func (r *Reconciler) fill(status *v1alpha1.JupyterServerStatus, server *v1alpha1
 	status.Pod, status.StartedAt = podStatus(rep.workload)
 
 	r.condition(status, v1alpha1.ConditionReady, s.ready, s.reason, s.message)
-	r.condition(status, v1alpha1.ConditionReconciling, boolCondition(s.reconciling), s.reason, s.message)
+	r.condition(status, v1alpha1.ConditionReconciling, boolCondition(s.reconciling), reconcilingReason(s, rep), s.message)
 	r.condition(status, v1alpha1.ConditionStalled, boolCondition(s.stalled), s.reason, s.message)
 	r.policyCondition(status, rep)
 	r.releasedCondition(status, rep)
@@ -164,6 +165,8 @@ func (r *Reconciler) releasedCondition(status *v1alpha1.JupyterServerStatus, rep
 		r.condition(status, v1alpha1.ConditionReleased, metav1.ConditionFalse, rep.outcome.blocked.reason, rep.outcome.blocked.message)
 	case rep.failure != nil:
 		r.condition(status, v1alpha1.ConditionReleased, metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, sentence(rep.failure.Error()))
+	case len(rep.outcome.contested) > 0:
+		r.condition(status, v1alpha1.ConditionReleased, metav1.ConditionFalse, v1alpha1.ReasonContested, contestMessage(rep.outcome.contested))
 	default:
 		r.condition(status, v1alpha1.ConditionReleased, metav1.ConditionTrue, v1alpha1.ReasonReleased, fmt.Sprintf("Revision %d.", rep.outcome.release.Revision))
 	}

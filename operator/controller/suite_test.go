@@ -31,6 +31,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/controller"
 	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
+	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 	"github.com/jupyterserver/jupyter-server-operator/policies/policiestest"
@@ -134,8 +135,11 @@ func suiteOptions(ctx context.Context) (controller.Options, error) {
 	suite.judge = judge.New(renderer)
 	suite.judge.Use(evaluator)
 	suite.rulesChanged = make(chan event.GenericEvent)
-	return controller.Options{Renderer: renderer, Judge: suite.judge, RulesChanged: suite.rulesChanged, Concurrency: 4,
-		Upgrades: config.Release{RollbackAfter: metav1.Duration{Duration: 300 * time.Millisecond}}}, nil
+	return controller.Options{
+		Renderer: renderer, Judge: suite.judge, RulesChanged: suite.rulesChanged, Concurrency: 4,
+		Patience: release.Patience{AtOnce: 3, First: time.Second, Longest: 4 * time.Second, Calm: 20 * time.Second},
+		Upgrades: config.Release{RollbackAfter: metav1.Duration{Duration: 300 * time.Millisecond}},
+	}, nil
 }
 
 func newSuiteEvaluator(ctx context.Context, rule string) (*policies.Evaluator, error) {

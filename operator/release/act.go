@@ -127,7 +127,13 @@ func (e *Engine) converge(ctx context.Context, server *v1alpha1.JupyterServer, o
 		first = append(first, change)
 	}
 	for _, changes := range [][]Change{first, pods} {
-		err := together(changes, func(change Change) error { return e.apply(ctx, server, change) })
+		err := together(changes, func(change Change) error {
+			if err := e.apply(ctx, server, change); err != nil {
+				return err
+			}
+			e.repaired(server, obs.State, keyOf(change.Object), change.hash)
+			return nil
+		})
 		if err != nil {
 			return err
 		}
@@ -136,6 +142,7 @@ func (e *Engine) converge(ctx context.Context, server *v1alpha1.JupyterServer, o
 		if err := e.prune(ctx, server, object); err != nil {
 			return err
 		}
+		e.repaired(server, obs.State, keyOf(object), "")
 	}
 	if obs.LetGo == nil {
 		return nil

@@ -85,6 +85,8 @@ type Observation struct {
 	Prune []client.Object
 	// LetGo is the claim of a server that retains it and does not use it any more. Nil: there is none.
 	LetGo client.Object
+	// Contested are the objects that somebody else changes again and again. They are left out above while they wait.
+	Contested []Contest
 	// Unsettled is set where the informers lag behind our own writes: look again after this time.
 	Unsettled time.Duration
 	// LookAgain is when there is something to do, though nothing of the cluster tells. Zero: nothing.
@@ -133,17 +135,23 @@ type Change struct {
 
 // Engine observes and applies releases. It is safe for concurrent use on different servers.
 type Engine struct {
-	client  client.Client // reads from the informers, writes to the API server
-	live    client.Reader // reads from the API server
-	kube    kubernetes.Interface
-	chart   *helmchart.Metadata
-	clock   clock.PassiveClock
-	written *ledger
+	// Patience is how soon what others change again and again is put back. Its zero value stands for DefaultPatience.
+	Patience Patience
+	// Metrics may be nil.
+	Metrics *Metrics
+
+	client   client.Client // reads from the informers, writes to the API server
+	live     client.Reader // reads from the API server
+	kube     kubernetes.Interface
+	chart    *helmchart.Metadata
+	clock    clock.PassiveClock
+	written  *ledger
+	contests *contests
 }
 
 // NewEngine returns an engine. The informers behind reads must have ServerIndex on all Kinds (see IndexChildren).
 func NewEngine(c client.Client, live client.Reader, kube kubernetes.Interface, chart *helmchart.Metadata, clk clock.PassiveClock) *Engine {
-	return &Engine{client: c, live: live, kube: kube, chart: chart, clock: clk, written: newLedger()}
+	return &Engine{client: c, live: live, kube: kube, chart: chart, clock: clk, written: newLedger(), contests: newContests()}
 }
 
 // IndexChildren adds ServerIndex to the informers of all Kinds.
@@ -163,7 +171,10 @@ func IndexChildren(ctx context.Context, indexer client.FieldIndexer) error {
 }
 
 // Forget drops what is remembered of a server that is gone.
-func (e *Engine) Forget(server client.ObjectKey) { e.written.forget(server) }
+func (e *Engine) Forget(server client.ObjectKey) {
+	e.written.forget(server)
+	e.contests.forget(server, e.Metrics)
+}
 
 // Released is the newest release of a server: of its status, or newer, of our own last write, which the informers may
 // not have seen yet. It is nil where there is none.
@@ -223,6 +234,7 @@ func (e *Engine) Observe(ctx context.Context, server *v1alpha1.JupyterServer, re
 	if claim := children[objectKey{claimKind, server.Name}]; server.Spec.Storage.Retain && claim != nil && claim.ownedBy(server) {
 		obs.LetGo = claim.object
 	}
+	e.holdBack(server, &obs)
 	obs.State = state(e.Released(server), rendered.Digest, obs)
 	if at := e.written.repaired(server); obs.State == InSync && !at.IsZero() {
 		if obs.LookAgain = reviewAfter - e.clock.Since(at); obs.LookAgain <= 0 {

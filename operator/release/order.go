@@ -48,7 +48,7 @@ func (e *Engine) Settle(server *v1alpha1.JupyterServer, inputs string, obs Obser
 // lag behind our own writes. It makes no API call, and does not need to know what the server renders to.
 func (e *Engine) InOrder(ctx context.Context, server *v1alpha1.JupyterServer, inputs string) (inOrder bool, unsettled time.Duration, err error) {
 	was, ok := e.written.orderOf(server)
-	if !ok || was.inputs != inputs || !e.written.repaired(server).IsZero() {
+	if !ok || was.inputs != inputs || !e.written.repaired(server).IsZero() || e.contested(server) {
 		return false, 0, nil
 	}
 	children, err := e.children(ctx, server)

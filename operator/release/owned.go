@@ -245,7 +245,7 @@ func Strip(in any) (any, error) {
 	}
 	switch o := in.(type) {
 	case *appsv1.StatefulSet:
-		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas}
+		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas, UpdateStrategy: o.Spec.UpdateStrategy}
 	case *corev1.PersistentVolumeClaim:
 		o.Spec = corev1.PersistentVolumeClaimSpec{VolumeName: o.Spec.VolumeName, StorageClassName: o.Spec.StorageClassName, Resources: o.Spec.Resources}
 	case *networkingv1.Ingress:

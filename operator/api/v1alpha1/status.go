@@ -81,6 +81,9 @@ const (
 	ReasonApplyRefused = "ApplyRefused"
 	// ReasonApplyFailed says that applying failed and is tried again.
 	ReasonApplyFailed = "ApplyFailed"
+	// ReasonContested says that somebody else changes or deletes an object of the server again and again, so that the operator
+	// waits longer and longer before it puts it back.
+	ReasonContested = "Contested"
 	// ReasonCompliant says that the policies allow the spec. Where they do not, the reason is the id of the rule, such as
 	// AuthNone for auth-none.
 	ReasonCompliant = "Compliant"
