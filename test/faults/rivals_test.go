@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -17,8 +20,9 @@ import (
 func TestTwoOperatorsAtOnce(t *testing.T) {
 	const servers, upgrades = 20, 5
 	traffic := newTraffic()
-	stale := start(t, traffic.over)
-	start(t, traffic.over)
+	over := func(next http.RoundTripper) http.RoundTripper { return traffic.over(hesitant(next)) }
+	stale := start(t, over)
+	start(t, over)
 	var namespaces []string
 	for range servers {
 		namespaces = append(namespaces, newNamespace(t))
@@ -35,6 +39,16 @@ func TestTwoOperatorsAtOnce(t *testing.T) {
 	stale.stop()
 	each(t, namespaces, func(namespace string) error { return change(image("example.org/image:last"))(t.Context(), namespace) })
 	allSane(t, traffic, namespaces, "example.org/image:last")
+}
+
+// hesitant lets writes of two operators come in all orders.
+func hesitant(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		if namespace, _ := classify(r); namespace != "" {
+			time.Sleep(rand.N(20 * time.Millisecond))
+		}
+		return next.RoundTrip(r)
+	})
 }
 
 // imageOf is the image after some upgrades of a server; the first is the default.
