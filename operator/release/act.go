@@ -60,7 +60,7 @@ func (e *Engine) upgrade(ctx context.Context, server *v1alpha1.JupyterServer, re
 	if last != nil {
 		released.GoodRevision = last.GoodRevision
 	}
-	if err := history.finish(record, description, released.GoodRevision); err != nil {
+	if err := history.finish(record, description); err != nil {
 		return nil, err
 	}
 	e.written.setRelease(server, released)
