@@ -177,6 +177,17 @@ func (w *world) contested(name string) string {
 	return server.Status.Message
 }
 
+func (w *world) contestedSince(name string) metav1.Time {
+	w.Helper()
+	server := &v1alpha1.JupyterServer{}
+	w.get(name, server)
+	released := meta.FindStatusCondition(server.Status.Conditions, v1alpha1.ConditionReleased)
+	if released == nil || released.Reason != v1alpha1.ReasonContested {
+		w.Fatalf("not contested: %+v", released)
+	}
+	return released.LastTransitionTime
+}
+
 // peace waits until a server is released, and says nothing of a fight.
 func (w *world) peace(name string) {
 	w.Helper()
@@ -188,9 +199,12 @@ func (w *world) peace(name string) {
 // fixesFew counts the requests of a kind for a while, and all the others.
 func (w *world) fixesFew(request string) {
 	w.Helper()
-	before := len(suite.requests.of(w.namespace))
+	before, since := len(suite.requests.of(w.namespace)), w.contestedSince("alice")
 	time.Sleep(window)
 	requests, fixes := suite.requests.of(w.namespace)[before:], 0
+	if now := w.contestedSince("alice"); !now.Equal(&since) {
+		w.Errorf("the condition flaps: contested since %s, then since %s", since, now)
+	}
 	for _, r := range requests {
 		if r == request {
 			fixes++
