@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -43,6 +44,7 @@ type Reconciler struct {
 	Events   events.EventRecorder
 	Access   *http.Client // asks the access control in the pods, see NewAccessClient
 	Clock    clock.PassiveClock
+	Shard    labels.Selector // of the servers to work on
 	Upgrades config.Release
 
 	written memory[writtenStatus]
@@ -61,6 +63,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 			r.forget(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !r.Shard.Matches(labels.Set(server.Labels)) {
+		r.forget(request.NamespacedName) // it may have been ours
+		return ctrl.Result{}, nil
 	}
 	restore(&r.written, server)
 	if server.DeletionTimestamp != nil {
@@ -88,7 +94,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return ctrl.Result{RequeueAfter: soonest(stuck, soonest(outcome.lookAgain, workload.lookAgain))}, err
 }
 
-// forget drops what is remembered of a server that is gone.
+// forget drops what is remembered of a server that is gone, or that another operator works on from now on.
 func (r *Reconciler) forget(server client.ObjectKey) {
 	r.Engine.Forget(server)
 	r.written.forget(server)
