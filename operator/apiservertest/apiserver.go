@@ -45,13 +45,17 @@ func run(m *testing.M, prepare func(*envtest.Environment, *rest.Config) (func() 
 	return code, stop()
 }
 
-// Start starts the control plane. Who calls it has to stop it. The client's configuration has no limit of requests.
-func Start() (*envtest.Environment, *rest.Config, error) {
+// Start starts the control plane, with what configure asks for beside the defaults. Who calls it has to stop it. The client's
+// configuration has no limit of requests.
+func Start(configure ...func(*envtest.Environment)) (*envtest.Environment, *rest.Config, error) {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		return nil, nil, errors.New("KUBEBUILDER_ASSETS is not set: run `make test-unit`, or set it to what `cd test/localcluster && go run . bin` prints")
 	}
 	_, here, _, _ := runtime.Caller(0)
 	env := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join(filepath.Dir(here), "../api/schema")}, ErrorIfCRDPathMissing: true}
+	for _, adjust := range configure {
+		adjust(env)
+	}
 	cfg, err := env.Start()
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("starting the control plane: %w", err), env.Stop()) // half of it may run
