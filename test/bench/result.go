@@ -106,10 +106,13 @@ func (p phase) perSecond() float64 { return float64(p.Servers) / p.Seconds }
 
 // callsPerServer is without watches and events. Events are sent beside the loop, and only tell.
 func (p phase) callsPerServer() float64 {
-	return p.count(func(c callCount) bool { return !strings.HasPrefix(c.Call, "WATCH ") && !c.event() }) / float64(p.Servers)
+	return p.count(func(c callCount) bool { return !c.watch() && !c.event() }) / float64(p.Servers)
 }
 
-func (p phase) eventsPerServer() float64 { return p.count(callCount.event) / float64(p.Servers) }
+// allCallsPerServer is with events.
+func (p phase) allCallsPerServer() float64 {
+	return p.count(func(c callCount) bool { return !c.watch() }) / float64(p.Servers)
+}
 
 // writes are all requests that changed something.
 func (p phase) writes() float64 { return p.count(func(c callCount) bool { return c.Writes }) }
@@ -123,6 +126,8 @@ func (p phase) count(wanted func(callCount) bool) float64 {
 	}
 	return total
 }
+
+func (c callCount) watch() bool { return strings.HasPrefix(c.Call, "WATCH ") }
 
 func (c callCount) event() bool { return c.Writes && strings.HasSuffix(c.Call, " events") }
 
