@@ -96,7 +96,7 @@ func loopBetween(before, after scrape) *loop {
 		Turns:  after.turns() - before.turns(),
 		Errors: after.sum("controller_runtime_reconcile_total", failed) - before.sum("controller_runtime_reconcile_total", failed),
 		P50:    took.quantile(0.5), P99: took.quantile(0.99),
-		Queue50: waited.quantile(0.5), Queue99: waited.quantile(0.99),
+		Queue: waited.mean(), Queue50: waited.quantile(0.5), Queue99: waited.quantile(0.99),
 		Heap: int64(after.sum("go_memstats_heap_inuse_bytes", nil)),
 	}
 }

@@ -200,7 +200,7 @@ func floats(all []float64) string {
 func writeCase(out *strings.Builder, c *testCase) {
 	fmt.Fprintf(out, "### %s servers in %s\n\n", number(c.Servers), c.where())
 	fmt.Fprintf(out, "The operator has %.0f watches open.\n\n", c.Operator[0].Watches)
-	out.WriteString("| phase | servers | seconds, operator | plain client | ratio of medians | API calls a server | turns a server | a turn, p50 / p99 | in the queue, p50 / p99 | CPU of operator / kube-apiserver | VmRSS / heap in use |\n")
+	out.WriteString("| phase | servers | seconds, operator | plain client | ratio of medians | API calls a server | turns a server | a turn, p50 / p99 | in the queue, mean / p50 / p99 | CPU of operator / kube-apiserver | VmRSS / heap in use |\n")
 	out.WriteString("|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for i := range c.Operator[0].Phases {
 		writePhase(out, c, c.Operator[0].Phases[i].Name)
@@ -220,11 +220,11 @@ func writePhase(out *strings.Builder, c *testCase, name string) {
 	if p.ReadySeconds > 0 {
 		took += fmt.Sprintf(" (ready after %s)", floats(values(c.Operator, name, func(p phase) float64 { return p.ReadySeconds })))
 	}
-	fmt.Fprintf(out, "| %s | %s | %s | %s | %s | %.1f | %.1f | %s / %s | %s / %s | %.1f s / %.1f s | %.0f / %.0f MiB |\n",
+	fmt.Fprintf(out, "| %s | %s | %s | %s | %s | %.1f | %.1f | %s / %s | %s / %s / %s | %.1f s / %.1f s | %.0f / %.0f MiB |\n",
 		name, number(p.Servers), took, plain, ratio, of(phase.callsPerServer),
 		of(func(p phase) float64 { return p.Loop.Turns })/float64(p.Servers),
 		duration(of(func(p phase) float64 { return p.Loop.P50 })), duration(of(func(p phase) float64 { return p.Loop.P99 })),
-		duration(of(func(p phase) float64 { return p.Loop.Queue50 })), duration(of(func(p phase) float64 { return p.Loop.Queue99 })),
+		duration(of(func(p phase) float64 { return p.Loop.Queue })), duration(of(func(p phase) float64 { return p.Loop.Queue50 })), duration(of(func(p phase) float64 { return p.Loop.Queue99 })),
 		of(func(p phase) float64 { return p.CPU["operator"] }), of(func(p phase) float64 { return p.CPU["kube-apiserver"] }),
 		of(rss), of(func(p phase) float64 { return float64(p.Loop.Heap) })/mebibyte)
 }

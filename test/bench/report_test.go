@@ -16,7 +16,7 @@ func sampleResult() *result {
 	operator := func(seconds float64, applyCalls float64) *turn {
 		at := func(name string, servers int, seconds float64, all []callCount) phase {
 			return phase{Name: name, Servers: servers, Seconds: seconds, Calls: all, CPU: map[string]float64{"operator": 12, "kube-apiserver": 30},
-				Loop: &loop{Turns: float64(servers), P50: 0.02, P99: 0.25, Queue50: 0.00005, Queue99: 8, RSS: 140 << 20, PeakRSS: 160 << 20, Heap: 60 << 20}}
+				Loop: &loop{Turns: float64(servers), P50: 0.02, P99: 0.25, Queue: 1.2, Queue50: 0.00005, Queue99: 8, RSS: 140 << 20, PeakRSS: 160 << 20, Heap: 60 << 20}}
 		}
 		t := &turn{Watches: 11, Memory: []memory{{500, 100 << 20}, {1000, 140 << 20}}}
 		t.Phases = []phase{

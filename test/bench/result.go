@@ -95,6 +95,7 @@ type loop struct {
 	Errors  float64 `json:"errors"`
 	P50     float64 `json:"p50"`
 	P99     float64 `json:"p99"`
+	Queue   float64 `json:"queueMean"`
 	Queue50 float64 `json:"queueP50"`
 	Queue99 float64 `json:"queueP99"`
 	RSS     int64   `json:"rss"`
