@@ -66,7 +66,7 @@ func (m *measurement) between(name string, servers int, before, after moment, en
 
 func callsBetween(before, after moment) []callCount {
 	made := without(after.plane.calls(), before.plane.calls(), without(after.driver, before.driver))
-	var out []callCount
+	out := []callCount{}
 	for c, count := range made {
 		took := after.plane.durations(c).since(before.plane.durations(c))
 		out = append(out, callCount{Call: c.String(), Count: count, Writes: c.writes(), Mean: took.mean(), P99: took.quantile(0.99)})

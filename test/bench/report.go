@@ -167,7 +167,7 @@ func writeThroughput(out *strings.Builder, cases []*testCase) {
 	for _, c := range cases {
 		for _, name := range []string{applied, updated} {
 			names = append(names, fmt.Sprintf("%q", fmt.Sprintf("%s %d in %d ns", name, c.Servers, c.Namespaces)))
-			operator, plain = append(operator, medianRate(c.Operator, name)), append(plain, medianRate(c.Plain, name))
+			operator, plain = append(operator, middle(c.Operator, name, phase.perSecond)), append(plain, middle(c.Plain, name, phase.perSecond))
 		}
 	}
 	fmt.Fprintf(out, "Servers a second: the line is the operator, the bars are the plain client.\n\n```mermaid\nxychart-beta\n  x-axis [%s]\n  y-axis \"servers/s\" 0 --> %.0f\n  bar [%s]\n  line [%s]\n```\n\n",
@@ -199,34 +199,46 @@ func floats(all []float64) string {
 
 func writeCase(out *strings.Builder, c *testCase) {
 	fmt.Fprintf(out, "### %s servers in %s\n\n", number(c.Servers), c.where())
-	fmt.Fprintf(out, "The operator has %.0f watches open.\n\n", c.Operator[0].Watches)
-	out.WriteString("| phase | servers | seconds, operator | plain client | ratio of medians | API calls a server | turns a server | a turn, p50 / p99 | in the queue, mean / p50 / p99 | CPU of operator / kube-apiserver | VmRSS / heap in use |\n")
-	out.WriteString("|---|---|---|---|---|---|---|---|---|---|---|\n")
-	for i := range c.Operator[0].Phases {
-		writePhase(out, c, c.Operator[0].Phases[i].Name)
-	}
-	out.WriteString("\n")
+	writeTimes(out, c)
+	writeLoop(out, c)
 	writeCalls(out, c)
 }
 
-func writePhase(out *strings.Builder, c *testCase, name string) {
-	p := *c.Operator[0].phase(name)
-	of := func(of func(phase) float64) float64 { return middle(c.Operator, name, of) }
-	plain, ratio := "", ""
-	if rounds := values(c.Plain, name, seconds); len(rounds) > 0 {
-		plain, ratio = floats(rounds), fmt.Sprintf("%.2f", c.ratio(name))
+// writeTimes tells the time of each round, and the processor time of the programs that matter.
+func writeTimes(out *strings.Builder, c *testCase) {
+	out.WriteString("| phase | servers | operator | plain client | times as long | CPU: operator | kube-apiserver | all, in times of the plain client's |\n|---|---|---|---|---|---|---|---|\n")
+	for _, first := range c.Operator[0].Phases {
+		plain, longer, dearer := "", "", ""
+		if rounds := values(c.Plain, first.Name, seconds); len(rounds) > 0 {
+			plain, longer, dearer = floats(rounds)+" s", fmt.Sprintf("%.2f", c.ratio(first.Name)), fmt.Sprintf("%.2f", c.cpuRatio(first.Name))
+		}
+		took := floats(values(c.Operator, first.Name, seconds)) + " s"
+		if first.ReadySeconds > 0 {
+			took += fmt.Sprintf(" (ready after %s s)", floats(values(c.Operator, first.Name, func(p phase) float64 { return p.ReadySeconds })))
+		}
+		fmt.Fprintf(out, "| %s | %s | %s | %s | %s | %.1f s | %.1f s | %s |\n", first.Name, number(first.Servers), took, plain, longer,
+			middle(c.Operator, first.Name, cpuOf("operator")), middle(c.Operator, first.Name, cpuOf("kube-apiserver")), dearer)
 	}
-	took := floats(values(c.Operator, name, seconds))
-	if p.ReadySeconds > 0 {
-		took += fmt.Sprintf(" (ready after %s)", floats(values(c.Operator, name, func(p phase) float64 { return p.ReadySeconds })))
+	out.WriteString("\n")
+}
+
+// writeLoop tells what the operator does in each phase. Of several rounds the median counts.
+func writeLoop(out *strings.Builder, c *testCase) {
+	fmt.Fprintf(out, "The operator has %.0f watches open.\n\n", c.Operator[0].Watches)
+	out.WriteString("| phase | API calls a server | events a server | turns a server | a turn, p50 / p99 | in the queue, mean / p50 / p99 | VmRSS | heap in use |\n|---|---|---|---|---|---|---|---|\n")
+	for _, first := range c.Operator[0].Phases {
+		of := func(of func(phase) float64) float64 { return middle(c.Operator, first.Name, of) }
+		fmt.Fprintf(out, "| %s | %.1f | %.1f | %.1f | %s / %s | %s / %s / %s | %.0f MiB | %.0f MiB |\n", first.Name,
+			of(phase.callsPerServer), of(phase.allCallsPerServer)-of(phase.callsPerServer), of(func(p phase) float64 { return p.Loop.Turns / float64(p.Servers) }),
+			duration(of(func(p phase) float64 { return p.Loop.P50 })), duration(of(func(p phase) float64 { return p.Loop.P99 })),
+			duration(of(func(p phase) float64 { return p.Loop.Queue })), duration(of(func(p phase) float64 { return p.Loop.Queue50 })), duration(of(func(p phase) float64 { return p.Loop.Queue99 })),
+			of(rss), of(func(p phase) float64 { return float64(p.Loop.Heap) / mebibyte }))
 	}
-	fmt.Fprintf(out, "| %s | %s | %s | %s | %s | %.1f | %.1f | %s / %s | %s / %s / %s | %.1f s / %.1f s | %.0f / %.0f MiB |\n",
-		name, number(p.Servers), took, plain, ratio, of(phase.callsPerServer),
-		of(func(p phase) float64 { return p.Loop.Turns })/float64(p.Servers),
-		duration(of(func(p phase) float64 { return p.Loop.P50 })), duration(of(func(p phase) float64 { return p.Loop.P99 })),
-		duration(of(func(p phase) float64 { return p.Loop.Queue })), duration(of(func(p phase) float64 { return p.Loop.Queue50 })), duration(of(func(p phase) float64 { return p.Loop.Queue99 })),
-		of(func(p phase) float64 { return p.CPU["operator"] }), of(func(p phase) float64 { return p.CPU["kube-apiserver"] }),
-		of(rss), of(func(p phase) float64 { return float64(p.Loop.Heap) })/mebibyte)
+	out.WriteString("\n")
+}
+
+func cpuOf(program string) func(phase) float64 {
+	return func(p phase) float64 { return p.CPU[program] }
 }
 
 func seconds(p phase) float64 { return p.Seconds }

@@ -36,10 +36,11 @@ func sampleResult() *result {
 		return t
 	}
 	plain := &turn{Phases: []phase{
-		{Name: applied, Servers: 1000, Seconds: 20, Calls: calls(callCount{Call: "APPLY services", Count: 1000, Writes: true})},
-		{Name: updated, Servers: 1000, Seconds: 10},
+		{Name: applied, Servers: 1000, Seconds: 20, CPU: map[string]float64{"client": 5, "kube-apiserver": 25}, Calls: calls(callCount{Call: "APPLY services", Count: 1000, Writes: true})},
+		{Name: updated, Servers: 1000, Seconds: 10, CPU: map[string]float64{"client": 21}},
 	}}
-	few := &turn{Phases: []phase{{Name: applied, Servers: 10, Seconds: 1, Loop: &loop{}}, {Name: updated, Servers: 10, Seconds: 1, Loop: &loop{}}}}
+	cpu := map[string]float64{"kube-apiserver": 1}
+	few := &turn{Phases: []phase{{Name: applied, Servers: 10, Seconds: 1, CPU: cpu, Loop: &loop{}}, {Name: updated, Servers: 10, Seconds: 1, CPU: cpu, Loop: &loop{}}}}
 	return &result{
 		Machine:     machine{CPU: "A Processor", Cores: 2, Memory: 8 << 30, Go: "go1.26.0", Kubernetes: "v1.37.2", Commit: "0123456789ab", Date: "2026-11-24"},
 		Concurrency: 8, Objects: 6,
@@ -81,8 +82,9 @@ func TestArithmetic(t *testing.T) {
 		{"events and watches are not among the calls of a server", apply.callsPerServer(), 10},
 		{"events are among all calls", apply.allCallsPerServer(), 11},
 		{"writes are all of them", apply.writes(), 11000},
-		{"the ratio is that of the medians", c.ratio(applied), 50 / 22.5},
-		{"a phase that one of the two does not have has no rate", medianRate(c.Plain, deleted), 0},
+		{"the ratio is that of the medians", c.ratio(applied), 45.0 / 20},
+		{"the processor time of all programs counts", c.cpuRatio(applied), 42.0 / 30},
+		{"a phase that one of the two does not have takes no time", middle(c.Plain, deleted, seconds), 0},
 		{"the median of an even number is between two", median([]float64{4, 1, 3, 2}), 2.5},
 	}
 	for _, test := range tests {

@@ -142,20 +142,23 @@ func (t *turn) phase(name string) *phase {
 	return nil
 }
 
-// medianRate is servers a second in a phase, the median of all turns.
-func medianRate(turns []*turn, name string) float64 {
-	var rates []float64
-	for _, t := range turns {
-		if p := t.phase(name); p != nil {
-			rates = append(rates, p.perSecond())
-		}
-	}
-	return median(rates)
-}
-
 // ratio is how many times as long as the plain client the operator takes for a phase.
 func (c *testCase) ratio(name string) float64 {
-	return medianRate(c.Plain, name) / medianRate(c.Operator, name)
+	return middle(c.Operator, name, seconds) / middle(c.Plain, name, seconds)
+}
+
+// cpuRatio is the processor time of all programs in the operator's turns, in times of what it is in the plain client's. Other work on
+// the machine makes less of a difference to it than to times.
+func (c *testCase) cpuRatio(name string) float64 {
+	return middle(c.Operator, name, phase.cpu) / middle(c.Plain, name, phase.cpu)
+}
+
+func (p phase) cpu() float64 {
+	var total float64
+	for _, used := range p.CPU {
+		total += used
+	}
+	return total
 }
 
 func median(values []float64) float64 {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -82,9 +83,9 @@ func (b *bench) record(ctx context.Context) error {
 
 // startOperator starts the operator against an address of the API server.
 func (w *world) startOperator(ctx context.Context, address string) (err error) {
-	config := *w.plane.config
+	config := rest.CopyConfig(w.plane.config)
 	config.Host = address
-	w.operator, err = startOperator(ctx, w.bench.program, &config, w.bench.concurrency)
+	w.operator, err = startOperator(ctx, w.bench.program, config, w.bench.concurrency)
 	return err
 }
 
