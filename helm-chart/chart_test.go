@@ -26,6 +26,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/yaml"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/schema"
@@ -50,12 +52,18 @@ func load(t *testing.T) *chart.Chart {
 // render returns the objects in the order in which Helm installs them.
 func render(t *testing.T, values string) ([]releaseutil.Manifest, error) {
 	t.Helper()
+	return renderAs(t, "jupyter-server-operator", values)
+}
+
+// renderAs renders for a name of the release.
+func renderAs(t *testing.T, name, values string) ([]releaseutil.Manifest, error) {
+	t.Helper()
 	c := load(t)
 	read, err := chartutil.ReadValues([]byte(values))
 	if err != nil {
 		t.Fatal(err)
 	}
-	options := chartutil.ReleaseOptions{Name: "jupyter-server-operator", Namespace: "jupyter", IsInstall: true}
+	options := chartutil.ReleaseOptions{Name: name, Namespace: "jupyter", IsInstall: true}
 	top, err := chartutil.ToRenderValues(c, read, options, nil)
 	if err != nil {
 		return nil, err
@@ -71,7 +79,12 @@ func render(t *testing.T, values string) ([]releaseutil.Manifest, error) {
 
 func mustRender(t *testing.T, values string) []releaseutil.Manifest {
 	t.Helper()
-	manifests, err := render(t, values)
+	return mustRenderAs(t, "jupyter-server-operator", values)
+}
+
+func mustRenderAs(t *testing.T, name, values string) []releaseutil.Manifest {
+	t.Helper()
+	manifests, err := renderAs(t, name, values)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,6 +383,65 @@ func TestPodIsRestricted(t *testing.T) {
 	}
 }
 
+// The operator and the API server, which asks the webhook, are told the shard in different languages.
+func TestShardIsTheSameEverywhere(t *testing.T) {
+	const expressions = "[{key: a, operator: In, values: [b, c]}, {key: d, operator: NotIn, values: [e]}, {key: f.g/h, operator: Exists}, {key: i, operator: DoesNotExist}]"
+	for _, values := range []string{"{matchLabels: {a: b, c: ''}}", "{matchExpressions: " + expressions + "}", "{matchLabels: {a: b}, matchExpressions: " + expressions + "}"} {
+		manifests := mustRender(t, image+"shardSelector: "+values)
+		var (
+			configuration admissionregistrationv1.ValidatingWebhookConfiguration
+			deployment    appsv1.Deployment
+		)
+		find(t, manifests, "ValidatingWebhookConfiguration", &configuration)
+		find(t, manifests, "Deployment", &deployment)
+		want, err := metav1.LabelSelectorAsSelector(configuration.Webhooks[0].ObjectSelector)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, arg := range deployment.Spec.Template.Spec.Containers[0].Args {
+			flag, value, _ := strings.Cut(arg, "=")
+			if flag != "--shard-selector" {
+				continue
+			}
+			got, err := labels.Parse(value)
+			if err != nil || got.String() != want.String() {
+				t.Errorf("the operator works on %q (%v), the webhook is asked about %q", value, err, want)
+			}
+			want = nil
+		}
+		if want != nil {
+			t.Errorf("the operator is not told the shard %s", values)
+		}
+	}
+}
+
+// Two releases share a cluster, and a namespace.
+func TestTwoReleasesHaveNoNameInCommon(t *testing.T) {
+	const second = "crd: {install: false}\n"
+	names := map[string]bool{}
+	for _, m := range mustRender(t, image+second) {
+		names[m.Head.Kind+"/"+m.Head.Metadata.Name] = true
+	}
+	for _, m := range mustRenderAs(t, "gold", image+second) {
+		if name := m.Head.Kind + "/" + m.Head.Metadata.Name; names[name] {
+			t.Errorf("both releases have %s", name)
+		}
+	}
+	arguments := func(manifests []releaseutil.Manifest) (id string) {
+		var deployment appsv1.Deployment
+		find(t, manifests, "Deployment", &deployment)
+		for _, arg := range deployment.Spec.Template.Spec.Containers[0].Args {
+			if strings.HasPrefix(arg, "--leader-election-id=") {
+				return arg
+			}
+		}
+		return ""
+	}
+	if a, b := arguments(mustRender(t, image)), arguments(mustRenderAs(t, "gold", image)); a == b {
+		t.Errorf("both releases have the lease %q", a)
+	}
+}
+
 func TestRefusedValues(t *testing.T) {
 	tests := map[string]struct{ values, err string }{
 		"no image":            {"", "image.repository is required"},
@@ -391,6 +463,10 @@ func TestRefusedValues(t *testing.T) {
 		"two same namespaces": {image + "watchNamespaces: [a, a]", "/watchNamespaces"},
 		"two leaders":         {image + "replicas: 2\nleaderElection: {enabled: false}", "/replicas"},
 		"digest":              {"image: {repository: r, digest: abc}", "/image/digest"},
+		"shard as text":       {image + "shardSelector: shard=a", "/shardSelector"},
+		"shard without value": {image + "shardSelector: {matchExpressions: [{key: shard, operator: In}]}", "/shardSelector/matchExpressions/0"},
+		"shard with operator": {image + "shardSelector: {matchExpressions: [{key: shard, operator: notin, values: [a]}]}", "/shardSelector/matchExpressions/0/operator"},
+		"shard with no label": {image + "shardSelector: {matchLabels: {shard: a b}}", "/shardSelector/matchLabels/shard"},
 		"empty peer":          {image + "networkPolicy: {metricsFrom: [{}]}", "/networkPolicy/metricsFrom/0"},
 	}
 	for name, test := range tests {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,5 +96,33 @@ func TestRunRefusesABrokenConfiguration(t *testing.T) {
 	_, err := execute(t, "", "run", "--config", config)
 	if err == nil || !strings.Contains(err.Error(), "ingress.httpPort: 70000 is no port") {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestRunRefusesABadShard(t *testing.T) {
+	_, err := execute(t, "", "run", "--shard-selector", "shard in a")
+	if err == nil || !strings.Contains(err.Error(), "reading --shard-selector: ") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestLeaseName(t *testing.T) {
+	names := map[string]string{}
+	for _, o := range []runOptions{
+		{},
+		{shardSelector: "shard=a"},
+		{shardSelector: "shard=b"},
+		{namespaces: []string{"a"}},
+		{namespaces: []string{"a", "b"}},
+		{leaderElectionID: "given", shardSelector: "shard=a"},
+	} {
+		name := leaseName(o)
+		if other, taken := names[name]; taken {
+			t.Errorf("%+v has the lease of %s", o, other)
+		}
+		names[name] = fmt.Sprintf("%+v", o)
+	}
+	if names["jupyter-server-operator"] == "" || names["given"] == "" {
+		t.Errorf("the leases are %v", names)
 	}
 }

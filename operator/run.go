@@ -8,10 +8,13 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2/textlogger"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -26,16 +29,21 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/controller"
 	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
+	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 	"github.com/jupyterserver/jupyter-server-operator/operator/rules"
 	"github.com/jupyterserver/jupyter-server-operator/operator/webhook"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
+// operatorName is how the operator calls itself.
+const operatorName = "jupyter-server-operator"
+
 // runOptions are the settings of the process. What the admin decides about servers is in the configuration file.
 type runOptions struct {
 	config                string
 	namespaces            []string
+	shardSelector         string
 	concurrency           int
 	metricsAddress        string
 	metricsAuth           bool
@@ -46,6 +54,7 @@ type runOptions struct {
 	webhookCertDir        string
 	leaderElection        bool
 	leaderElectionNS      string
+	leaderElectionID      string
 	gracefulShutdown      time.Duration
 	kubeAPIQPS, verbosity int
 }
@@ -63,6 +72,7 @@ func newRunCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&o.config, "config", "", "configuration file; without it the defaults hold")
 	flags.StringSliceVar(&o.namespaces, "namespaces", nil, "namespaces to watch, separated by commas; without it all")
+	flags.StringVar(&o.shardSelector, "shard-selector", "", "label selector of the JupyterServers to work on, such as shard=a or 'shard notin (a,b)'; without it all. The others are looked at only")
 	flags.IntVar(&o.concurrency, "concurrency", 8, "how many servers are worked on at once")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of /metrics; 0 turns it off")
 	flags.BoolVar(&o.metricsAuth, "metrics-auth", false, "serve /metrics over https, to those whom the API server lets get it")
@@ -72,7 +82,8 @@ func newRunCommand() *cobra.Command {
 	flags.StringVar(&o.webhookService, "webhook-service", "", "NAMESPACE/NAME of the webhook's Service; a Secret and a ValidatingWebhookConfiguration of the same name get the certificate that the operator makes and renews")
 	flags.StringVar(&o.webhookCertDir, "webhook-cert-dir", "", "directory with tls.crt and tls.key for the webhook, which somebody else renews; instead of --webhook-service")
 	flags.BoolVar(&o.leaderElection, "leader-elect", false, "let one of several replicas work at a time")
-	flags.StringVar(&o.leaderElectionNS, "leader-election-namespace", "", "namespace of the lease; without it that of the pod")
+	flags.StringVar(&o.leaderElectionNS, "leader-election-namespace", "", "namespace of the lease")
+	flags.StringVar(&o.leaderElectionID, "leader-election-id", "", "name of the lease, which the replicas of one operator share; without it one that follows from --shard-selector and --namespaces")
 	flags.DurationVar(&o.gracefulShutdown, "graceful-shutdown-timeout", 20*time.Second, "how long work under way may take after a signal")
 	flags.IntVar(&o.kubeAPIQPS, "kube-api-qps", 200, "requests a second to the API server, at most; -1 for no limit")
 	flags.IntVar(&o.verbosity, "v", 0, "log level: 0 is quiet, 4 is chatty")
@@ -90,7 +101,24 @@ func run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	mgr, err := newManager(o, log)
+	shard, err := labels.Parse(o.shardSelector)
+	if err != nil {
+		return fmt.Errorf("reading --shard-selector: %w", err)
+	}
+	if err := tellShard(&log, shard); err != nil {
+		return err
+	}
+	restConfig, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("finding a cluster: %w", err)
+	}
+	restConfig.QPS, restConfig.Burst = float32(o.kubeAPIQPS), max(1, o.kubeAPIQPS)
+	restConfig.UserAgent = operatorName + "/" + version
+	lease, err := newLease(restConfig, o)
+	if err != nil {
+		return err
+	}
+	mgr, err := newManager(o, restConfig, lease, log)
 	if err != nil {
 		return err
 	}
@@ -99,14 +127,37 @@ func run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := controller.Setup(ctx, mgr, controller.Options{Renderer: renderer, Judge: asked, RulesChanged: changed, Concurrency: o.concurrency}); err != nil {
+	releaseMetrics := release.NewMetrics()
+	if err := metrics.Registry.Register(releaseMetrics); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	if err := controller.Setup(ctx, mgr, controller.Options{
+		Renderer: renderer, Judge: asked, RulesChanged: changed, Upgrades: cfg.Release, Shard: shard, Concurrency: o.concurrency, Metrics: releaseMetrics,
+	}); err != nil {
 		return err
 	}
 	if err := setupWebhook(mgr, asked, o); err != nil {
 		return err
 	}
 	if err := mgr.Start(ctx); err != nil {
-		return fmt.Errorf("running the manager: %w", err)
+		return fmt.Errorf("running the manager: %w", err) // the lease runs out: something may be under way
+	}
+	return lease.giveUp(context.WithoutCancel(ctx))
+}
+
+// tellShard puts the shard into all lines of the log, and into a metric.
+func tellShard(log *logr.Logger, shard labels.Selector) error {
+	if shard.Empty() {
+		return nil
+	}
+	*log = log.WithValues("shard", shard.String())
+	ctrl.SetLogger(*log)
+	info := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "jupyterserver_shard_info", Help: "The label selector of the servers that this operator works on.",
+		ConstLabels: prometheus.Labels{"selector": shard.String()},
+	}, func() float64 { return 1 })
+	if err := metrics.Registry.Register(info); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
 	}
 	return nil
 }
@@ -161,13 +212,7 @@ func setupWebhook(mgr ctrl.Manager, asked *judge.Judge, o runOptions) error {
 	})
 }
 
-func newManager(o runOptions, log logr.Logger) (ctrl.Manager, error) {
-	restConfig, err := ctrl.GetConfig()
-	if err != nil {
-		return nil, fmt.Errorf("finding a cluster: %w", err)
-	}
-	restConfig.QPS, restConfig.Burst = float32(o.kubeAPIQPS), max(1, o.kubeAPIQPS)
-	restConfig.UserAgent = "jupyter-server-operator/" + version
+func newManager(o runOptions, restConfig *rest.Config, lease *lease, log logr.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
 		return nil, fmt.Errorf("registering types: %w", err)
@@ -182,18 +227,16 @@ func newManager(o runOptions, log logr.Logger) (ctrl.Manager, error) {
 		metricsOptions.SecureServing = true
 		metricsOptions.FilterProvider = filters.WithAuthenticationAndAuthorization
 	}
-	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
-		Scheme:                        scheme,
-		Logger:                        log,
-		Cache:                         cacheOptions,
-		Metrics:                       metricsOptions,
-		HealthProbeBindAddress:        o.healthAddress,
-		LeaderElection:                o.leaderElection,
-		LeaderElectionID:              "jupyter-server-operator",
-		LeaderElectionNamespace:       o.leaderElectionNS,
-		LeaderElectionReleaseOnCancel: true, // the process ends when the manager does, so nobody works without the lease
-		GracefulShutdownTimeout:       &o.gracefulShutdown,
-	})
+	options := ctrl.Options{
+		Scheme:                  scheme,
+		Logger:                  log,
+		Cache:                   cacheOptions,
+		Metrics:                 metricsOptions,
+		HealthProbeBindAddress:  o.healthAddress,
+		GracefulShutdownTimeout: &o.gracefulShutdown,
+	}
+	lease.elect(&options)
+	mgr, err := ctrl.NewManager(restConfig, options)
 	if err != nil {
 		return nil, fmt.Errorf("making the manager: %w", err)
 	}

@@ -67,6 +67,19 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- include "operator.webhook" . }}{{ if eq .Values.webhook.certificates.mode "cert-manager" }}-certificate{{ end }}
 {{- end }}
 
+{{/* The selector of the shard as --shard-selector takes it: that is how k8s.io/apimachinery/pkg/labels writes it. */}}
+{{- define "operator.shardSelector" -}}
+{{- $terms := list }}
+{{- range $key, $value := .Values.shardSelector.matchLabels }}
+{{- $terms = append $terms (printf "%s=%s" $key $value) }}
+{{- end }}
+{{- $forms := dict "In" "%s in (%s)" "NotIn" "%s notin (%s)" "Exists" "%s%s" "DoesNotExist" "!%s%s" }}
+{{- range .Values.shardSelector.matchExpressions }}
+{{- $terms = append $terms (printf (get $forms .operator) .key (join "," .values)) }}
+{{- end }}
+{{- join "," $terms }}
+{{- end }}
+
 {{/* The namespaces in which the webhook is asked. */}}
 {{- define "operator.webhookNamespaces" -}}
 {{- $selector := deepCopy .Values.webhook.namespaceSelector }}

@@ -45,16 +45,16 @@ func run(m *testing.M, prepare func(*envtest.Environment, *rest.Config) (func() 
 	return code, stop()
 }
 
-// Start starts the control plane, with what configure asks for beside the defaults. Who calls it has to stop it. The client's
-// configuration has no limit of requests.
+// Start starts the control plane, after what configure does to it. Who calls it has to stop it. The client's configuration has no
+// limit of requests.
 func Start(configure ...func(*envtest.Environment)) (*envtest.Environment, *rest.Config, error) {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		return nil, nil, errors.New("KUBEBUILDER_ASSETS is not set: run `make test-unit`, or set it to what `cd test/localcluster && go run . bin` prints")
 	}
 	_, here, _, _ := runtime.Caller(0)
 	env := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join(filepath.Dir(here), "../api/schema")}, ErrorIfCRDPathMissing: true}
-	for _, adjust := range configure {
-		adjust(env)
+	for _, c := range configure {
+		c(env)
 	}
 	cfg, err := env.Start()
 	if err != nil {

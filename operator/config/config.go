@@ -10,9 +10,11 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/jupyterserver/jupyter-server-operator/policies"
@@ -27,6 +29,8 @@ type Config struct {
 	NetworkPolicy NetworkPolicy `json:"networkPolicy"`
 	// Access says what stands in front of servers with auth.mode oidc.
 	Access Access `json:"access"`
+	// Release says how servers are upgraded.
+	Release Release `json:"release"`
 	// Policies are the settings of the rules about servers (docs/policies.md).
 	Policies policies.Config `json:"policies"`
 }
@@ -66,6 +70,17 @@ type Access struct {
 	Profiles []postrender.Profile `json:"profiles,omitempty"`
 }
 
+// Release says how servers are upgraded.
+type Release struct {
+	// RestartRunning upgrades running servers at once when a new version or configuration of the operator makes another pod of
+	// the same spec. Without it they are upgraded when they stop.
+	RestartRunning bool `json:"restartRunning"`
+	// RollbackOnFailure is what holds for servers that do not set spec.release.rollbackOnFailure.
+	RollbackOnFailure bool `json:"rollbackOnFailure"`
+	// RollbackAfter is how long a new revision must have been failing before it is taken back.
+	RollbackAfter metav1.Duration `json:"rollbackAfter"`
+}
+
 // Default is the configuration of an operator that is given no file.
 func Default() Config {
 	return Config{
@@ -77,6 +92,7 @@ func Default() Config {
 			ImagePullPolicy:    corev1.PullIfNotPresent,
 			Profile:            "oauth2-proxy",
 		},
+		Release:  Release{RollbackAfter: metav1.Duration{Duration: time.Minute}},
 		Policies: policies.Default(),
 	}
 }
@@ -112,6 +128,7 @@ func (c Config) validate() error {
 		validatePort("ingress.httpPort", c.Ingress.HTTPPort),
 		validatePort("ingress.httpsPort", c.Ingress.HTTPSPort),
 		c.Access.validate(),
+		c.Release.validate(),
 		c.validatePolicies(),
 	)
 }
@@ -141,6 +158,13 @@ func (a Access) validate() error {
 	}
 	if _, err := postrender.FindProfile(a.Profile, a.Profiles); err != nil {
 		return fmt.Errorf("access.profile: %w", err)
+	}
+	return nil
+}
+
+func (r Release) validate() error {
+	if r.RollbackAfter.Duration < 0 {
+		return fmt.Errorf("release.rollbackAfter: %s is negative, give a time such as 1m", r.RollbackAfter.Duration)
 	}
 	return nil
 }

@@ -7,12 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/diagnosis"
@@ -36,38 +34,18 @@ const (
 	oftenMissed   = 3
 )
 
-// accessMemory is what the access control of each server said last, and how often it has not answered since. Its zero value is
-// ready for use.
-type accessMemory struct {
-	mu      sync.Mutex
-	servers map[client.ObjectKey]lastAccess
-}
-
+// lastAccess is what the access control of a server said last, and how often it has not answered since.
 type lastAccess struct {
 	said   *diagnosis.Access // nil: nothing yet
 	missed int
 }
 
-// remember takes an answer, or that there was none, and returns what counts: an answer that is missed changes nothing.
-func (m *accessMemory) remember(server client.ObjectKey, answer *diagnosis.Access) lastAccess {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.servers == nil {
-		m.servers = map[client.ObjectKey]lastAccess{}
+// after takes an answer, or that there was none: an answer that is missed changes nothing.
+func (l lastAccess) after(answer *diagnosis.Access) lastAccess {
+	if answer != nil {
+		return lastAccess{said: answer}
 	}
-	last := lastAccess{said: answer}
-	if answer == nil {
-		last = m.servers[server]
-		last.missed++
-	}
-	m.servers[server] = last
-	return last
-}
-
-func (m *accessMemory) forget(server client.ObjectKey) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.servers, server)
+	return lastAccess{l.said, l.missed + 1}
 }
 
 // nextLook is when to ask the access control of a server that is ready again. Not all at once: a provider has many servers.

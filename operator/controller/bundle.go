@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,40 +15,13 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// bundles remembers the digest of the certificates of each server that names some. The informers hold of ConfigMaps the
-// metadata alone, so the content is read once for every version of it. Its zero value is ready for use.
-type bundles struct {
-	mu      sync.Mutex
-	servers map[client.ObjectKey]bundle
-}
-
-// bundle is one version of one key of a ConfigMap.
+// bundle is one version of one key of a ConfigMap. The informers hold of ConfigMaps the metadata alone, so its content is read
+// once for every version, and the digest is remembered.
 type bundle struct {
 	uid             types.UID
 	resourceVersion string
 	ref             v1alpha1.KeyRef
 	digest          string
-}
-
-func (b *bundles) get(server client.ObjectKey) bundle {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.servers[server]
-}
-
-func (b *bundles) remember(server client.ObjectKey, read bundle) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.servers == nil {
-		b.servers = map[client.ObjectKey]bundle{}
-	}
-	b.servers[server] = read
-}
-
-func (b *bundles) forget(server client.ObjectKey) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.servers, server)
 }
 
 // bundleRef is the key of a ConfigMap that a spec names, nil where there is none.
@@ -76,14 +48,14 @@ func (r *Reconciler) bundleDigest(ctx context.Context, server *v1alpha1.JupyterS
 		return "", fmt.Errorf("reading the ConfigMap %s: %w", ref.Name, err)
 	}
 	key := client.ObjectKeyFromObject(server)
-	if last := r.bundles.get(key); last.uid == seen.UID && last.resourceVersion == seen.ResourceVersion && last.ref == *ref {
+	if last, _ := r.bundles.get(key); last.uid == seen.UID && last.resourceVersion == seen.ResourceVersion && last.ref == *ref {
 		return last.digest, nil
 	}
 	read, err := r.readBundle(ctx, server.Namespace, *ref)
 	if err != nil {
 		return "", err
 	}
-	r.bundles.remember(key, read)
+	r.bundles.set(key, read)
 	return read.digest, nil
 }
 

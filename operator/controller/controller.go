@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
 	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
@@ -42,10 +44,15 @@ type Reconciler struct {
 	Events   events.EventRecorder
 	Access   *http.Client // asks the access control in the pods, see NewAccessClient
 	Clock    clock.PassiveClock
+	Shard    labels.Selector // of the servers to work on
+	Upgrades config.Release
 
-	written writtenStatuses
-	bundles bundles
-	access  accessMemory
+	written memory[writtenStatus]
+	settled memory[settled]
+	failing memory[failing]
+	bundles memory[bundle]
+	access  memory[lastAccess]
+	stuck   memory[stuckPod]
 }
 
 // Reconcile is one turn of the loop.
@@ -53,15 +60,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	server := &v1alpha1.JupyterServer{}
 	if err := r.Client.Get(ctx, request.NamespacedName, server); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.Engine.Forget(request.NamespacedName)
-			r.written.forget(request.NamespacedName)
-			r.bundles.forget(request.NamespacedName)
-			r.access.forget(request.NamespacedName)
-			r.Cluster.Reservations.Forget(request.NamespacedName)
+			r.forget(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	r.written.restore(server)
+	if !r.Shard.Matches(labels.Set(server.Labels)) {
+		r.forget(request.NamespacedName) // it may have been ours
+		return ctrl.Result{}, nil
+	}
+	restore(&r.written, server)
 	if server.DeletionTimestamp != nil {
 		r.Cluster.Reservations.GiveBack(server)
 		return ctrl.Result{}, r.report(ctx, server, report{terminating: true})
@@ -74,13 +81,29 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil {
 		return ctrl.Result{}, errors.Join(retry, err)
 	}
+	if retry == nil {
+		retry = errors.Join(r.rollBack(ctx, server, &outcome, &workload), r.noteGood(ctx, server, &outcome, workload))
+	}
 	if err := r.report(ctx, server, report{outcome: outcome, workload: workload, failure: retry}); err != nil {
 		return ctrl.Result{}, errors.Join(retry, err)
 	}
 	if retry != nil {
 		return ctrl.Result{}, retry
 	}
-	return ctrl.Result{RequeueAfter: soonest(outcome.lookAgain, workload.lookAgain)}, nil
+	stuck, err := r.unstick(ctx, server, workload)
+	return ctrl.Result{RequeueAfter: soonest(stuck, soonest(outcome.lookAgain, workload.lookAgain))}, err
+}
+
+// forget drops what is remembered of a server that is gone, or that another operator works on from now on.
+func (r *Reconciler) forget(server client.ObjectKey) {
+	r.Engine.Forget(server)
+	r.written.forget(server)
+	r.settled.forget(server)
+	r.failing.forget(server)
+	r.bundles.forget(server)
+	r.access.forget(server)
+	r.stuck.forget(server)
+	r.Cluster.Reservations.Forget(server)
 }
 
 // outcome is what came of bringing the release in line with the spec.
@@ -92,8 +115,14 @@ type outcome struct {
 	// podChanges says that the pod that the informers show is not the one that was asked for last.
 	podChanges bool
 	lookAgain  time.Duration
+	// contested are the objects that somebody else changes again and again.
+	contested []release.Contest
 	// judged is what the policies say.
 	judged judged
+	// kept says why the release is not what the spec renders to now.
+	kept keeping
+	// url is where the server is reached, where that is not what its spec says.
+	url string
 	// stopped says that the server was stopped, though its spec is blocked.
 	stopped bool
 }
@@ -126,7 +155,7 @@ func (r *Reconciler) blockedFor(server *v1alpha1.JupyterServer) time.Duration {
 	return r.Clock.Since(stalled.LastTransitionTime.Time)
 }
 
-// release takes the steps of the design's one way: references, render, judge, observe, act.
+// release takes the steps of the design's one way: references, render, judge, observe, act. A server that is settled is spared them.
 func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer, out *outcome) error {
 	if err := server.Spec.Unreadable(); err != nil {
 		return &blocked{v1alpha1.ReasonSpecUnreadable, sentence("the spec holds a value that Kubernetes does not take: " + err.Error())}
@@ -138,6 +167,13 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 	if err != nil {
 		return r.refused(ctx, server, nil, out, err)
 	}
+	inputs, err := r.inputs(ctx, server, refs)
+	if err != nil {
+		return err
+	}
+	if done, err := r.isSettled(ctx, server, inputs, out); done || err != nil {
+		return cmp.Or(err, out.keptBack())
+	}
 	rendered, err := r.Renderer.Render(server, refs)
 	if err != nil {
 		return &blocked{v1alpha1.ReasonRenderFailed, sentence("the spec cannot be rendered: " + err.Error())}
@@ -147,20 +183,48 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 			return r.refused(ctx, server, rendered, out, err)
 		}
 	}
-	observation, err := r.Engine.Observe(ctx, server, rendered)
+	target, err := r.target(ctx, server, rendered, out)
 	if err != nil {
 		return err
 	}
-	out.lookAgain = observation.Unsettled
-	out.podChanges = observation.Changes("StatefulSet") || observation.Unsettled > 0
-	released, err := r.Engine.Act(ctx, server, rendered, observation)
-	if err != nil {
-		return err
+	if target != nil {
+		if err := r.follow(ctx, server, target, inputs, out); err != nil {
+			return err
+		}
 	}
-	out.release = released
+	if out.kept != "" {
+		r.Cluster.Reservations.GiveBack(server) // it stays where it is
+		return out.keptBack()
+	}
 	r.Cluster.Reservations.Keep(server)
-	r.announce(server, observation, released)
 	return nil
+}
+
+// follow makes the cluster follow what it shall have.
+func (r *Reconciler) follow(ctx context.Context, server *v1alpha1.JupyterServer, target *render.Rendered, inputs string, out *outcome) error {
+	observation, err := r.Engine.Observe(ctx, server, target)
+	if err != nil {
+		return err
+	}
+	out.podChanges = observation.Changes("StatefulSet") || observation.Unsettled > 0
+	released, lookAgain, err := r.Engine.Act(ctx, server, target, observation)
+	if err != nil {
+		return err
+	}
+	r.announce(server, observation, out.release, released)
+	out.release, out.lookAgain = released, soonest(observation.Unsettled, lookAgain)
+	r.contest(ctx, server, observation, out)
+	r.Engine.Settle(server, inputs, observation)
+	r.settle(server, inputs, out)
+	return nil
+}
+
+// keptBack is an error for a spec that was rolled back.
+func (o *outcome) keptBack() error {
+	if o.kept != keptBack {
+		return nil
+	}
+	return rolledBack(o.release)
 }
 
 // blockedBy tells the errors that only somebody else can mend from those that are worth another try.
@@ -200,12 +264,17 @@ func namespaceGoes(err error) bool {
 }
 
 // announce tells in events what was done. Nothing was done: no event.
-func (r *Reconciler) announce(server *v1alpha1.JupyterServer, observation release.Observation, released *v1alpha1.ReleaseStatus) {
+func (r *Reconciler) announce(server *v1alpha1.JupyterServer, observation release.Observation, before, released *v1alpha1.ReleaseStatus) {
 	switch observation.State {
 	case release.Absent:
 		r.Events.Eventf(server, nil, corev1.EventTypeNormal, "Installed", "Install", "release %s was installed", released.Name)
 	case release.OutOfSync:
 		r.Events.Eventf(server, nil, corev1.EventTypeNormal, "Upgraded", "Upgrade", "release %s is now at revision %d", released.Name, released.Revision)
+	case release.Repaired:
+		if before.Revision == released.Revision {
+			return
+		}
+		r.Events.Eventf(server, nil, corev1.EventTypeNormal, "Recorded", "Repair", "release %s is recorded as revision %d", released.Name, released.Revision)
 	case release.Drifted:
 		r.Events.Eventf(server, nil, corev1.EventTypeWarning, "DriftRepaired", "Repair", "put back what differed: %s", observation.Summary())
 	}

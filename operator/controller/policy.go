@@ -138,10 +138,10 @@ func (r *Reconciler) refused(ctx context.Context, server *v1alpha1.JupyterServer
 		return err
 	}
 	if observation.State == release.Drifted {
-		if _, err := r.Engine.Act(ctx, server, rendered, observation); err != nil {
+		if _, _, err := r.Engine.Act(ctx, server, rendered, observation); err != nil {
 			return err
 		}
-		r.announce(server, observation, out.release)
+		r.announce(server, observation, out.release, out.release)
 	}
 	return why
 }

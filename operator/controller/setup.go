@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -27,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
 	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
@@ -42,7 +45,7 @@ import (
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
-// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;delete
 // +kubebuilder:rbac:groups="",resources=events,verbs=list
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=ingresses;networkpolicies,verbs=get;list;watch;create;patch;delete
@@ -89,8 +92,16 @@ type Options struct {
 	Judge *judge.Judge
 	// RulesChanged wakes all servers: the policies changed. Nil: they never do.
 	RulesChanged <-chan event.GenericEvent
+	// Shard selects the servers to work on. All others are looked at only: their routes count. Nil: all.
+	Shard labels.Selector
+	// Upgrades says how servers are upgraded.
+	Upgrades config.Release
 	// Concurrency is how many servers are reconciled at once.
 	Concurrency int
+	// Patience is how soon what others change again and again is put back. Its zero value stands for release.DefaultPatience.
+	Patience release.Patience
+	// Metrics tell of drift that was repaired. Nil: nobody asks.
+	Metrics *release.Metrics
 }
 
 // Setup adds the controller to a manager whose cache was made with CacheOptions.
@@ -103,16 +114,24 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		return err
 	}
 	clk := clock.RealClock{}
+	shard := options.Shard
+	if shard == nil {
+		shard = labels.Everything()
+	}
+	engine := release.NewEngine(mgr.GetClient(), mgr.GetAPIReader(), kube, options.Renderer.ChartMetadata(), clk)
+	engine.Patience, engine.Metrics = options.Patience, options.Metrics
 	r := &Reconciler{
 		Client:   mgr.GetClient(),
 		Live:     mgr.GetAPIReader(),
 		Renderer: options.Renderer,
 		Judge:    options.Judge,
 		Cluster:  judge.Cluster{Informed: mgr.GetClient(), Live: mgr.GetAPIReader(), Reservations: &judge.Reservations{}},
-		Engine:   release.NewEngine(mgr.GetClient(), mgr.GetAPIReader(), kube, options.Renderer.ChartMetadata(), clk),
+		Engine:   engine,
 		Events:   mgr.GetEventRecorder(release.FieldManager),
 		Access:   NewAccessClient(),
 		Clock:    clk,
+		Shard:    shard,
+		Upgrades: options.Upgrades,
 	}
 	return r.watch(mgr, options)
 }
@@ -126,7 +145,10 @@ func (r *Reconciler) watch(mgr ctrl.Manager, options Options) error {
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.byReference(secretIndex))).
 		Watches(&v1alpha1.JupyterServer{}, r.wakeFreed()).
 		WatchesMetadata(judge.NamespaceObject(), handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(labelsOrAnnotationsChange)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: options.Concurrency})
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: options.Concurrency,
+			EnableWarmup:            ptr.To(true), // who leads next has its informers filled already
+		})
 	if options.RulesChanged != nil {
 		b = b.WatchesRawSource(source.Channel(options.RulesChanged, handler.EnqueueRequestsFromMapFunc(r.inNamespace)))
 	}
@@ -146,10 +168,34 @@ func (r *Reconciler) watch(mgr ctrl.Manager, options Options) error {
 		}
 		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(mapping))
 	}
-	if err := b.Complete(r); err != nil {
+	if err := b.Complete(reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+		ctx, cancel := untilTheEnd(ctx)
+		defer cancel()
+		return r.Reconcile(ctx, request)
+	})); err != nil {
 		return fmt.Errorf("setting up the controller: %w", err)
 	}
 	return nil
+}
+
+// lastTurn is how long a turn may go on that is under way when the operator is stopped. It is less than the time that the process
+// waits for it (--graceful-shutdown-timeout).
+const lastTurn = 10 * time.Second
+
+// untilTheEnd lets a turn go on when the operator is stopped, so that it leaves no release half-way, and no request that the API
+// server still works on when the next leader starts.
+func untilTheEnd(ctx context.Context) (context.Context, context.CancelFunc) {
+	turn, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		late := time.NewTimer(lastTurn)
+		defer late.Stop()
+		select {
+		case <-turn.Done():
+		case <-late.C:
+			cancel()
+		}
+	})
+	return turn, func() { stop(); cancel() }
 }
 
 // labelsOrAnnotationsChange is when rules may see another server or namespace.

@@ -49,14 +49,15 @@ func (r *Reconciler) report(ctx context.Context, server *v1alpha1.JupyterServer,
 	if err != nil {
 		return fmt.Errorf("writing the status: %w", err)
 	}
-	r.written.remember(updated)
+	r.written.set(client.ObjectKeyFromObject(updated), statusOf(updated))
 	r.announceTrouble(server, updated)
 	r.announceVerdict(server, updated)
+	r.announceContest(server, updated)
 	return nil
 }
 
 func (r *Reconciler) fill(status *v1alpha1.JupyterServerStatus, server *v1alpha1.JupyterServer, rep report) {
-	s := summarize(server, rep)
+	s := withContest(summarize(server, rep), rep)
 	status.ObservedGeneration = server.Generation
 	status.State, status.Message = s.state, s.message
 	if rep.terminating {
@@ -66,14 +67,18 @@ func (r *Reconciler) fill(status *v1alpha1.JupyterServerStatus, server *v1alpha1
 	if rep.outcome.blocked == nil || rep.outcome.release == nil || status.URL == "" {
 		status.URL = r.Renderer.URL(server) // else the server is where it was
 	}
+	if rep.outcome.url != "" {
+		status.URL = rep.outcome.url
+	}
 	status.Release = rep.outcome.release
 	status.Pod, status.StartedAt = podStatus(rep.workload)
 
 	r.condition(status, v1alpha1.ConditionReady, s.ready, s.reason, s.message)
-	r.condition(status, v1alpha1.ConditionReconciling, boolCondition(s.reconciling), s.reason, s.message)
+	r.condition(status, v1alpha1.ConditionReconciling, boolCondition(s.reconciling), reconcilingReason(s, rep), s.message)
 	r.condition(status, v1alpha1.ConditionStalled, boolCondition(s.stalled), s.reason, s.message)
 	r.policyCondition(status, rep)
 	r.releasedCondition(status, rep)
+	r.upToDateCondition(status, rep)
 }
 
 // summarize finds the one state. What blocks the spec comes first, then a failure that is tried again, then the pod.
@@ -160,8 +165,21 @@ func (r *Reconciler) releasedCondition(status *v1alpha1.JupyterServerStatus, rep
 		r.condition(status, v1alpha1.ConditionReleased, metav1.ConditionFalse, rep.outcome.blocked.reason, rep.outcome.blocked.message)
 	case rep.failure != nil:
 		r.condition(status, v1alpha1.ConditionReleased, metav1.ConditionFalse, v1alpha1.ReasonApplyFailed, sentence(rep.failure.Error()))
+	case len(rep.outcome.contested) > 0:
+		r.condition(status, v1alpha1.ConditionReleased, metav1.ConditionFalse, v1alpha1.ReasonContested, contestMessage(rep.outcome.contested))
 	default:
 		r.condition(status, v1alpha1.ConditionReleased, metav1.ConditionTrue, v1alpha1.ReasonReleased, fmt.Sprintf("Revision %d.", rep.outcome.release.Revision))
+	}
+}
+
+// upToDateCondition says whether the operator would make something else of the spec. While that is not known, it stays as it was.
+func (r *Reconciler) upToDateCondition(status *v1alpha1.JupyterServerStatus, rep report) {
+	switch {
+	case rep.outcome.kept == keptRunning:
+		r.condition(status, v1alpha1.ConditionUpToDate, metav1.ConditionFalse, v1alpha1.ReasonWaitsForStop,
+			"A new version or configuration of the operator makes another pod of this server. It gets that when it stops, or when its spec changes.")
+	case rep.outcome.blocked == nil && rep.failure == nil:
+		r.condition(status, v1alpha1.ConditionUpToDate, metav1.ConditionTrue, v1alpha1.ReasonUpToDate, "")
 	}
 }
 

@@ -31,6 +31,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/controller"
 	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
+	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 	"github.com/jupyterserver/jupyter-server-operator/policies/policiestest"
@@ -134,7 +135,11 @@ func suiteOptions(ctx context.Context) (controller.Options, error) {
 	suite.judge = judge.New(renderer)
 	suite.judge.Use(evaluator)
 	suite.rulesChanged = make(chan event.GenericEvent)
-	return controller.Options{Renderer: renderer, Judge: suite.judge, RulesChanged: suite.rulesChanged, Concurrency: 4}, nil
+	return controller.Options{
+		Renderer: renderer, Judge: suite.judge, RulesChanged: suite.rulesChanged, Concurrency: 4,
+		Patience: release.Patience{AtOnce: 3, First: time.Second, Longest: 4 * time.Second, Calm: 20 * time.Second},
+		Upgrades: config.Release{RollbackAfter: metav1.Duration{Duration: 300 * time.Millisecond}},
+	}, nil
 }
 
 func newSuiteEvaluator(ctx context.Context, rule string) (*policies.Evaluator, error) {
@@ -255,7 +260,7 @@ func (w *world) change(name string, edit func(*v1alpha1.JupyterServer)) {
 // eventually tries until it works, and says the last error when it never does.
 func (w *world) eventually(what string, try func() error) {
 	w.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		err := try()
 		if err == nil {

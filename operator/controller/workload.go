@@ -60,7 +60,9 @@ func (r *Reconciler) observeWorkload(ctx context.Context, server *v1alpha1.Jupyt
 	if server.Spec.Auth.Mode != v1alpha1.AuthModeOIDC {
 		return w, nil
 	}
-	last := r.access.remember(client.ObjectKeyFromObject(server), w.access)
+	last, _ := r.access.get(client.ObjectKeyFromObject(server))
+	last = last.after(w.access)
+	r.access.set(client.ObjectKeyFromObject(server), last)
 	w.lookAgain = last.nextLook()
 	if finding, found := diagnosis.ProviderTrouble(last.said); found {
 		w.finding = &finding
@@ -79,9 +81,13 @@ func isReady(pod *corev1.Pod) bool {
 
 // isCurrent says whether the pod was made from the newest template.
 func isCurrent(set *appsv1.StatefulSet, pod *corev1.Pod) bool {
-	return set != nil && pod != nil &&
-		set.Status.ObservedGeneration >= set.Generation &&
+	return pod != nil && isObserved(set) &&
 		pod.Labels[appsv1.ControllerRevisionHashLabelKey] == set.Status.UpdateRevision
+}
+
+// isObserved says whether the StatefulSet's controller has looked at what was applied last: before, there is nothing that it could tell.
+func isObserved(set *appsv1.StatefulSet) bool {
+	return set != nil && set.Status.ObservedGeneration >= set.Generation
 }
 
 // diagnose looks for the root cause, at first in what the informers show, after a moment in the events as well.
@@ -97,7 +103,7 @@ func (r *Reconciler) diagnose(ctx context.Context, server *v1alpha1.JupyterServe
 	}
 	observation := diagnosis.Observation{Now: r.Clock.Now(), StatefulSet: w.set, Pod: w.pod, Claim: claim, Access: w.access}
 	w.lookAgain = min(max(unready/2, eventDelay), longestLook)
-	if unready >= eventDelay {
+	if unready >= eventDelay && (w.pod != nil || isObserved(w.set)) {
 		if observation.Events, err = r.events(ctx, server.Namespace, w.set, w.pod, claim); err != nil {
 			return err
 		}

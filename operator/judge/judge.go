@@ -35,6 +35,7 @@ type policySet struct {
 type Judge struct {
 	renderer *render.Renderer
 	current  atomic.Pointer[policySet]
+	version  atomic.Uint64
 	told     chan struct{} // closed when it is known for the first time which policies hold
 	tell     sync.Once
 }
@@ -52,8 +53,13 @@ func (j *Judge) UseNone(reason error) { j.hold(&policySet{err: reason}) }
 
 func (j *Judge) hold(set *policySet) {
 	j.current.Store(set)
+	j.version.Add(1)
 	j.tell.Do(func() { close(j.told) })
 }
+
+// Version changes when other policies hold: an answer that was given before may be another one now. Zero: it is not known yet which
+// hold.
+func (j *Judge) Version() uint64 { return j.version.Load() }
 
 // Case is what is asked about.
 type Case struct {

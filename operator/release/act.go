@@ -1,8 +1,11 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -11,23 +14,29 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 )
 
-// Act does what an observation asks for, and returns the release as it is then. On an error nothing of what was applied
-// is taken back: the next Act goes on where this one stopped.
-func (e *Engine) Act(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, obs Observation) (*v1alpha1.ReleaseStatus, error) {
+// Act does what an observation asks for, and returns the release as it is then, and after what time to look again (zero: no need).
+// On an error nothing of what was applied is taken back: the next Act goes on where this one stopped.
+func (e *Engine) Act(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, obs Observation) (*v1alpha1.ReleaseStatus, time.Duration, error) {
 	switch obs.State {
 	case InSync:
-		return e.Released(server), nil
+		return e.Released(server), obs.LookAgain, nil
 	case Drifted:
-		return e.Released(server), e.converge(ctx, server, obs)
+		e.written.setRepaired(server, e.clock.Now())
+		return e.Released(server), reviewAfter, e.converge(ctx, server, obs)
+	case Repaired:
+		return e.review(ctx, server, rendered, obs)
 	default:
-		return e.upgrade(ctx, server, rendered, obs)
+		released, err := e.upgrade(ctx, server, rendered, obs, "Applied")
+		return released, 0, err
 	}
 }
 
-// upgrade writes a record, applies, and marks the record as deployed. A first install is an upgrade from nothing.
-func (e *Engine) upgrade(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, obs Observation) (*v1alpha1.ReleaseStatus, error) {
+// upgrade writes a record, applies, and marks the record as deployed, with a description for `helm history`. A first install is an
+// upgrade from nothing.
+func (e *Engine) upgrade(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, obs Observation, description string) (*v1alpha1.ReleaseStatus, error) {
 	history := e.history(ctx, server)
-	revision, err := history.next(e.Released(server))
+	last := e.Released(server)
+	revision, err := history.next(last)
 	if err != nil {
 		return nil, err
 	}
@@ -47,10 +56,13 @@ func (e *Engine) upgrade(ctx context.Context, server *v1alpha1.JupyterServer, re
 		history.fail(record, err)
 		return nil, err
 	}
-	if err := history.finish(record); err != nil {
+	released := v1alpha1.ReleaseStatus{Name: record.Name, Revision: record.Version, InputDigest: rendered.Digest, SpecDigest: rendered.SpecDigest}
+	if last != nil {
+		released.GoodRevision = last.GoodRevision
+	}
+	if err := history.finish(record, description, released.GoodRevision); err != nil {
 		return nil, err
 	}
-	released := v1alpha1.ReleaseStatus{Name: record.Name, Revision: record.Version, InputDigest: rendered.Digest}
 	e.written.setRelease(server, released)
 	return &released, nil
 }
@@ -63,12 +75,22 @@ func careful(server *v1alpha1.JupyterServer, obs Observation) bool {
 
 // rehearse asks the API server what it would say to every object, so that a refusal of one changes none.
 func (e *Engine) rehearse(ctx context.Context, server *v1alpha1.JupyterServer, obs Observation) error {
-	for _, change := range obs.Apply {
-		if _, err := e.applyAs(ctx, server, change, client.DryRunAll); err != nil {
-			return err
-		}
+	return together(obs.Apply, func(change Change) error {
+		_, err := e.applyAs(ctx, server, change, client.DryRunAll)
+		return err
+	})
+}
+
+// together does something about all changes at once, and returns the error of the first of them that fails. Others are not
+// interrupted: of an interrupted request nobody knows what came of it.
+func together(changes []Change, do func(Change) error) error {
+	errs := make([]error, len(changes))
+	var all sync.WaitGroup
+	for i, change := range changes {
+		all.Go(func() { errs[i] = do(change) })
 	}
-	return nil
+	all.Wait()
+	return cmp.Or(errs...)
 }
 
 // undo takes back what a first install made before the API server refused one of its objects, or somebody else's was in
@@ -93,10 +115,26 @@ func (e *Engine) undo(ctx context.Context, server *v1alpha1.JupyterServer, obs O
 	}
 }
 
-// converge applies what differs and deletes what is rendered no more.
+// converge applies what differs and deletes what is rendered no more. The pod comes last: it would wait, with a growing delay, for
+// what it mounts.
 func (e *Engine) converge(ctx context.Context, server *v1alpha1.JupyterServer, obs Observation) error {
+	var first, pods []Change
 	for _, change := range obs.Apply {
-		if err := e.apply(ctx, server, change); err != nil {
+		if change.Object.GetKind() == "StatefulSet" {
+			pods = append(pods, change)
+			continue
+		}
+		first = append(first, change)
+	}
+	for _, changes := range [][]Change{first, pods} {
+		err := together(changes, func(change Change) error {
+			if err := e.apply(ctx, server, change); err != nil {
+				return err
+			}
+			e.repaired(server, obs.State, keyOf(change.Object), change.hash)
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -104,6 +142,7 @@ func (e *Engine) converge(ctx context.Context, server *v1alpha1.JupyterServer, o
 		if err := e.prune(ctx, server, object); err != nil {
 			return err
 		}
+		e.repaired(server, obs.State, keyOf(object), "")
 	}
 	if obs.LetGo == nil {
 		return nil

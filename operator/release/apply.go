@@ -68,8 +68,11 @@ func (e *Engine) apply(ctx context.Context, server *v1alpha1.JupyterServer, chan
 	if err != nil {
 		return err
 	}
+	answer := observed(object, object.GroupVersionKind())
+	answer.fields = answer.fields.canonical()
 	e.written.setObject(server, keyOf(object), writing{
 		uid: object.GetUID(), resourceVersion: object.GetResourceVersion(), hash: change.hash, at: e.clock.Now(),
+		mark: answer.mark(),
 	})
 	return nil
 }

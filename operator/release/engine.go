@@ -72,6 +72,8 @@ const (
 	OutOfSync State = "OutOfSync"
 	// Drifted means that somebody changed or deleted objects of the release.
 	Drifted State = "Drifted"
+	// Repaired means that nothing differs any more after a drift, and that the records are to be looked at.
+	Repaired State = "Repaired"
 )
 
 // Observation is one state, and what has to be done about it.
@@ -83,8 +85,16 @@ type Observation struct {
 	Prune []client.Object
 	// LetGo is the claim of a server that retains it and does not use it any more. Nil: there is none.
 	LetGo client.Object
+	// Contested are the objects that somebody else changes again and again. They are left out above while they wait.
+	Contested []Contest
 	// Unsettled is set where the informers lag behind our own writes: look again after this time.
 	Unsettled time.Duration
+	// LookAgain is when there is something to do, though nothing of the cluster tells. Zero: nothing.
+	LookAgain time.Duration
+
+	// objects is how many objects the release has, and inOrder how those look about which nothing is to be done.
+	objects int
+	inOrder map[objectKey]mark
 }
 
 // Changes says whether an object of a kind will be applied.
@@ -125,17 +135,23 @@ type Change struct {
 
 // Engine observes and applies releases. It is safe for concurrent use on different servers.
 type Engine struct {
-	client  client.Client // reads from the informers, writes to the API server
-	live    client.Reader // reads from the API server
-	kube    kubernetes.Interface
-	chart   *helmchart.Metadata
-	clock   clock.PassiveClock
-	written *ledger
+	// Patience is how soon what others change again and again is put back. Its zero value stands for DefaultPatience.
+	Patience Patience
+	// Metrics may be nil.
+	Metrics *Metrics
+
+	client   client.Client // reads from the informers, writes to the API server
+	live     client.Reader // reads from the API server
+	kube     kubernetes.Interface
+	chart    *helmchart.Metadata
+	clock    clock.PassiveClock
+	written  *ledger
+	contests *contests
 }
 
 // NewEngine returns an engine. The informers behind reads must have ServerIndex on all Kinds (see IndexChildren).
 func NewEngine(c client.Client, live client.Reader, kube kubernetes.Interface, chart *helmchart.Metadata, clk clock.PassiveClock) *Engine {
-	return &Engine{client: c, live: live, kube: kube, chart: chart, clock: clk, written: newLedger()}
+	return &Engine{client: c, live: live, kube: kube, chart: chart, clock: clk, written: newLedger(), contests: newContests()}
 }
 
 // IndexChildren adds ServerIndex to the informers of all Kinds.
@@ -155,7 +171,10 @@ func IndexChildren(ctx context.Context, indexer client.FieldIndexer) error {
 }
 
 // Forget drops what is remembered of a server that is gone.
-func (e *Engine) Forget(server client.ObjectKey) { e.written.forget(server) }
+func (e *Engine) Forget(server client.ObjectKey) {
+	e.written.forget(server)
+	e.contests.forget(server, e.Metrics)
+}
 
 // Released is the newest release of a server: of its status, or newer, of our own last write, which the informers may
 // not have seen yet. It is nil where there is none.
@@ -190,7 +209,7 @@ func (e *Engine) Observe(ctx context.Context, server *v1alpha1.JupyterServer, re
 	if err != nil {
 		return Observation{}, err
 	}
-	var obs Observation
+	obs := Observation{objects: len(rendered.Objects), inOrder: map[objectKey]mark{}}
 	for _, desired := range rendered.Objects {
 		object, hash, err := payload(server, desired)
 		if err != nil {
@@ -199,17 +218,29 @@ func (e *Engine) Observe(ctx context.Context, server *v1alpha1.JupyterServer, re
 		key := keyOf(object)
 		child := children[key]
 		delete(children, key)
-		change, lag := e.compare(server, object, hash, child)
-		if change != nil {
-			obs.Apply = append(obs.Apply, *change)
-		}
+		last, lag := e.lag(server, key, child)
 		obs.Unsettled = max(obs.Unsettled, lag)
+		change := compare(server, object, hash, child, last, lag)
+		switch {
+		case change != nil:
+			obs.Apply = append(obs.Apply, *change)
+		case lag > 0:
+			obs.inOrder[key] = last.mark
+		case !child.deleting:
+			obs.inOrder[key] = child.mark()
+		}
 	}
 	obs.Prune = prunable(server, children)
 	if claim := children[objectKey{claimKind, server.Name}]; server.Spec.Storage.Retain && claim != nil && claim.ownedBy(server) {
 		obs.LetGo = claim.object
 	}
+	e.holdBack(server, &obs)
 	obs.State = state(e.Released(server), rendered.Digest, obs)
+	if at := e.written.repaired(server); obs.State == InSync && !at.IsZero() {
+		if obs.LookAgain = reviewAfter - e.clock.Since(at); obs.LookAgain <= 0 {
+			obs.State, obs.LookAgain = Repaired, 0
+		}
+	}
 	return obs, nil
 }
 
@@ -247,26 +278,21 @@ func (e *Engine) children(ctx context.Context, server *v1alpha1.JupyterServer) (
 	return found, nil
 }
 
-// compare says what is to be done about one object, and for how long the informers' word does not count.
-func (e *Engine) compare(server *v1alpha1.JupyterServer, object *unstructured.Unstructured, hash string, child *ownedObject) (*Change, time.Duration) {
+// compare says what is to be done about one object. While the informers lag, what was written last is what is there.
+func compare(server *v1alpha1.JupyterServer, object *unstructured.Unstructured, hash string, child *ownedObject, last writing, lag time.Duration) *Change {
 	change := &Change{Object: object, hash: hash, live: child}
-	last, ok := e.written.object(server, keyOf(object))
-	if ok && !child.olderThan(last.resourceVersion) {
-		e.written.forgetObject(server, keyOf(object)) // seen: if it is missing from now on, it was deleted
-	} else if ok {
-		if lag := settleTime - e.clock.Since(last.at); lag > 0 {
-			if last.hash == hash {
-				return nil, lag
-			}
-			change.live, change.Cause = &ownedObject{uid: last.uid}, "differs from the spec"
-			return change, lag
+	if lag > 0 {
+		if last.hash == hash {
+			return nil
 		}
+		change.live, change.Cause = &ownedObject{uid: last.uid}, "differs from the spec"
+		return change
 	}
 	switch {
 	case child == nil:
 		change.Cause = "is missing"
 	case child.deleting:
-		return nil, 0 // it comes back when it is gone: its deletion wakes us
+		return nil // it comes back when it is gone: its deletion wakes us
 	case !child.ownedBy(server) && !child.unowned():
 		change.live, change.Cause = nil, "is missing" // applying as new tells whose it is
 	case child.applied != hash:
@@ -274,9 +300,9 @@ func (e *Engine) compare(server *v1alpha1.JupyterServer, object *unstructured.Un
 	case !child.fields.cover(object):
 		change.Cause = "was edited"
 	default:
-		return nil, 0
+		return nil
 	}
-	return change, 0
+	return change
 }
 
 // prunable are the objects that were applied for this server and are rendered no more. A claim is never among them,

@@ -21,6 +21,9 @@ type page struct {
 	uid     types.UID // a server of the same name that comes later starts a new page
 	release *v1alpha1.ReleaseStatus
 	objects map[objectKey]writing
+	order   *order
+	// repaired is when objects were put back after which the records were not looked at. Zero: they were.
+	repaired time.Time
 }
 
 // writing is what the API server answered to a write.
@@ -28,6 +31,7 @@ type writing struct {
 	uid             types.UID
 	resourceVersion string
 	hash            string
+	mark            mark
 	at              time.Time
 }
 
@@ -79,4 +83,32 @@ func (l *ledger) forgetObject(server *v1alpha1.JupyterServer, key objectKey) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.page(server).objects, key)
+}
+
+func (l *ledger) orderOf(server *v1alpha1.JupyterServer) (order, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.page(server).order
+	if was == nil {
+		return order{}, false
+	}
+	return *was, true
+}
+
+func (l *ledger) setOrder(server *v1alpha1.JupyterServer, is order) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.page(server).order = &is
+}
+
+func (l *ledger) repaired(server *v1alpha1.JupyterServer) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.page(server).repaired
+}
+
+func (l *ledger) setRepaired(server *v1alpha1.JupyterServer, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.page(server).repaired = at
 }

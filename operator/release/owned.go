@@ -104,6 +104,19 @@ func ownFieldsOf(managed []metav1.ManagedFieldsEntry) ownFields {
 	return ownFields{}
 }
 
+// canonical has the bytes that the API server would send to the informers: an object that was decoded into maps has lost their order.
+func (f ownFields) canonical() ownFields {
+	set := &fieldpath.Set{}
+	if set.FromJSON(bytes.NewReader(f.raw)) != nil {
+		return f
+	}
+	raw, err := set.ToJSON()
+	if err != nil {
+		return f
+	}
+	return ownFields{raw}
+}
+
 func isOurs(entry metav1.ManagedFieldsEntry) bool {
 	return entry.Manager == FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "" && entry.FieldsV1 != nil
 }
@@ -232,7 +245,7 @@ func Strip(in any) (any, error) {
 	}
 	switch o := in.(type) {
 	case *appsv1.StatefulSet:
-		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas}
+		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas, UpdateStrategy: o.Spec.UpdateStrategy}
 	case *corev1.PersistentVolumeClaim:
 		o.Spec = corev1.PersistentVolumeClaimSpec{VolumeName: o.Spec.VolumeName, StorageClassName: o.Spec.StorageClassName, Resources: o.Spec.Resources}
 	case *networkingv1.Ingress:

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"helm.sh/helm/v3/pkg/chart"
 	helmrelease "helm.sh/helm/v3/pkg/release"
@@ -37,6 +36,7 @@ type history struct {
 	clock   clock.PassiveClock
 	secrets corev1client.SecretInterface
 	records *driver.Secrets
+	list    func() ([]metav1.PartialObjectMetadata, error)
 	// released says that this server has been released before.
 	released bool
 	// superseded is the record that was deployed before, if there is one.
@@ -46,7 +46,8 @@ type history struct {
 func (e *Engine) history(ctx context.Context, server *v1alpha1.JupyterServer) *history {
 	secrets := e.kube.CoreV1().Secrets(server.Namespace)
 	owned := ownedSecrets{SecretInterface: secrets, ctx: ctx, owner: OwnerReference(server)}
-	return &history{ctx: ctx, server: server, released: e.Released(server) != nil, chart: e.chart, clock: e.clock, secrets: secrets, records: driver.NewSecrets(owned)}
+	return &history{ctx: ctx, server: server, released: e.Released(server) != nil, chart: e.chart, clock: e.clock, secrets: secrets, records: driver.NewSecrets(owned),
+		list: func() ([]metav1.PartialObjectMetadata, error) { return e.records(ctx, server) }}
 }
 
 // begin writes the record of a revision as pending. A record of ours that never got deployed, because of a crash or a
@@ -87,11 +88,13 @@ func (h *history) begin(revision int, rendered *render.Rendered) (*helmrelease.R
 // next is the revision to write, and loads the one that it supersedes.
 func (h *history) next(released *v1alpha1.ReleaseStatus) (int, error) {
 	if released == nil {
-		return h.nextOfList()
+		latest, err := h.latest()
+		return max(latest, 1), err // begin takes it up again, or goes one further
 	}
 	previous, err := h.read(released.Revision)
 	if errors.Is(err, driver.ErrReleaseNotFound) {
-		return h.nextOfList()
+		latest, err := h.latest()
+		return max(latest, released.Revision+1), err
 	}
 	if err != nil {
 		return 0, err
@@ -100,25 +103,20 @@ func (h *history) next(released *v1alpha1.ReleaseStatus) (int, error) {
 	return released.Revision + 1, nil
 }
 
-// nextOfList looks through all records of the name: those of others are never touched.
-func (h *history) nextOfList() (int, error) {
-	list, err := h.secrets.List(h.ctx, metav1.ListOptions{LabelSelector: "owner=helm,name=" + h.server.Name})
+// latest looks through all records of the name: those of others are never touched. Zero: there is none.
+func (h *history) latest() (int, error) {
+	records, err := h.list()
 	if err != nil {
-		return 0, fmt.Errorf("listing the release records: %w", err)
+		return 0, err
 	}
 	latest := 0
-	for i := range list.Items {
-		if err := h.ensureOwned(&list.Items[i]); err != nil {
+	for _, record := range records {
+		if err := h.ensureOwned(record.Name, record.OwnerReferences); err != nil {
 			return 0, err
 		}
-		if revision, err := strconv.Atoi(list.Items[i].Labels["version"]); err == nil {
-			latest = max(latest, revision)
-		}
+		latest = max(latest, revisionOf(record))
 	}
-	if latest == 0 {
-		return 1, nil
-	}
-	return latest, nil // begin takes it up again, or goes one further
+	return latest, nil
 }
 
 // read returns a record of ours, or nil for one that cannot be decoded any more.
@@ -131,7 +129,7 @@ func (h *history) read(revision int) (*helmrelease.Release, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the release record %s: %w", name, err)
 	}
-	if err := h.ensureOwned(secret); err != nil {
+	if err := h.ensureOwned(secret.Name, secret.OwnerReferences); err != nil {
 		return nil, err
 	}
 	return decode(secret), nil
@@ -154,26 +152,26 @@ func decode(secret *corev1.Secret) (record *helmrelease.Release) {
 
 // ensureOwned refuses a record of others. One of nobody's counts as ours once we have released: `helm rollback` by hand leaves
 // such. It gets an owner, so that it goes with the server.
-func (h *history) ensureOwned(secret *corev1.Secret) error {
-	there := &ownedObject{owners: secret.OwnerReferences}
+func (h *history) ensureOwned(name string, owners []metav1.OwnerReference) error {
+	there := &ownedObject{owners: owners}
 	switch {
 	case there.ownedBy(h.server):
 		return nil
 	case len(there.owners) == 0 && h.released:
-		return h.adopt(secret)
+		return h.adopt(name)
 	case there.ownedByNamesake(h.server):
-		return &TerminatingError{Object: "release record " + secret.Name}
+		return &TerminatingError{Object: "release record " + name}
 	}
 	return &RecordConflictError{Name: h.server.Name}
 }
 
-func (h *history) adopt(secret *corev1.Secret) error {
+func (h *history) adopt(name string) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"ownerReferences": []metav1.OwnerReference{OwnerReference(h.server)}}})
 	if err != nil {
 		return fmt.Errorf("encoding an owner: %w", err)
 	}
-	if _, err := h.secrets.Patch(h.ctx, secret.Name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: FieldManager}); err != nil {
-		return fmt.Errorf("taking up the release record %s: %w", secret.Name, err)
+	if _, err := h.secrets.Patch(h.ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: FieldManager}); err != nil {
+		return fmt.Errorf("taking up the release record %s: %w", name, err)
 	}
 	return nil
 }
@@ -206,10 +204,10 @@ func (h *history) record(revision int, rendered *render.Rendered) *helmrelease.R
 	}
 }
 
-// finish marks a record as deployed and the one before as superseded, and drops the oldest.
-func (h *history) finish(record *helmrelease.Release) error {
+// finish marks a record as deployed and the one before as superseded, and drops the oldest, unless it is the good one.
+func (h *history) finish(record *helmrelease.Release, description string, good int) error {
 	record.Info.Status = helmrelease.StatusDeployed
-	record.Info.Description = "Applied"
+	record.Info.Description = description
 	if err := h.records.Update(key(record.Name, record.Version), record); err != nil {
 		return fmt.Errorf("writing the release record: %w", err)
 	}
@@ -219,11 +217,16 @@ func (h *history) finish(record *helmrelease.Release) error {
 			return fmt.Errorf("writing the release record: %w", err)
 		}
 	}
-	if oldest := record.Version - keepRevisions; oldest > 0 {
-		err := h.secrets.Delete(h.ctx, key(record.Name, oldest), metav1.DeleteOptions{})
-		if err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("dropping an old release record: %w", err)
-		}
+	if oldest := record.Version - keepRevisions; oldest > 0 && oldest != good {
+		return h.drop(oldest)
+	}
+	return nil
+}
+
+func (h *history) drop(revision int) error {
+	err := h.secrets.Delete(h.ctx, key(h.server.Name, revision), metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("dropping an old release record: %w", err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"strconv"
 	"strings"
@@ -42,6 +43,8 @@ type Rendered struct {
 	Values map[string]any
 	// Digest is over the chart, the values and the post-renderer: everything that the manifest was made of.
 	Digest string
+	// SpecDigest is over the part of it that is the server's own: the spec and what that refers to.
+	SpecDigest string
 }
 
 // Renderer renders servers with one chart and one configuration. It is safe for concurrent use.
@@ -78,6 +81,10 @@ func (r *Renderer) Render(server *v1alpha1.JupyterServer, refs References) (*Ren
 	if err != nil {
 		return nil, err
 	}
+	specDigest, err := specDigest(vals, refs)
+	if err != nil {
+		return nil, err
+	}
 	documents, err := r.execute(server, vals)
 	if err != nil {
 		return nil, err
@@ -86,7 +93,16 @@ func (r *Renderer) Render(server *v1alpha1.JupyterServer, refs References) (*Ren
 	if err != nil {
 		return nil, cmp.Or(checkYAML(documents), err)
 	}
-	return &Rendered{Objects: objects, Manifest: string(manifest), Values: vals, Digest: digest}, nil
+	return &Rendered{Objects: objects, Manifest: string(manifest), Values: vals, Digest: digest, SpecDigest: specDigest}, nil
+}
+
+// Read is what a release record tells of what was rendered: everything but the digests.
+func Read(manifest string, vals map[string]any) (*Rendered, error) {
+	objects, err := split([]byte(manifest))
+	if err != nil {
+		return nil, err
+	}
+	return &Rendered{Objects: objects, Manifest: manifest, Values: vals}, nil
 }
 
 // digest is over what a manifest is made of; the name and the namespace never change within a release.
@@ -97,6 +113,20 @@ func (r *Renderer) digest(vals map[string]any) (string, error) {
 	}
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%s\n%s\n", r.chartDigest, postrender.Digest())
+	sum.Write(raw)
+	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// specDigest leaves out what is the operator's: the chart, the post-renderer and the configuration.
+func specDigest(vals map[string]any, refs References) (string, error) {
+	spec := maps.Clone(vals)
+	delete(spec, operatorKey)
+	raw, err := json.Marshal(spec)
+	if err != nil {
+		return "", fmt.Errorf("digesting the values: %w", err)
+	}
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%s\n", refs.SecretsChecksum)
 	sum.Write(raw)
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
 }

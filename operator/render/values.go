@@ -23,6 +23,9 @@ const (
 	ClientSecretKey = "client-secret"
 )
 
+// operatorKey is the section of the values that is not of the spec.
+const operatorKey = "operator"
+
 // SecretName is the name of the Secret that the operator keeps for a server: what it generated, and inline values.
 func SecretName(server string) string { return server + "-jupyter" }
 
@@ -30,6 +33,7 @@ func SecretName(server string) string { return server + "-jupyter" }
 func values(server *v1alpha1.JupyterServer, cfg config.Config, refs References) (map[string]any, error) {
 	spec := server.Spec.DeepCopy()
 	replaceInlineSecrets(server.Name, spec)
+	spec.Release = nil // for the operator: no object follows from it, so that its change is no new revision
 	vals, err := plain(spec)
 	if err != nil {
 		return nil, fmt.Errorf("converting the spec to values: %w", err)
@@ -48,7 +52,7 @@ func values(server *v1alpha1.JupyterServer, cfg config.Config, refs References) 
 	if server.Spec.Auth.Mode != v1alpha1.AuthModeOIDC {
 		delete(operator, "access") // else its change would be one of all servers
 	}
-	vals["operator"] = operator
+	vals[operatorKey] = operator
 	return vals, nil
 }
 

@@ -20,6 +20,7 @@ import (
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Image",type=string,priority=1,JSONPath=`.spec.jupyterServer.image`
 // +kubebuilder:printcolumn:name="Policy",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="PolicyCompliant")].status`
+// +kubebuilder:printcolumn:name="UpToDate",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="UpToDate")].status`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.message`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 52",message="metadata.name may have at most 52 characters: the pods of a StatefulSet with a longer name never start. Choose a shorter name."
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must start with a letter and hold only lower-case letters, digits and '-', because a Service gets the same name."
@@ -86,8 +87,20 @@ type JupyterServerSpec struct {
 	// +optional
 	Patches []Patch `json:"patches,omitempty"`
 
+	// Release says how changes of the spec are brought to the cluster.
+	// +optional
+	Release *Release `json:"release,omitempty"`
+
 	// unreadable says why the spec could not be decoded: see decoding.go.
 	unreadable string `json:"-"`
+}
+
+// Release says how changes of the spec are brought to the cluster. No object is rendered from it.
+type Release struct {
+	// RollbackOnFailure goes back to the last revision that ran when the pod of a new one cannot start. Without it the admin's
+	// configuration decides (config.release.rollbackOnFailure).
+	// +optional
+	RollbackOnFailure *bool `json:"rollbackOnFailure,omitempty"`
 }
 
 // JupyterProcess says what runs in the main container.

@@ -39,6 +39,8 @@ const (
 	ConditionPolicyCompliant = "PolicyCompliant"
 	// ConditionReleased is True while the Helm release holds the spec.
 	ConditionReleased = "Released"
+	// ConditionUpToDate is False while a new version or configuration of the operator waits for the server to stop.
+	ConditionUpToDate = "UpToDate"
 )
 
 // Reasons of conditions that the operator itself decides on. Reasons that come from the pod are those of Kubernetes.
@@ -79,6 +81,9 @@ const (
 	ReasonApplyRefused = "ApplyRefused"
 	// ReasonApplyFailed says that applying failed and is tried again.
 	ReasonApplyFailed = "ApplyFailed"
+	// ReasonContested says that somebody else changes or deletes an object of the server again and again, so that the operator
+	// waits longer and longer before it puts it back.
+	ReasonContested = "Contested"
 	// ReasonCompliant says that the policies allow the spec. Where they do not, the reason is the id of the rule, such as
 	// AuthNone for auth-none.
 	ReasonCompliant = "Compliant"
@@ -90,6 +95,12 @@ const (
 	ReasonNotJudged = "NotJudged"
 	// ReasonReleased says that the Helm release holds the spec.
 	ReasonReleased = "Released"
+	// ReasonRolledBack says that the spec did not start, and that an earlier revision runs instead.
+	ReasonRolledBack = "RolledBack"
+	// ReasonUpToDate says that the release is what this operator makes of the spec.
+	ReasonUpToDate = "UpToDate"
+	// ReasonWaitsForStop says that a new version or configuration of the operator would restart a server that runs.
+	ReasonWaitsForStop = "WaitsForStop"
 )
 
 // JupyterServerStatus is what the operator saw last.
@@ -106,7 +117,7 @@ type JupyterServerStatus struct {
 	// Message is one sentence: the root cause of what is wrong, and what to do.
 	// +optional
 	Message string `json:"message,omitempty"`
-	// Conditions are Ready, Reconciling, Stalled, PolicyCompliant and Released.
+	// Conditions are Ready, Reconciling, Stalled, PolicyCompliant, Released and UpToDate.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -128,8 +139,30 @@ type ReleaseStatus struct {
 	Name string `json:"name"`
 	// Revision is the newest revision.
 	Revision int `json:"revision"`
-	// InputDigest is a digest of everything that the release was made of. While it is the same, nothing is applied.
+	// InputDigest is a digest of everything that the release was made of. While it is the same, nothing is applied. Empty after
+	// a rollback.
 	InputDigest string `json:"inputDigest"`
+	// SpecDigest is a digest of the spec, and of the secrets it refers to. While it is the same, the server asks for nothing new.
+	// +optional
+	SpecDigest string `json:"specDigest,omitempty"`
+	// GoodRevision is the newest revision with which the server has been ready.
+	// +optional
+	GoodRevision int `json:"goodRevision,omitempty"`
+	// RolledBack is what was taken back, and is not tried again. Nil: nothing.
+	// +optional
+	RolledBack *RolledBack `json:"rolledBack,omitempty"`
+}
+
+// RolledBack is a revision that did not start and was taken back.
+type RolledBack struct {
+	// Revision is the one that did not start.
+	Revision int `json:"revision"`
+	// InputDigest is what that revision was made of.
+	InputDigest string `json:"inputDigest"`
+	// SpecDigest is that of its spec.
+	SpecDigest string `json:"specDigest"`
+	// Message is why it did not start.
+	Message string `json:"message"`
 }
 
 // PodStatus is the pod of a server.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -19,6 +20,12 @@ func main() {
 		}
 		if value, found := strings.CutPrefix(arg, "--ServerApp.port="); found {
 			port = value
+		}
+		if value, found := strings.CutPrefix(arg, "--ServerApp.max_body_size="); found {
+			if _, err := strconv.Atoi(value); err != nil { // as Jupyter does
+				fmt.Fprintln(os.Stderr, "error:", err)
+				os.Exit(1)
+			}
 		}
 	}
 	server := &http.Server{Addr: ip + ":" + port, Handler: http.HandlerFunc(echo), ReadHeaderTimeout: 10 * time.Second}

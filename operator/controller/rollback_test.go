@@ -1,0 +1,249 @@
+package controller_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+)
+
+const (
+	goodImage = "quay.io/jupyter/minimal-notebook:latest"
+	badImage  = "example.org/misspelt:1"
+)
+
+// playPod plays the StatefulSet controller and the kubelet: a pod of the newest template, which can or cannot start.
+func (w *world) playPod(name string, starts bool) {
+	w.Helper()
+	w.eventually("playing the pod", func() error {
+		set := &appsv1.StatefulSet{}
+		if err := w.tryGet(name, set); err != nil {
+			return err
+		}
+		image := set.Spec.Template.Spec.Containers[0].Image
+		hash := fmt.Sprintf("%s-%d", name, set.Generation)
+		old := &corev1.Pod{}
+		if err := w.tryGet(name+"-0", old); err == nil {
+			if err := suite.client.Delete(w.ctx, old, client.GracePeriodSeconds(0)); err != nil {
+				return err
+			}
+		}
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: name + "-0", Namespace: w.namespace, Labels: map[string]string{"jupyterserver.dev/name": name, "controller-revision-hash": hash}},
+			Spec:       corev1.PodSpec{NodeName: "node", Containers: []corev1.Container{{Name: "jupyter", Image: image}}},
+		}
+		if err := suite.client.Create(w.ctx, pod); err != nil {
+			return err
+		}
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name: "jupyter", Image: image, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "not found"}},
+		}}
+		if starts {
+			pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+				Name: "jupyter", Image: image, Ready: true, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}},
+			}}
+		}
+		if err := suite.client.Status().Update(w.ctx, pod); err != nil {
+			return err
+		}
+		set.Status = appsv1.StatefulSetStatus{ObservedGeneration: set.Generation, UpdateRevision: hash, Replicas: 1}
+		return suite.client.Status().Update(w.ctx, set)
+	})
+}
+
+// runsImage waits until the StatefulSet has an image.
+func (w *world) runsImage(name, image string) {
+	w.Helper()
+	w.eventually("the image of "+name, func() error {
+		set := &appsv1.StatefulSet{}
+		if err := w.tryGet(name, set); err != nil {
+			return err
+		}
+		return expect(set.Spec.Template.Spec.Containers[0].Image, image)
+	})
+}
+
+// breaksAfterItRan makes a server that ran once, and then gets an image that cannot be pulled.
+func (w *world) breaksAfterItRan(server *v1alpha1.JupyterServer) {
+	w.Helper()
+	w.create(server)
+	w.released(server.Name)
+	w.playPod(server.Name, true)
+	w.status(server.Name, "good", func(s v1alpha1.JupyterServerStatus) bool { return s.Release.GoodRevision == 1 })
+	w.change(server.Name, func(s *v1alpha1.JupyterServer) {
+		s.Spec.JupyterServer.Image = badImage
+		s.Spec.Routing.Path = "/elsewhere"
+	})
+	w.runsImage(server.Name, badImage)
+	w.playPod(server.Name, false)
+}
+
+func TestRevisionThatCannotStartIsRolledBack(t *testing.T) {
+	w := newWorld(t)
+	server := w.server("alice")
+	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+	w.breaksAfterItRan(server)
+
+	w.runsImage("alice", goodImage)
+	message := w.stalled("alice", v1alpha1.ReasonRolledBack)
+	if !strings.Contains(message, badImage) || !strings.Contains(message, "Revision 2") {
+		t.Errorf("the message does not say what did not start, and why: %s", message)
+	}
+	w.playPod("alice", true)
+	after := w.status("alice", "running again", func(s v1alpha1.JupyterServerStatus) bool { return s.State == v1alpha1.StateRunning })
+	if !strings.HasSuffix(after.Status.URL, "/alice/") {
+		t.Errorf("url %s, want that of what runs", after.Status.URL)
+	}
+	if meta.IsStatusConditionTrue(after.Status.Conditions, v1alpha1.ConditionReady) {
+		t.Error("ready, though the spec is not what runs")
+	}
+	if history := w.helm("history", "alice"); !strings.Contains(history, "Rollback to 1") || strings.Count(history, "deployed") != 1 {
+		t.Errorf("helm history:\n%s", history)
+	}
+
+	w.remove("alice", &corev1.Service{})
+	w.eventually("what was rolled back to is kept", func() error { return w.tryGet("alice", &corev1.Service{}) })
+	w.runsImage("alice", goodImage)
+
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = "example.org/right:1" })
+	w.runsImage("alice", "example.org/right:1")
+	corrected := w.released("alice")
+	if corrected.Status.Release.RolledBack != nil || !strings.HasSuffix(corrected.Status.URL, "/elsewhere/") {
+		t.Errorf("status after the correction: %+v", corrected.Status)
+	}
+}
+
+func TestNotRolledBack(t *testing.T) {
+	tests := []struct {
+		reason  string
+		release *v1alpha1.Release
+	}{
+		{"nobody asked for it", nil},
+		{"the server asks for it not to be", &v1alpha1.Release{RollbackOnFailure: ptr.To(false)}},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			w := newWorld(t)
+			server := w.server("alice")
+			server.Spec.Release = test.release
+			w.breaksAfterItRan(server)
+			w.status("alice", "failed", func(s v1alpha1.JupyterServerStatus) bool { return s.State == v1alpha1.StateFailed })
+			w.quiet()
+			w.runsImage("alice", badImage)
+		})
+	}
+}
+
+// There is nothing to go back to.
+func TestFirstRevisionIsNotRolledBack(t *testing.T) {
+	w := newWorld(t)
+	server := w.server("alice")
+	server.Spec.JupyterServer.Image = badImage
+	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+	w.create(server)
+	w.released("alice")
+	w.playPod("alice", false)
+	w.status("alice", "failed", func(s v1alpha1.JupyterServerStatus) bool { return s.State == v1alpha1.StateFailed })
+	w.quiet()
+	w.runsImage("alice", badImage)
+}
+
+func TestSwitchingRollbackOnIsNoNewRevision(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	w.change("alice", func(s *v1alpha1.JupyterServer) {
+		s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+	})
+	if after := w.released("alice"); after.Status.Release.Revision != 1 {
+		t.Errorf("revision %d, want 1", after.Status.Release.Revision)
+	}
+}
+
+// The record to go back to is kept longer than others, and goes once there is a newer one.
+func TestRecordToGoBackToIsKept(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	w.playPod("alice", true)
+	w.status("alice", "good", func(s v1alpha1.JupyterServerStatus) bool { return s.Release.GoodRevision == 1 })
+	for i := range 7 {
+		w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = fmt.Sprintf("example.org/bad:%d", i) })
+		w.runsImage("alice", fmt.Sprintf("example.org/bad:%d", i))
+		w.released("alice")
+	}
+	if err := w.hasRecords(1, 4, 5, 6, 7, 8); err != nil {
+		t.Error(err)
+	}
+	w.playPod("alice", true)
+	w.eventually("the first record goes", func() error { return w.hasRecords(4, 5, 6, 7, 8) })
+}
+
+func (w *world) hasRecords(revisions ...int) error {
+	var list corev1.SecretList
+	if err := suite.client.List(w.ctx, &list, client.InNamespace(w.namespace), client.MatchingLabels{"owner": "helm"}); err != nil {
+		return err
+	}
+	var got, want []string
+	for _, record := range list.Items {
+		got = append(got, record.Labels["version"])
+	}
+	for _, revision := range revisions {
+		want = append(want, fmt.Sprint(revision))
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		return errors.New("records " + strings.Join(got, " ") + ", want " + strings.Join(want, " "))
+	}
+	return nil
+}
+
+// Who takes a release away with Helm has the objects put back, and the records too.
+func TestRecordsArePutRightAfterHelm(t *testing.T) {
+	tests := []struct {
+		reason   string
+		helm     []string
+		revision string
+	}{
+		{"the release goes on after `helm uninstall`", []string{"uninstall", "alice"}, "3"},
+		{"what a `helm uninstall --keep-history` left is passed over", []string{"uninstall", "--keep-history", "alice"}, "3"},
+		{"the newest revision is that of the spec after `helm rollback`", []string{"rollback", "alice", "1"}, "4"},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			w := newWorld(t)
+			w.create(w.server("alice"))
+			w.released("alice")
+			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.DefaultURL = "/tree" })
+			w.released("alice")
+			w.helm(test.helm...)
+			w.eventually("the release is recorded again", func() error {
+				listed := w.helm("list", "--output", "json")
+				if !strings.Contains(listed, `"revision":"`+test.revision+`"`) || !strings.Contains(listed, `"status":"deployed"`) {
+					return errors.New(listed)
+				}
+				return nil
+			})
+			if manifest := w.helm("get", "manifest", "alice"); !strings.Contains(manifest, "/tree") {
+				t.Errorf("the newest manifest is not what the spec says:\n%s", manifest)
+			}
+			for _, o := range []client.Object{&appsv1.StatefulSet{}, &corev1.Service{}, &corev1.PersistentVolumeClaim{}} {
+				w.get("alice", o)
+			}
+			if count := strings.Count(w.helm("history", "alice"), "deployed"); count != 1 {
+				t.Errorf("%d deployed revisions:\n%s", count, w.helm("history", "alice"))
+			}
+		})
+	}
+}

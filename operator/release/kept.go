@@ -1,0 +1,77 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"helm.sh/helm/v3/pkg/storage/driver"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/render"
+)
+
+// Kept is what the newest release of a server was made of, by its record: what is in the cluster, where the spec renders to
+// something else that is not to be applied. It costs a request. Nil: the record is gone or damaged.
+func (e *Engine) Kept(ctx context.Context, server *v1alpha1.JupyterServer) (*render.Rendered, error) {
+	released := e.Released(server)
+	if released == nil {
+		return nil, nil
+	}
+	kept, err := e.recorded(ctx, server, released.Revision)
+	if kept == nil || err != nil {
+		return nil, err
+	}
+	kept.Digest, kept.SpecDigest = released.InputDigest, released.SpecDigest
+	return kept, nil
+}
+
+// recorded is what a revision was made of, but for its digests.
+func (e *Engine) recorded(ctx context.Context, server *v1alpha1.JupyterServer, revision int) (*render.Rendered, error) {
+	record, err := e.history(ctx, server).read(revision)
+	if record == nil || errors.Is(err, driver.ErrReleaseNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	recorded, err := render.Read(record.Manifest, record.Config)
+	if err != nil {
+		return nil, nil // somebody has written into it
+	}
+	return recorded, nil
+}
+
+// RollBack makes a new revision of the newest one with which the server was ready, and remembers in the release why. It returns
+// what it went back to as well, or nil where there is nothing to go back to.
+func (e *Engine) RollBack(ctx context.Context, server *v1alpha1.JupyterServer, why string) (*v1alpha1.ReleaseStatus, *render.Rendered, error) {
+	failed := e.Released(server)
+	if failed == nil || failed.GoodRevision == 0 || failed.GoodRevision == failed.Revision {
+		return nil, nil, nil
+	}
+	good, err := e.recorded(ctx, server, failed.GoodRevision)
+	if good == nil || err != nil {
+		return nil, nil, err
+	}
+	obs, err := e.Observe(ctx, server, good)
+	if err != nil {
+		return nil, nil, err
+	}
+	released, err := e.upgrade(ctx, server, good, obs, fmt.Sprintf("Rollback to %d", failed.GoodRevision))
+	if err != nil {
+		return nil, nil, err
+	}
+	released.RolledBack = &v1alpha1.RolledBack{
+		Revision: failed.Revision, InputDigest: failed.InputDigest, SpecDigest: failed.SpecDigest, Message: why,
+	}
+	e.written.setRelease(server, *released)
+	return released, good, nil
+}
+
+// Drop deletes the record of a revision that is older than those that are kept, and was kept because it was good.
+func (e *Engine) Drop(ctx context.Context, server *v1alpha1.JupyterServer, revision int) error {
+	if released := e.Released(server); revision == 0 || released == nil || revision > released.Revision-keepRevisions {
+		return nil
+	}
+	return e.history(ctx, server).drop(revision)
+}

@@ -1,0 +1,261 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// fault is one way in which a write goes wrong.
+type fault struct {
+	name string
+	// strike takes the place of the write.
+	strike func(next http.RoundTripper, r *http.Request) (*http.Response, error)
+	// lasts says that the operator does nothing more for the namespace until it is started again.
+	lasts bool
+	// dies says that nothing that it might still try gets through.
+	dies bool
+	// common says that it is tried on all lives, else on the first only.
+	common bool
+}
+
+// faults are all of them. A request that ended before the API server did its work and one that ended after it look the same to
+// the operator, and leave two different worlds behind.
+var faults = []fault{
+	{name: "fails", common: true, strike: func(_ http.RoundTripper, r *http.Request) (*http.Response, error) {
+		return refuse(r, apierrors.NewInternalError(fmt.Errorf("etcdserver: leader changed")))
+	}},
+	{name: "conflicts", common: true, strike: func(_ http.RoundTripper, r *http.Request) (*http.Response, error) {
+		resource, name := schema.GroupResource{Resource: "things"}, "thing"
+		if r.Method == http.MethodPost {
+			return refuse(r, apierrors.NewAlreadyExists(resource, name))
+		}
+		return refuse(r, apierrors.NewConflict(resource, name, fmt.Errorf("the object has been modified")))
+	}},
+	{name: "times out", common: true, strike: func(next http.RoundTripper, r *http.Request) (*http.Response, error) {
+		if err := finish(next, r); err != nil {
+			return nil, err
+		}
+		return nil, lostError{}
+	}},
+	{name: "is cancelled", strike: func(next http.RoundTripper, r *http.Request) (*http.Response, error) {
+		ctx, cancel := context.WithTimeout(r.Context(), time.Millisecond) // before, while or after it is done
+		defer cancel()
+		if response, err := next.RoundTrip(r.WithContext(ctx)); err == nil {
+			_ = response.Body.Close()
+		}
+		return nil, context.Canceled
+	}},
+	{name: "hangs until the operator stops", lasts: true, strike: func(_ http.RoundTripper, r *http.Request) (*http.Response, error) {
+		return hang(r)
+	}},
+	{name: "is the last before the operator dies", common: true, lasts: true, dies: true, strike: func(next http.RoundTripper, r *http.Request) (*http.Response, error) {
+		if err := finish(next, r); err != nil {
+			return nil, err
+		}
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}},
+}
+
+// lostError is what an answer that never comes ends in.
+type lostError struct{}
+
+func (lostError) Error() string   { return "net/http: timeout awaiting response headers" }
+func (lostError) Timeout() bool   { return true }
+func (lostError) Temporary() bool { return true }
+
+// refuse answers in the place of the API server.
+func refuse(r *http.Request, why *apierrors.StatusError) (*http.Response, error) {
+	drop(r)
+	status := why.Status()
+	status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
+	body, err := json.Marshal(status)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Response{
+		StatusCode: int(status.Code), Status: http.StatusText(int(status.Code)), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)), Request: r,
+	}, nil
+}
+
+// finish has the API server do what a request asks for, whatever becomes of who asked.
+func finish(next http.RoundTripper, r *http.Request) error {
+	response, err := next.RoundTrip(r.WithContext(context.WithoutCancel(r.Context())))
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+	return err
+}
+
+// hang never reaches the API server, and ends when the operator does.
+func hang(r *http.Request) (*http.Response, error) {
+	drop(r)
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
+func drop(r *http.Request) {
+	if r.Body != nil {
+		_ = r.Body.Close()
+	}
+}
+
+// traffic is what goes over the transports of all operators, for each namespace, and what is to go wrong there.
+type traffic struct {
+	mu         sync.Mutex
+	namespaces map[string]*lane
+}
+
+type lane struct {
+	writes []string
+	last   time.Time
+	plan   *plan
+}
+
+// plan lets the n-th write from now on go wrong.
+type plan struct {
+	fault  fault
+	n      int
+	writes int
+	struck bool
+}
+
+func newTraffic() *traffic { return &traffic{namespaces: map[string]*lane{}} }
+
+// over is a transport that takes down the writes of an operator, and lets those go wrong for which there is a plan.
+func (t *traffic) over(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		namespace, isWrite := classify(r)
+		if namespace == "" {
+			return next.RoundTrip(r)
+		}
+		switch strike, dead := t.pass(namespace, isWrite, r); {
+		case dead:
+			return hang(r)
+		case strike != nil:
+			return strike(next, r)
+		}
+		return next.RoundTrip(r)
+	})
+}
+
+// pass counts a request, and says what is to become of it.
+func (t *traffic) pass(namespace string, isWrite bool, r *http.Request) (strike func(http.RoundTripper, *http.Request) (*http.Response, error), dead bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.lane(namespace)
+	p := l.plan
+	if p != nil && p.struck && p.fault.dies {
+		return nil, true
+	}
+	if !isWrite {
+		return nil, false
+	}
+	l.writes = append(l.writes, summary(r))
+	l.last = time.Now()
+	if p == nil || p.struck {
+		return nil, false
+	}
+	if p.writes++; p.writes < p.n {
+		return nil, false
+	}
+	p.struck = true
+	return p.fault.strike, false
+}
+
+// lane must be called with the lock held.
+func (t *traffic) lane(namespace string) *lane {
+	l := t.namespaces[namespace]
+	if l == nil {
+		l = &lane{}
+		t.namespaces[namespace] = l
+	}
+	return l
+}
+
+// arm lets the n-th write from now on go wrong.
+func (t *traffic) arm(namespace string, f fault, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lane(namespace).plan = &plan{fault: f, n: n}
+}
+
+// disarm forgets all plans.
+func (t *traffic) disarm() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.namespaces {
+		l.plan = nil
+	}
+}
+
+// struck says whether the plan of a namespace has come true.
+func (t *traffic) struck(namespace string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.lane(namespace).plan
+	return p != nil && p.struck
+}
+
+// writesOf are the writes in a namespace so far.
+func (t *traffic) writesOf(namespace string) []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return append([]string{}, t.lane(namespace).writes...)
+}
+
+// calm says that nothing has been written in any namespace for a moment.
+func (t *traffic) calm() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for namespace, l := range t.namespaces {
+		if since := time.Since(l.last); since < calmTime {
+			return fmt.Errorf("the last of %d writes in %s was made %v ago", len(l.writes), namespace, since)
+		}
+	}
+	return nil
+}
+
+// calmTime is the moment of calm.
+const calmTime = 600 * time.Millisecond
+
+// classify tells the namespace of a request that counts, and whether it is a write. Events do not count: nothing hangs on them.
+func classify(r *http.Request) (namespace string, isWrite bool) {
+	_, rest, found := strings.Cut(r.URL.Path, "/namespaces/")
+	if !found {
+		return "", false
+	}
+	namespace, rest, found = strings.Cut(rest, "/")
+	if !found || strings.HasPrefix(rest, "events") {
+		return "", false
+	}
+	return namespace, r.Method != http.MethodGet
+}
+
+// summary is a write in one line: PATCH statefulsets/alice (dry run).
+func summary(r *http.Request) string {
+	_, rest, _ := strings.Cut(r.URL.Path, "/namespaces/")
+	_, rest, _ = strings.Cut(rest, "/")
+	if r.URL.Query().Has("dryRun") {
+		rest += " (dry run)"
+	}
+	return r.Method + " " + rest
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

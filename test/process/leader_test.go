@@ -1,0 +1,131 @@
+package process
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// replica starts one of several replicas of an operator.
+func (w *world) replica(flags ...string) *operator {
+	w.Helper()
+	return w.operator(append([]string{"--leader-elect", "--leader-election-namespace=" + w.namespace}, flags...)...)
+}
+
+// keepBusy makes and changes servers until it is stopped, so that whoever leads has something to write.
+func (w *world) keepBusy(servers []string) (stop func()) {
+	w.Helper()
+	for _, name := range servers {
+		w.create(w.namespace, name, nil)
+	}
+	return w.load(servers)
+}
+
+// leads waits until an operator leads, and has written something.
+func (w *world) leads(o *operator) {
+	w.Helper()
+	w.eventually("leading", o.hasStarted)
+	before := len(suite.audit.of(w.T, w.namespace, by(o, toServers)))
+	w.eventually("writing", func() error {
+		if len(suite.audit.of(w.T, w.namespace, by(o, toServers))) == before {
+			return fmt.Errorf("%s writes nothing", o.user)
+		}
+		return nil
+	})
+}
+
+// holders are those of the leases in the test's namespace. The holder of a lease that was given up is "".
+func (w *world) holders() []string {
+	w.Helper()
+	var leases coordinationv1.LeaseList
+	if err := suite.client.List(w.ctx, &leases, client.InNamespace(w.namespace)); err != nil {
+		w.Fatal(err)
+	}
+	var out []string
+	for _, lease := range leases.Items {
+		holder := ""
+		if lease.Spec.HolderIdentity != nil {
+			holder = *lease.Spec.HolderIdentity
+		}
+		out = append(out, holder)
+	}
+	return out
+}
+
+// tookTurns fails unless the operators wrote one after the other, so often: a request of one was answered before the first one of the
+// next came in, and in between the next one took the lease.
+func (w *world) tookTurns(want int) {
+	w.Helper()
+	writes := suite.audit.of(w.T, w.namespace, func(write) bool { return true })
+	slices.SortStableFunc(writes, func(a, b write) int { return a.RequestReceivedTimestamp.Compare(b.RequestReceivedTimestamp) })
+	turns, leader, last := 0, "", write{}
+	for _, is := range writes {
+		if !toServers(is) {
+			if is.ResponseStatus.Code < 300 {
+				leader = is.User.Username // or about to give it up
+			}
+			continue
+		}
+		if is.User.Username != leader {
+			w.Errorf("%s was written while %s had the lease", is, leader)
+		}
+		if is.User.Username != last.User.Username {
+			turns++
+			if last.StageTimestamp.After(is.RequestReceivedTimestamp) {
+				w.Errorf("%s was under way when %s came in", last, is)
+			}
+		}
+		if is.User.Username != last.User.Username || is.StageTimestamp.After(last.StageTimestamp) {
+			last = is
+		}
+	}
+	if turns != want {
+		w.Errorf("the operators took %d turns, want %d", turns, want)
+	}
+}
+
+func TestKilledLeaderIsReplaced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	first := w.replica()
+	stop := w.keepBusy(names(6))
+	w.leads(first)
+	second := w.replica()
+	first.kill()
+	if holders := w.holders(); len(holders) != 1 || holders[0] == "" {
+		t.Errorf("somebody gave up the lease: %q", holders)
+	}
+	w.leads(second)
+	stop()
+	w.released(w.namespace)
+	w.tookTurns(2)
+	w.sound(w.namespace)
+}
+
+// A leader that is asked to stop ends what it is at, then gives up the lease, and only then the next one begins.
+func TestStoppedLeaderHandsOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	first := w.replica()
+	stop := w.keepBusy(names(6))
+	w.leads(first)
+	second := w.replica()
+	for i, next := range []*operator{second, first, second} {
+		leader := []*operator{first, second}[i%2]
+		leader.stop()
+		w.leads(next)
+		leader.start()
+	}
+	stop()
+	w.released(w.namespace)
+	w.tookTurns(4)
+	w.sound(w.namespace)
+	first.stop()
+	second.stop()
+	if holders := w.holders(); len(holders) != 1 || holders[0] != "" {
+		t.Errorf("the lease is held by %q after all have stopped", holders)
+	}
+}

@@ -1,0 +1,144 @@
+package process
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// operator is an installation of the operator, of which one process runs at a time.
+type operator struct {
+	*testing.T
+	user       string
+	args       []string
+	kubeconfig string
+	log        string
+
+	begin int // of the log of this process
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when the process has ended
+	err   error         // how it ended
+}
+
+var users atomic.Int32
+
+// operator starts an operator for the namespaces of a test.
+func (w *world) operator(flags ...string) *operator {
+	w.Helper()
+	o := &operator{T: w.T, user: fmt.Sprintf("operator-%d", users.Add(1))}
+	user, err := suite.env.AddUser(envtest.User{Name: o.user, Groups: []string{operators}}, nil)
+	if err != nil {
+		w.Fatalf("adding a user: %v", err)
+	}
+	kubeconfig, err := user.KubeConfig()
+	if err != nil {
+		w.Fatalf("writing a kubeconfig: %v", err)
+	}
+	dir := w.TempDir()
+	o.kubeconfig, o.log = filepath.Join(dir, "kubeconfig"), filepath.Join(dir, "log")
+	if err := os.WriteFile(o.kubeconfig, kubeconfig, 0o600); err != nil {
+		w.Fatal(err)
+	}
+	o.args = append([]string{
+		"run", "--namespaces=" + strings.Join(w.namespaces, ","), "--metrics-bind-address=0", "--health-probe-bind-address=0", "--v=1",
+	}, flags...)
+	o.start()
+	w.Cleanup(o.cleanUp)
+	return o
+}
+
+func (o *operator) start() {
+	o.Helper()
+	o.begin = len(o.output())
+	log, err := os.OpenFile(o.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		o.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(suite.binary, o.args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+o.kubeconfig)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		o.Fatalf("starting the operator: %v", err)
+	}
+	o.cmd, o.ended = cmd, make(chan struct{})
+	go func() {
+		o.err = cmd.Wait()
+		close(o.ended)
+	}()
+}
+
+// kill is kill -9.
+func (o *operator) kill() {
+	_ = o.cmd.Process.Kill()
+	<-o.ended
+}
+
+// stop is what the kubelet does: SIGTERM. An operator ends without an error.
+func (o *operator) stop() {
+	o.Helper()
+	if err := o.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		o.Fatalf("stopping the operator: %v", err)
+	}
+	select {
+	case <-o.ended:
+	case <-time.After(time.Minute):
+		o.Fatal("the operator does not stop")
+	}
+	if o.err != nil {
+		o.Errorf("the operator ended with %v", o.err)
+	}
+}
+
+// runs says whether the process still runs.
+func (o *operator) runs() bool {
+	select {
+	case <-o.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// hasStarted says whether the process that was started last works on servers.
+func (o *operator) hasStarted() error {
+	if !o.runs() {
+		return fmt.Errorf("the operator ended: %w", o.err)
+	}
+	if !bytes.Contains(o.output()[o.begin:], []byte("Starting workers")) {
+		return errors.New("the operator has not started to work yet")
+	}
+	return nil
+}
+
+func (o *operator) output() []byte {
+	out, err := os.ReadFile(o.log)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		o.Fatal(err)
+	}
+	return out
+}
+
+func (o *operator) cleanUp() {
+	o.kill()
+	out := o.output()
+	for _, sign := range []string{"DATA RACE", "panic"} {
+		if bytes.Contains(out, []byte(sign)) {
+			o.Errorf("%s of %s", sign, o.user)
+		}
+	}
+	if o.Failed() {
+		const last = 8 << 10
+		o.Logf("the log of %s ends with:\n%s", o.user, out[max(0, len(out)-last):])
+	}
+}
