@@ -166,11 +166,11 @@ func writeThroughput(out *strings.Builder, cases []*testCase) {
 	var operator, plain []float64
 	for _, c := range cases {
 		for _, name := range []string{applied, updated} {
-			names = append(names, fmt.Sprintf("%q", fmt.Sprintf("%s %d in %d ns", name, c.Servers, c.Namespaces)))
+			names = append(names, fmt.Sprintf("%q", fmt.Sprintf("%s %d/%d", name, c.Servers, c.Namespaces)))
 			operator, plain = append(operator, middle(c.Operator, name, phase.perSecond)), append(plain, middle(c.Plain, name, phase.perSecond))
 		}
 	}
-	fmt.Fprintf(out, "Servers a second: the line is the operator, the bars are the plain client.\n\n```mermaid\nxychart-beta\n  x-axis [%s]\n  y-axis \"servers/s\" 0 --> %.0f\n  bar [%s]\n  line [%s]\n```\n\n",
+	fmt.Fprintf(out, "Servers a second, by servers and namespaces: the line is the operator, the bars are the plain client.\n\n```mermaid\nxychart-beta\n  x-axis [%s]\n  y-axis \"servers/s\" 0 --> %.0f\n  bar [%s]\n  line [%s]\n```\n\n",
 		strings.Join(names, ", "), slices.Max(append(slices.Clone(operator), plain...))*1.1+1, floats(plain), floats(operator))
 }
 

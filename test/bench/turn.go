@@ -16,7 +16,7 @@ import (
 const driftedServers = 100
 
 // phaseTime is how long a phase may take. One that takes longer has gone wrong.
-const phaseTime = 20 * time.Minute
+const phaseTime = 30 * time.Minute
 
 // bench measures.
 type bench struct {
