@@ -52,12 +52,15 @@ func newDriver(config *rest.Config, l layout, concurrency int) (*driver, error) 
 
 // each does something with the numbers from 1 to n, with as many at once as the operator works on.
 func (d *driver) each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, inGroup := errgroup.WithContext(ctx)
 	group.SetLimit(d.concurrency)
-	for i := 1; i <= n && ctx.Err() == nil; i++ {
-		group.Go(func() error { return do(ctx, i) })
+	for i := 1; i <= n && inGroup.Err() == nil; i++ {
+		group.Go(func() error { return do(inGroup, i) })
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err() // else those that were left out would count as done
 }
 
 func (d *driver) makeNamespaces(ctx context.Context, n int) error {

@@ -42,8 +42,9 @@ func startOperator(ctx context.Context, program string, config *rest.Config, con
 		return nil, err
 	}
 	if err := o.ready(ctx); err != nil {
+		err = o.withLog(err)
 		o.stop()
-		return nil, fmt.Errorf("%w\n%s", err, o.log)
+		return nil, err
 	}
 	return o, nil
 }
@@ -155,6 +156,12 @@ func (o *operator) atRest(ctx context.Context, turns float64) (time.Time, error)
 			return changed, fmt.Errorf("waiting for the operator to come to rest after %.0f turns: %w", last, err)
 		}
 	}
+}
+
+// withLog ends the process and adds what it said to an error.
+func (o *operator) withLog(err error) error {
+	o.kill() // nobody writes to the log any more
+	return fmt.Errorf("%w; the operator said:\n%s", err, o.log)
 }
 
 // kill ends the process as a crash would, and waits for that.

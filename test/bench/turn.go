@@ -82,11 +82,15 @@ func (b *bench) record(ctx context.Context) error {
 }
 
 // startOperator starts the operator against an address of the API server.
-func (w *world) startOperator(ctx context.Context, address string) (err error) {
+func (w *world) startOperator(ctx context.Context, address string) error {
 	config := rest.CopyConfig(w.plane.config)
 	config.Host = address
-	w.operator, err = startOperator(ctx, w.bench.program, config, w.bench.concurrency)
-	return err
+	o, err := startOperator(ctx, w.bench.program, config, w.bench.concurrency)
+	if err != nil {
+		return err
+	}
+	w.operator = o
+	return nil
 }
 
 // until waits for servers while something is done.
@@ -144,7 +148,7 @@ func (b *bench) operatorTurn(ctx context.Context, l layout, servers int) (*turn,
 		w.turn.Watches = busy.watches() - idle.watches()
 		for _, step := range []func(context.Context) error{w.apply, w.start, w.touch, w.update, w.restart, w.drift, w.remove} {
 			if err := step(ctx); err != nil {
-				return fmt.Errorf("%w\n%s", err, w.operator.log)
+				return w.operator.withLog(err)
 			}
 		}
 		return nil
