@@ -20,9 +20,10 @@ import (
 // A pod that cannot start holds up the StatefulSet controller in two cases, so that a corrected template never becomes a pod
 // (pkg/controller/statefulset/stateful_set_control.go):
 //
-//   - with podManagementPolicy OrderedReady, which spec.patches may set, processReplica waits for the pod to become ready before
-//     it looks at its revision (kubernetes/kubernetes#67250);
-//   - with Parallel, which the chart sets, in Kubernetes 1.35 and wherever the feature MaxUnavailableStatefulSet is on before
+//   - with podManagementPolicy OrderedReady, processReplica waits for the pod to become ready before anybody looks at its revision
+//     (kubernetes/kubernetes#67250). The chart sets Parallel; admission of the cluster may change that, and spec.patches where
+//     the admin lets them (rule rendered-kinds);
+//   - with Parallel, in early releases of Kubernetes 1.35 and wherever the feature MaxUnavailableStatefulSet is on before
 //     1.37: the broken pod uses up maxUnavailable (kubernetes/kubernetes#137409).
 //
 // In both, deleting the pod helps: the next one is made from the update revision, unless updateStrategy.rollingUpdate.partition
