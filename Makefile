@@ -147,6 +147,20 @@ test-oauth2-proxy: ## The configurations of the goldens and the end-to-end tests
 test-e2e-here:
 	@CLUSTER='$(CLUSTER)' IMAGE='$(GIVEN_IMAGE)' test/run.sh e2e -json | $(GOTEST)
 
+##@ Measure
+
+# A run with other numbers of servers is no report: what comes of it goes to artifacts/.
+BENCH_SERVERS ?= 1000,5000
+BENCH_OUT := $(if $(filter file,$(origin BENCH_SERVERS)),docs,artifacts)
+
+.PHONY: bench
+bench: build ## The operator with 1,000 and 5,000 servers beside a plain client, and the Go benchmarks, into docs/performance.md (half an hour; BENCH_SERVERS=100 is short, into artifacts/)
+	@$(LOCALCLUSTER) build kubernetes
+	@mkdir -p $(BENCH_OUT)
+	go build -o bin/bench ./test/bench
+	@KUBEBUILDER_ASSETS="$$($(LOCALCLUSTER) bin)" bin/bench --servers $(BENCH_SERVERS) \
+	  --json $(BENCH_OUT)/performance.json --markdown $(BENCH_OUT)/performance.md
+
 ##@ The local cluster
 
 .PHONY: cluster-up

@@ -52,6 +52,7 @@ type Reconciler struct {
 	failing memory[failing]
 	bundles memory[bundle]
 	access  memory[lastAccess]
+	shared  sharedEvents
 	stuck   memory[stuckPod]
 }
 

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -42,7 +44,11 @@ func (r *Reconciler) report(ctx context.Context, server *v1alpha1.JupyterServer,
 	if equality.Semantic.DeepEqual(server.Status, updated.Status) {
 		return nil
 	}
-	err := r.Client.Status().Patch(ctx, updated, client.MergeFrom(server), client.FieldOwner(release.FieldManager))
+	patch, err := statusPatch(updated)
+	if err != nil {
+		return err
+	}
+	err = r.Client.Status().Patch(ctx, updated, patch, client.FieldOwner(release.FieldManager))
 	if apierrors.IsNotFound(err) {
 		return nil // deleted meanwhile
 	}
@@ -54,6 +60,18 @@ func (r *Reconciler) report(ctx context.Context, server *v1alpha1.JupyterServer,
 	r.announceVerdict(server, updated)
 	r.announceContest(server, updated)
 	return nil
+}
+
+// statusPatch fails on a server of the same name that took the place of this one: that one is not released.
+func statusPatch(server *v1alpha1.JupyterServer) (client.Patch, error) {
+	raw, err := json.Marshal([]map[string]any{
+		{"op": "test", "path": "/metadata/uid", "value": server.UID},
+		{"op": "add", "path": "/status", "value": server.Status},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encoding the status: %w", err)
+	}
+	return client.RawPatch(types.JSONPatchType, raw), nil
 }
 
 func (r *Reconciler) fill(status *v1alpha1.JupyterServerStatus, server *v1alpha1.JupyterServer, rep report) {

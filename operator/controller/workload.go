@@ -7,7 +7,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -55,7 +54,7 @@ func (r *Reconciler) observeWorkload(ctx context.Context, server *v1alpha1.Jupyt
 	w.access = r.askAccess(ctx, server, w.pod)
 	if !w.ready || !w.current {
 		r.access.forget(client.ObjectKeyFromObject(server)) // what follows is another run
-		return w, r.diagnose(ctx, server, &w)
+		return w, r.diagnose(ctx, server, out, &w)
 	}
 	if server.Spec.Auth.Mode != v1alpha1.AuthModeOIDC {
 		return w, nil
@@ -91,7 +90,7 @@ func isObserved(set *appsv1.StatefulSet) bool {
 }
 
 // diagnose looks for the root cause, at first in what the informers show, after a moment in the events as well.
-func (r *Reconciler) diagnose(ctx context.Context, server *v1alpha1.JupyterServer, w *workload) error {
+func (r *Reconciler) diagnose(ctx context.Context, server *v1alpha1.JupyterServer, out outcome, w *workload) error {
 	unready := r.Clock.Since(unreadySince(server, r.Clock.Now()))
 	if w.pod == nil && unready < eventDelay {
 		w.lookAgain = eventDelay
@@ -103,7 +102,7 @@ func (r *Reconciler) diagnose(ctx context.Context, server *v1alpha1.JupyterServe
 	}
 	observation := diagnosis.Observation{Now: r.Clock.Now(), StatefulSet: w.set, Pod: w.pod, Claim: claim, Access: w.access}
 	w.lookAgain = min(max(unready/2, eventDelay), longestLook)
-	if unready >= eventDelay && (w.pod != nil || isObserved(w.set)) {
+	if unready >= eventDelay && !out.podChanges && (w.pod != nil || isObserved(w.set)) {
 		if observation.Events, err = r.events(ctx, server.Namespace, w.set, w.pod, claim); err != nil {
 			return err
 		}
@@ -127,28 +126,19 @@ func (r *Reconciler) claim(ctx context.Context, server *v1alpha1.JupyterServer) 
 	return get(ctx, r.Client, server.Namespace, name, &corev1.PersistentVolumeClaim{})
 }
 
-// events are read when they are needed only: an informer of all events of a cluster would cost more than it gives.
+// events are those of the objects that the pod hangs on.
 func (r *Reconciler) events(ctx context.Context, namespace string, set *appsv1.StatefulSet, pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) ([]corev1.Event, error) {
-	var uids []types.UID
+	var objects []types.UID
 	if set != nil {
-		uids = append(uids, set.UID)
+		objects = append(objects, set.UID)
 	}
 	if pod != nil {
-		uids = append(uids, pod.UID)
+		objects = append(objects, pod.UID)
 	}
 	if claim != nil {
-		uids = append(uids, claim.UID)
+		objects = append(objects, claim.UID)
 	}
-	var found []corev1.Event
-	for _, uid := range uids {
-		list := &corev1.EventList{}
-		selector := fields.OneTermEqualSelector("involvedObject.uid", string(uid))
-		if err := r.Live.List(ctx, list, client.InNamespace(namespace), client.MatchingFieldsSelector{Selector: selector}); err != nil {
-			return nil, fmt.Errorf("listing events: %w", err)
-		}
-		found = append(found, list.Items...)
-	}
-	return found, nil
+	return r.shared.of(ctx, r.Live, r.Clock, namespace, objects)
 }
 
 // get reads an object from the informers, or nil where there is none.

@@ -60,17 +60,17 @@ func (e *Engine) upgrade(ctx context.Context, server *v1alpha1.JupyterServer, re
 	if last != nil {
 		released.GoodRevision = last.GoodRevision
 	}
-	if err := history.finish(record, description, released.GoodRevision); err != nil {
+	if err := history.finish(record, description); err != nil {
 		return nil, err
 	}
 	e.written.setRelease(server, released)
 	return &released, nil
 }
 
-// careful says whether to rehearse. An upgrade changes something that runs, and few objects differ. A first install is
-// tried without, to save a request for every object; when that failed, the next one is rehearsed.
+// careful says whether to rehearse. An upgrade changes something that runs: where several objects differ, all or none of them may
+// change. A first install is tried without, to save a request for every object; when something was refused, the next try is rehearsed.
 func careful(server *v1alpha1.JupyterServer, obs Observation) bool {
-	return obs.State == OutOfSync || meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionStalled)
+	return obs.State == OutOfSync && len(obs.Apply) > 1 || meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionStalled)
 }
 
 // rehearse asks the API server what it would say to every object, so that a refusal of one changes none.

@@ -72,7 +72,7 @@ func (e *Engine) apply(ctx context.Context, server *v1alpha1.JupyterServer, chan
 	answer.fields = answer.fields.canonical()
 	e.written.setObject(server, keyOf(object), writing{
 		uid: object.GetUID(), resourceVersion: object.GetResourceVersion(), hash: change.hash, at: e.clock.Now(),
-		mark: answer.mark(),
+		mark: answer.mark(), altered: answer.applied != change.hash,
 	})
 	return nil
 }

@@ -224,6 +224,7 @@ func (e *Engine) Observe(ctx context.Context, server *v1alpha1.JupyterServer, re
 		switch {
 		case change != nil:
 			obs.Apply = append(obs.Apply, *change)
+		case lag > 0 && last.altered: // not to be settled on
 		case lag > 0:
 			obs.inOrder[key] = last.mark
 		case !child.deleting:

@@ -32,7 +32,9 @@ type writing struct {
 	resourceVersion string
 	hash            string
 	mark            mark
-	at              time.Time
+	// altered says that admission made something else of what was written.
+	altered bool
+	at      time.Time
 }
 
 func newLedger() *ledger { return &ledger{servers: map[client.ObjectKey]*page{}} }

@@ -33,8 +33,8 @@ func (e *Engine) Settle(server *v1alpha1.JupyterServer, inputs string, obs Obser
 	objects := obs.inOrder
 	for _, change := range obs.Apply {
 		written, ok := e.written.object(server, keyOf(change.Object))
-		if !ok {
-			return // the informers were fast, and what they show has to be looked at
+		if !ok || written.altered {
+			return // what the informers show has to be looked at
 		}
 		objects[keyOf(change.Object)] = written.mark
 	}

@@ -39,6 +39,8 @@ type history struct {
 	list    func() ([]metav1.PartialObjectMetadata, error)
 	// released says that this server has been released before.
 	released bool
+	// good is the revision that a rollback would go back to: its record is kept. Zero: there is none.
+	good int
 	// superseded is the record that was deployed before, if there is one.
 	superseded *helmrelease.Release
 }
@@ -46,8 +48,12 @@ type history struct {
 func (e *Engine) history(ctx context.Context, server *v1alpha1.JupyterServer) *history {
 	secrets := e.kube.CoreV1().Secrets(server.Namespace)
 	owned := ownedSecrets{SecretInterface: secrets, ctx: ctx, owner: OwnerReference(server)}
-	return &history{ctx: ctx, server: server, released: e.Released(server) != nil, chart: e.chart, clock: e.clock, secrets: secrets, records: driver.NewSecrets(owned),
+	h := &history{ctx: ctx, server: server, chart: e.chart, clock: e.clock, secrets: secrets, records: driver.NewSecrets(owned),
 		list: func() ([]metav1.PartialObjectMetadata, error) { return e.records(ctx, server) }}
+	if released := e.Released(server); released != nil {
+		h.released, h.good = true, released.GoodRevision
+	}
+	return h
 }
 
 // begin writes the record of a revision as pending. A record of ours that never got deployed, because of a crash or a
@@ -74,6 +80,9 @@ func (h *history) begin(revision int, rendered *render.Rendered) (*helmrelease.R
 			return there, nil // a crash came between this record and the status
 		}
 		if there.Info.Status == helmrelease.StatusDeployed || there.Info.Status == helmrelease.StatusSuperseded {
+			if err := h.tidy(revision); err != nil { // a crash may have come before that
+				return nil, err
+			}
 			h.superseded = there
 			revision++
 			continue
@@ -204,20 +213,25 @@ func (h *history) record(revision int, rendered *render.Rendered) *helmrelease.R
 	}
 }
 
-// finish marks a record as deployed and the one before as superseded, and drops the oldest, unless it is the good one.
-func (h *history) finish(record *helmrelease.Release, description string, good int) error {
+// finish marks a record as deployed, and tidies up after it.
+func (h *history) finish(record *helmrelease.Release, description string) error {
 	record.Info.Status = helmrelease.StatusDeployed
 	record.Info.Description = description
 	if err := h.records.Update(key(record.Name, record.Version), record); err != nil {
 		return fmt.Errorf("writing the release record: %w", err)
 	}
+	return h.tidy(record.Version)
+}
+
+// tidy follows a revision that was deployed: it marks the one before as superseded, and drops the oldest, unless it is the good one.
+func (h *history) tidy(revision int) error {
 	if h.superseded != nil && h.superseded.Info.Status == helmrelease.StatusDeployed {
 		h.superseded.Info.Status = helmrelease.StatusSuperseded
-		if err := h.records.Update(key(record.Name, h.superseded.Version), h.superseded); err != nil {
+		if err := h.records.Update(key(h.server.Name, h.superseded.Version), h.superseded); err != nil {
 			return fmt.Errorf("writing the release record: %w", err)
 		}
 	}
-	if oldest := record.Version - keepRevisions; oldest > 0 && oldest != good {
+	if oldest := revision - keepRevisions; oldest > 0 && oldest != h.good {
 		return h.drop(oldest)
 	}
 	return nil

@@ -6,3 +6,12 @@ import "github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 func Values(r *Renderer, server *v1alpha1.JupyterServer, refs References) (map[string]any, error) {
 	return values(server, r.config, refs)
 }
+
+// Digest is the digest of a server's values, without rendering.
+func Digest(r *Renderer, server *v1alpha1.JupyterServer, refs References) (string, error) {
+	vals, err := values(server, r.config, refs)
+	if err != nil {
+		return "", err
+	}
+	return r.digest(vals)
+}

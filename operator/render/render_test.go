@@ -256,3 +256,23 @@ func BenchmarkRender(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkDigest is what it takes to know that a server's spec is the released one: its values and their digest.
+func BenchmarkDigest(b *testing.B) {
+	for _, golden := range []string{"minimal", "everything", "oidc"} {
+		b.Run(golden, func(b *testing.B) {
+			archive, err := txtar.ParseFile("testdata/" + golden + ".txtar")
+			if err != nil {
+				b.Fatal(err)
+			}
+			server := read(b, section(archive, "server.yaml"))
+			renderer := newRenderer(b, config.Default())
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := render.Digest(renderer, server, render.References{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

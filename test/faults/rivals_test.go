@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -17,8 +20,9 @@ import (
 func TestTwoOperatorsAtOnce(t *testing.T) {
 	const servers, upgrades = 20, 5
 	traffic := newTraffic()
-	stale := start(t, traffic.over)
-	start(t, traffic.over)
+	over := func(next http.RoundTripper) http.RoundTripper { return traffic.over(hesitant(next)) }
+	stale := start(t, over)
+	start(t, over)
 	var namespaces []string
 	for range servers {
 		namespaces = append(namespaces, newNamespace(t))
@@ -27,18 +31,28 @@ func TestTwoOperatorsAtOnce(t *testing.T) {
 	for i := range upgrades {
 		// Now and then the next comes before the last is done.
 		if i%2 == 0 {
-			allSane(t, traffic, namespaces, tokenServerImage(i))
+			allSane(t, traffic, namespaces, imageOf(i))
 		}
-		each(t, namespaces, func(namespace string) error { return change(image(tokenServerImage(i+1)))(t.Context(), namespace) })
+		each(t, namespaces, func(namespace string) error { return change(image(imageOf(i+1)))(t.Context(), namespace) })
 	}
-	allSane(t, traffic, namespaces, tokenServerImage(upgrades))
+	allSane(t, traffic, namespaces, imageOf(upgrades))
 	stale.stop()
 	each(t, namespaces, func(namespace string) error { return change(image("example.org/image:last"))(t.Context(), namespace) })
 	allSane(t, traffic, namespaces, "example.org/image:last")
 }
 
-// tokenServerImage is the image after some upgrades of a server; the first is the default.
-func tokenServerImage(i int) string {
+// hesitant lets writes of two operators come in all orders.
+func hesitant(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		if namespace, _ := classify(r); namespace != "" {
+			time.Sleep(rand.N(20 * time.Millisecond))
+		}
+		return next.RoundTrip(r)
+	})
+}
+
+// imageOf is the image after some upgrades of a server; the first is the default.
+func imageOf(i int) string {
 	if i == 0 {
 		return "quay.io/jupyter/minimal-notebook:latest"
 	}

@@ -191,7 +191,9 @@ func TestFaultAtEveryWrite(t *testing.T) {
 	operator := start(t, traffic.over)
 	var subjects []*subject
 	for i, life := range lives() {
-		subjects = append(subjects, subjectsOf(t, life, undisturbed(t, traffic, life), i == 0)...)
+		course := undisturbed(t, traffic, life)
+		checkCourse(t, course)
+		subjects = append(subjects, subjectsOf(t, life, course, i == 0)...)
 	}
 	for i := range subjects[0].life.steps {
 		operator = disturb(t, traffic, operator, i, subjects)
@@ -222,6 +224,23 @@ func undisturbed(t *testing.T, traffic *traffic, life life) course {
 		out.writes = append(out.writes, len(traffic.writesOf(namespace))-before)
 	}
 	return out
+}
+
+// checkCourse makes sure that what others are compared with is right: what drifts comes back, and what is rendered no more goes.
+func checkCourse(t *testing.T, course course) {
+	t.Helper()
+	const suspended, drifted, upgraded = 1, 2, 3
+	if err := differences(course.ends[drifted], course.ends[suspended]); err != nil {
+		t.Errorf("what drifted did not come back: %v", err)
+	}
+	for name, text := range course.ends[upgraded] {
+		if strings.HasPrefix(name, "ConfigMap ") {
+			t.Errorf("%s was not pruned", name)
+		}
+		if strings.HasPrefix(name, "StatefulSet ") && !strings.Contains(text, "example.org/image:2") {
+			t.Errorf("%s was not upgraded: %s", name, text)
+		}
+	}
 }
 
 // settled says whether a server is as its spec says, or goes.

@@ -79,10 +79,11 @@ func (w *world) load(servers []string) (stop func()) {
 		own := rand.New(rand.NewPCG(chance.Uint64(), chance.Uint64()))
 		people.Go(func() {
 			for done := 0; ctx.Err() == nil; done++ {
-				if err := w.doSomething(ctx, own, servers); err != nil {
+				if err := w.doSomething(w.ctx, own, servers); err != nil {
 					w.Errorf("a person: %v", err)
 					return
 				}
+				pause(ctx, 20+own.IntN(60))
 			}
 		})
 	}
@@ -104,8 +105,7 @@ func (w *world) doSomething(ctx context.Context, chance *rand.Rand, servers []st
 		drift := chance.IntN(len(drifts))
 		what, err = fmt.Sprintf("drift %d", drift), drifts[drift](ctx, meta)
 	}
-	pause(ctx, 20+chance.IntN(60))
-	if ctx.Err() != nil || apierrors.IsNotFound(err) || unreachable(err) {
+	if apierrors.IsNotFound(err) || unreachable(err) {
 		return nil // not there yet, or just gone
 	}
 	if err != nil {

@@ -113,7 +113,7 @@ func (o *operator) runs() bool {
 // hasStarted says whether the process that was started last works on servers.
 func (o *operator) hasStarted() error {
 	if !o.runs() {
-		return fmt.Errorf("the operator ended: %w", o.err)
+		o.Fatalf("%s ended: %v", o.user, o.err)
 	}
 	if !bytes.Contains(o.output()[o.begin:], []byte("Starting workers")) {
 		return errors.New("the operator has not started to work yet")

@@ -1,0 +1,73 @@
+package process
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+)
+
+// What stock Helm shows of a release belongs together: the chart makes the manifest of the values, and the objects are there.
+func TestHelmShowsWhatIsThere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	w.operator()
+	w.createWith(w.namespace, "alice", nil, map[string]any{"jupyterServer": map[string]any{"defaultUrl": "/tree"}})
+	w.released(w.namespace)
+
+	values := filepath.Join(t.TempDir(), "values.yaml")
+	if err := os.WriteFile(values, []byte(w.helm("get", "values", "alice", "--output", "yaml")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	manifest := parse(t, w.helm("get", "manifest", "alice"))
+	fresh := parse(t, w.helm("template", "alice", "../../chart-jupyter-server", "--values", values, "--kube-version", "1.37.2"))
+	if len(manifest) < 5 || !reflect.DeepEqual(manifest, fresh) {
+		t.Errorf("helm get manifest shows\n%v\nand the chart makes of helm get values\n%v", manifest, fresh)
+	}
+	there := w.objects(w.namespace)
+	for key := range manifest {
+		if there[key] == nil {
+			t.Errorf("the manifest has %s, the cluster has not", key)
+		}
+	}
+}
+
+func (w *world) helm(args ...string) string {
+	w.Helper()
+	helm := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "helm")
+	out, err := exec.CommandContext(w.ctx, helm, append(args, "--namespace", w.namespace, "--kubeconfig", suite.kubeconfig)...).Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = errors.New(string(exit.Stderr))
+		}
+		w.Fatalf("helm %v: %v", args, err)
+	}
+	return string(out)
+}
+
+// parse reads the objects of a manifest, by kind and name.
+func parse(t *testing.T, manifest string) map[string]map[string]any {
+	t.Helper()
+	out := map[string]map[string]any{}
+	for documents := yaml.NewYAMLOrJSONDecoder(strings.NewReader(manifest), 4096); ; {
+		object := unstructured.Unstructured{}
+		err := documents.Decode(&object.Object)
+		if errors.Is(err, io.EOF) {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if object.Object != nil {
+			out[object.GetKind()+" "+object.GetName()] = object.Object
+		}
+	}
+}
