@@ -35,10 +35,7 @@ func (e *Engine) recorded(ctx context.Context, server *v1alpha1.JupyterServer, r
 	if err != nil {
 		return nil, err
 	}
-	recorded, err := render.Read(record.Manifest, record.Config)
-	if err != nil {
-		return nil, nil // somebody has written into it
-	}
+	recorded, _ := render.Read(record.Manifest, record.Config) // where it cannot be read, somebody has written into it
 	return recorded, nil
 }
 
