@@ -9,9 +9,9 @@ ARG VERSION=0.1.0-dev
 ARG TARGETOS
 ARG TARGETARCH
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /out/jupyter-server-operator ./operator && \
+    go build -tags fieldsv1string -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /out/jupyter-server-operator ./operator && \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /out/authorization ./authorization
+    go build -tags fieldsv1string -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /out/authorization ./authorization
 
 FROM scratch
 ARG VERSION=0.1.0-dev

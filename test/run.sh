@@ -35,7 +35,7 @@ start_local_cluster() {
 }
 
 build() {
-    CGO_ENABLED=0 go -C "$1" build -trimpath -buildvcs=false -ldflags='-s -w' -o "$PWD/bin/$2" "$3"
+    CGO_ENABLED=0 go -C "$1" build -tags=fieldsv1string -trimpath -buildvcs=false -ldflags='-s -w' -o "$PWD/bin/$2" "$3"
 }
 
 build_local_image() {

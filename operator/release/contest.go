@@ -10,7 +10,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -268,17 +267,16 @@ func (e *Engine) rival(ctx context.Context, change *Change) (*Rival, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", keyOf(change.Object), err)
 	}
-	return rivalOf(change.Object, live.GetManagedFields()), nil
+	return rivalOf(change.Object, live), nil
 }
 
 // rivalOf finds the managers of fields that a desired object has and we do not own.
-func rivalOf(desired *unstructured.Unstructured, managed []metav1.ManagedFieldsEntry) *Rival {
-	own := ownFieldsOf(managed)
-	ours := &fieldpath.Set{}
-	if len(own.raw) > 0 && ours.FromJSON(bytes.NewReader(own.raw)) != nil {
+func rivalOf(desired *unstructured.Unstructured, live client.Object) *Rival {
+	managed, ours := live.GetManagedFields(), &fieldpath.Set{}
+	if i := slices.IndexFunc(managed, isOurs); i >= 0 && ours.FromJSON(managed[i].FieldsV1.GetRawReader()) != nil {
 		ours = &fieldpath.Set{}
 	}
-	rival := &Rival{Within: own.cover(desired)}
+	rival := &Rival{Within: ownFieldsOf(live).cover(desired)}
 	for _, entry := range managed {
 		theirs := &fieldpath.Set{}
 		if isOurs(entry) || entry.FieldsV1 == nil || theirs.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes())) != nil {

@@ -214,7 +214,7 @@ func TestRival(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
-			rival := rivalOf(desired, test.managed)
+			rival := rivalOf(desired, &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{ManagedFields: test.managed}})
 			if !slices.Equal(rival.Managers, test.managers) || !slices.Equal(rival.Fields, test.fields) || rival.Within != test.within || rival.Deletes {
 				t.Errorf("got %+v", *rival)
 			}

@@ -29,16 +29,16 @@ func (e *Engine) Kept(ctx context.Context, server *v1alpha1.JupyterServer) (*ren
 // recorded is what a revision was made of, but for its digests.
 func (e *Engine) recorded(ctx context.Context, server *v1alpha1.JupyterServer, revision int) (*render.Rendered, error) {
 	record, err := e.history(ctx, server).read(revision)
-	if record == nil || errors.Is(err, driver.ErrReleaseNotFound) {
+	if errors.Is(err, driver.ErrReleaseNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	recorded, err := render.Read(record.Manifest, record.Config)
-	if err != nil {
-		return nil, nil // somebody has written into it
+	if record == nil {
+		return nil, nil
 	}
+	recorded, _ := render.Read(record.Manifest, record.Config) // where it cannot be read, somebody has written into it
 	return recorded, nil
 }
 

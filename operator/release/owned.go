@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -54,7 +56,7 @@ func observed(o client.Object, gvk schema.GroupVersionKind) *ownedObject {
 		owners:          o.GetOwnerReferences(),
 		applied:         o.GetAnnotations()[appliedAnnotation],
 		deleting:        o.GetDeletionTimestamp() != nil,
-		fields:          ownFieldsOf(o.GetManagedFields()),
+		fields:          ownFieldsOf(o),
 	}
 }
 
@@ -95,13 +97,22 @@ func (o *ownedObject) olderThan(version string) bool {
 // API server's defaults, and without minding fields of others.
 type ownFields struct{ raw []byte }
 
-func ownFieldsOf(managed []metav1.ManagedFieldsEntry) ownFields {
-	for _, entry := range managed {
+func ownFieldsOf(o client.Object) ownFields {
+	for _, entry := range o.GetManagedFields() {
 		if isOurs(entry) {
-			return ownFields{entry.FieldsV1.GetRawBytes()}
+			return ownFields{[]byte(withoutOwners(entry.FieldsV1.GetRawString(), o.GetOwnerReferences()))}
 		}
 	}
 	return ownFields{}
+}
+
+// withoutOwners has no UIDs of owners in a set of fields, which are the only part of it that differs from server to server: equal sets
+// are held in memory once (metav1.FieldsV1, with the build tag fieldsv1string).
+func withoutOwners(fields string, owners []metav1.OwnerReference) string {
+	for _, owner := range owners {
+		fields = strings.ReplaceAll(fields, string(owner.UID), "")
+	}
+	return fields
 }
 
 // canonical has the bytes that the API server would send to the informers: an object that was decoded into maps has lost their order.
@@ -151,9 +162,24 @@ func ownableMetadata(v any) any {
 	for name, v := range metadata {
 		switch name {
 		case "name", "namespace", "uid", "resourceVersion":
+		case "ownerReferences":
+			out[name] = anonymous(v)
 		default:
 			out[name] = v
 		}
+	}
+	return out
+}
+
+// anonymous are owner references as in withoutOwners. Whose they are is compared by ownedBy.
+func anonymous(owners any) any {
+	list, _ := owners.([]any)
+	out := make([]any, len(list))
+	for i, owner := range list {
+		fields, _ := owner.(map[string]any)
+		fields = maps.Clone(fields)
+		fields["uid"] = ""
+		out[i] = fields
 	}
 	return out
 }
@@ -236,6 +262,7 @@ func Strip(in any) (any, error) {
 	var own []metav1.ManagedFieldsEntry
 	for _, entry := range o.GetManagedFields() {
 		if isOurs(entry) {
+			entry.FieldsV1 = metav1.NewFieldsV1(withoutOwners(entry.FieldsV1.GetRawString(), o.GetOwnerReferences()))
 			own = append(own, entry)
 		}
 	}

@@ -25,7 +25,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	tokens := map[string]string{}
 	rest := servers
 	stop := w.load(servers)
-	const kills = 18
+	const kills = 15
 	for i := range kills {
 		for range min(len(rest), 1+len(servers)/(kills-6)) {
 			w.create(w.namespace, rest[0], nil)

@@ -8,7 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,20 +30,33 @@ type operator struct {
 	err   error         // how it ended
 }
 
-var users atomic.Int32
+// users are numbered. One at a time is added: envtest's certificate authority is not for use by several.
+var users struct {
+	sync.Mutex
+	added int
+}
+
+func addUser() (name string, kubeconfig []byte, err error) {
+	users.Lock()
+	defer users.Unlock()
+	users.added++
+	name = fmt.Sprintf("operator-%d", users.added)
+	user, err := suite.env.AddUser(envtest.User{Name: name, Groups: []string{operators}}, nil)
+	if err != nil {
+		return "", nil, err
+	}
+	kubeconfig, err = user.KubeConfig()
+	return name, kubeconfig, err
+}
 
 // operator starts an operator for the namespaces of a test.
 func (w *world) operator(flags ...string) *operator {
 	w.Helper()
-	o := &operator{T: w.T, user: fmt.Sprintf("operator-%d", users.Add(1))}
-	user, err := suite.env.AddUser(envtest.User{Name: o.user, Groups: []string{operators}}, nil)
+	user, kubeconfig, err := addUser()
 	if err != nil {
 		w.Fatalf("adding a user: %v", err)
 	}
-	kubeconfig, err := user.KubeConfig()
-	if err != nil {
-		w.Fatalf("writing a kubeconfig: %v", err)
-	}
+	o := &operator{T: w.T, user: user}
 	dir := w.TempDir()
 	o.kubeconfig, o.log = filepath.Join(dir, "kubeconfig"), filepath.Join(dir, "log")
 	if err := os.WriteFile(o.kubeconfig, kubeconfig, 0o600); err != nil {
