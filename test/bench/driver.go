@@ -20,6 +20,8 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/request"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -175,13 +177,17 @@ func (d *driver) runPod(ctx context.Context, set *appsv1.StatefulSet, revision s
 	return d.client.Status().Update(ctx, pod)
 }
 
-// follow is a watch that starts now.
+// follow is a watch that starts now. The API server ends watches when it likes, mostly of those who read too slowly on a busy
+// machine: then it goes on where it was.
 func (d *driver) follow(ctx context.Context, list client.ObjectList) (watch.Interface, error) {
 	if err := d.client.List(ctx, list, client.Limit(1)); err != nil {
 		return nil, fmt.Errorf("starting a watch: %w", err)
 	}
-	from := &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.GetResourceVersion()}}
-	events, err := d.client.Watch(ctx, list, from)
+	events, err := watchtools.NewRetryWatcherWithContext(ctx, list.GetResourceVersion(), &cache.ListWatch{
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			return d.client.Watch(ctx, list, &client.ListOptions{Raw: &options})
+		},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("starting a watch: %w", err)
 	}
