@@ -143,7 +143,7 @@ func (r *Reconciler) converge(ctx context.Context, server *v1alpha1.JupyterServe
 	out := outcome{release: r.Engine.Released(server)}
 	err := r.release(ctx, server, &out)
 	if stop := blockedBy(err); stop != nil {
-		out.blocked, out.lookAgain = stop, min(max(r.blockedFor(server)/2, soonestRetry), latestRetry)
+		out.blocked, out.lookAgain = stop, soonest(out.lookAgain, min(max(r.blockedFor(server)/2, soonestRetry), latestRetry))
 		return out, nil
 	}
 	return out, err

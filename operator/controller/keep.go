@@ -216,6 +216,13 @@ func (r *Reconciler) rollsBack(server *v1alpha1.JupyterServer) bool {
 	return r.Upgrades.RollbackOnFailure
 }
 
+// mayGoBack says whether a server may yet be rolled back, or has been.
+func (r *Reconciler) mayGoBack(server *v1alpha1.JupyterServer) bool {
+	released := r.Engine.Released(server)
+	return released != nil && (released.RolledBack != nil ||
+		r.rollsBack(server) && (server.Status.ObservedGeneration != server.Generation || released.GoodRevision != released.Revision))
+}
+
 func rolledBack(released *v1alpha1.ReleaseStatus) *blocked {
 	return &blocked{v1alpha1.ReasonRolledBack, sentence(fmt.Sprintf(
 		"revision %d did not start, so the newest one that ran was put back, and the spec waits to be corrected: %s", released.RolledBack.Revision, released.RolledBack.Message))}
