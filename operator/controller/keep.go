@@ -189,10 +189,11 @@ func (r *Reconciler) goBack(ctx context.Context, server *v1alpha1.JupyterServer,
 
 // whyNot tells what only somebody else can mend from what is tried again.
 func whyNot(err error) (stays string, again error) {
-	if stop := blockedBy(err); stop != nil {
-		return stop.message, nil
+	stop := blockedBy(err)
+	if stop == nil {
+		return "", err
 	}
-	return "", err
+	return stop.message, nil
 }
 
 // formerly is a server with the spec that a revision was made of: the spec is the values.
