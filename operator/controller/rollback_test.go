@@ -310,7 +310,9 @@ func TestHelmAfterARollback(t *testing.T) {
 		}
 		return nil
 	})
-	w.status("alice", "recorded", func(s v1alpha1.JupyterServerStatus) bool { return s.Release.Revision > 3 && s.Release.RolledBack != nil })
+	w.status("alice", "recorded", func(s v1alpha1.JupyterServerStatus) bool {
+		return s.Release.Revision > 3 && s.Release.RolledBack != nil
+	})
 	w.annotate("alice", &v1alpha1.JupyterServer{}, "example.org/look-again")
 	w.quiet()
 	w.runsImage("alice", goodImage)
