@@ -107,7 +107,7 @@ lint: $(BIN)/golangci-lint ## golangci-lint in all modules
 .PHONY: test-unit
 test-unit: ## Unit tests, and API-level tests against a real etcd and kube-apiserver
 	@$(LOCALCLUSTER) build kubernetes helm
-	@{ KUBEBUILDER_ASSETS="$$($(LOCALCLUSTER) bin)" go test -json $(RACE) ./...; \
+	@{ KUBEBUILDER_ASSETS="$$($(LOCALCLUSTER) bin)" go test -json -timeout=25m $(RACE) ./...; \
 	  go -C test/localcluster test -json ./...; } | $(GOTEST)
 
 # The version of Kubernetes is what the charts are rendered for where no cluster says it.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,7 +69,7 @@ func leaseName(o runOptions) string {
 	if o.shardSelector == "" && len(o.namespaces) == 0 {
 		return operatorName
 	}
-	sum := sha256.Sum256([]byte(o.shardSelector + "\n" + strings.Join(o.namespaces, ",")))
+	sum := sha256.Sum256([]byte(o.shardSelector + "\n" + strings.Join(slices.Sorted(slices.Values(o.namespaces)), ",")))
 	return operatorName + "-" + hex.EncodeToString(sum[:4])
 }
 

@@ -82,14 +82,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err != nil {
 		return ctrl.Result{}, errors.Join(retry, err)
 	}
+	formerGood := 0
 	if retry == nil {
-		retry = errors.Join(r.rollBack(ctx, server, &outcome, &workload), r.noteGood(ctx, server, &outcome, workload))
+		retry = r.rollBack(ctx, server, &outcome, &workload)
+		formerGood = r.noteGood(server, &outcome, workload)
 	}
 	if err := r.report(ctx, server, report{outcome: outcome, workload: workload, failure: retry}); err != nil {
 		return ctrl.Result{}, errors.Join(retry, err)
 	}
-	if retry != nil {
-		return ctrl.Result{}, retry
+	if err := cmp.Or(retry, r.Engine.Drop(ctx, server, formerGood)); err != nil {
+		return ctrl.Result{}, err
 	}
 	stuck, err := r.unstick(ctx, server, workload)
 	return ctrl.Result{RequeueAfter: soonest(stuck, soonest(outcome.lookAgain, workload.lookAgain))}, err
@@ -141,7 +143,7 @@ func (r *Reconciler) converge(ctx context.Context, server *v1alpha1.JupyterServe
 	out := outcome{release: r.Engine.Released(server)}
 	err := r.release(ctx, server, &out)
 	if stop := blockedBy(err); stop != nil {
-		out.blocked, out.lookAgain = stop, min(max(r.blockedFor(server)/2, soonestRetry), latestRetry)
+		out.blocked, out.lookAgain = stop, soonest(out.lookAgain, min(max(r.blockedFor(server)/2, soonestRetry), latestRetry))
 		return out, nil
 	}
 	return out, err

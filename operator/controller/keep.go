@@ -35,8 +35,7 @@ func (r *Reconciler) target(ctx context.Context, server *v1alpha1.JupyterServer,
 	}
 	back := released.RolledBack
 	if back != nil && back.InputDigest == rendered.Digest {
-		out.kept = keptBack
-		return r.Engine.Kept(ctx, server)
+		return r.keepBack(ctx, server, rendered, out)
 	}
 	sameSpec := released.SpecDigest == rendered.SpecDigest || back != nil && back.SpecDigest == rendered.SpecDigest
 	if !sameSpec || r.Upgrades.RestartRunning {
@@ -53,10 +52,32 @@ func (r *Reconciler) target(ctx context.Context, server *v1alpha1.JupyterServer,
 	if kept != nil && samePod(kept, rendered) {
 		return rendered, nil
 	}
-	out.kept = keptRunning
 	if back != nil {
-		out.kept = keptBack
+		return r.keepBack(ctx, server, rendered, out)
 	}
+	out.kept = keptRunning
+	return kept, nil
+}
+
+// keepBack keeps what was rolled back to. Where that is not known any more, and nothing runs, only the spec is left to be tried.
+func (r *Reconciler) keepBack(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, out *outcome) (*render.Rendered, error) {
+	kept, err := r.Engine.Kept(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	if kept == nil {
+		runs, err := r.jupyterRuns(ctx, server)
+		if err != nil || !runs {
+			return rendered, err
+		}
+		out.kept = keptBack
+		return nil, nil
+	}
+	former, err := formerly(server, kept)
+	if err != nil {
+		return nil, err
+	}
+	out.kept, out.url = keptBack, r.Renderer.URL(former)
 	return kept, nil
 }
 
@@ -93,6 +114,8 @@ func (r *Reconciler) jupyterRuns(ctx context.Context, server *v1alpha1.JupyterSe
 type failing struct {
 	revision int
 	since    time.Time
+	// stays says why it is not rolled back. Empty: it is not known yet.
+	stays string
 }
 
 // notOfTheRevision are findings that no other revision would mend.
@@ -114,39 +137,77 @@ func (r *Reconciler) rollBack(ctx context.Context, server *v1alpha1.JupyterServe
 	}
 	since, ok := r.failing.get(key)
 	if !ok || since.revision != released.Revision {
-		since = failing{released.Revision, r.Clock.Now()}
+		since = failing{revision: released.Revision, since: r.Clock.Now()}
 		r.failing.set(key, since)
 	}
 	if left := r.Upgrades.RollbackAfter.Duration - r.Clock.Since(since.since); left > 0 {
 		w.lookAgain = soonest(w.lookAgain, left)
 		return nil
 	}
-	back, good, err := r.Engine.RollBack(ctx, server, w.finding.Message)
-	if err != nil || back == nil {
-		return err
+	if since.stays == "" {
+		stays, err := r.goBack(ctx, server, out, w)
+		if err != nil {
+			return err
+		}
+		since.stays = stays
+		r.failing.set(key, since)
 	}
-	if out.url, err = r.urlOf(good); err != nil {
-		return err
+	if since.stays != "" {
+		w.finding.Message += " It cannot be rolled back: " + since.stays
 	}
-	r.failing.forget(key)
-	out.release, out.kept, out.podChanges = back, keptBack, true
-	out.blocked = rolledBack(back)
-	w.current, w.finding = false, nil
-	r.Events.Eventf(server, nil, corev1.EventTypeWarning, v1alpha1.ReasonRolledBack, "RollBack", "%s", out.blocked.message)
 	return nil
 }
 
-// urlOf is where a server with these values is reached: the spec is the values.
-func (r *Reconciler) urlOf(rendered *render.Rendered) (string, error) {
-	raw, err := json.Marshal(rendered.Values)
+// goBack rolls back to the newest revision that ran, if the policies allow that one today. It returns why not, for people.
+func (r *Reconciler) goBack(ctx context.Context, server *v1alpha1.JupyterServer, out *outcome, w *workload) (stays string, err error) {
+	good, err := r.Engine.Good(ctx, server)
 	if err != nil {
-		return "", fmt.Errorf("encoding the values of a record: %w", err)
+		return "", err
 	}
-	server := &v1alpha1.JupyterServer{}
-	if err := json.Unmarshal(raw, &server.Spec); err != nil {
-		return "", fmt.Errorf("reading the values of a record: %w", err)
+	if good == nil {
+		return "The record of the revision that ran is gone.", nil
 	}
-	return r.Renderer.URL(server), nil
+	former, err := formerly(server, good)
+	if err != nil {
+		return "", err
+	}
+	if err := r.permit(ctx, former, good, &outcome{}); err != nil {
+		return whyNot(err)
+	}
+	back, err := r.Engine.RollBack(ctx, server, good, w.finding.Message)
+	if err != nil {
+		r.Cluster.Reservations.GiveBack(server)
+		return whyNot(err)
+	}
+	r.Cluster.Reservations.Keep(server)
+	out.release, out.kept, out.podChanges, out.url = back, keptBack, true, r.Renderer.URL(former)
+	out.blocked = rolledBack(back)
+	w.current, w.finding = false, nil
+	r.Events.Eventf(server, nil, corev1.EventTypeWarning, v1alpha1.ReasonRolledBack, "RollBack", "%s", out.blocked.message)
+	return "", nil
+}
+
+// whyNot tells what only somebody else can mend from what is tried again.
+func whyNot(err error) (stays string, again error) {
+	stop := blockedBy(err)
+	if stop == nil {
+		return "", err
+	}
+	return stop.message, nil
+}
+
+// formerly is a server with the spec that a revision was made of: the spec is the values.
+func formerly(server *v1alpha1.JupyterServer, revision *render.Rendered) (*v1alpha1.JupyterServer, error) {
+	raw, err := json.Marshal(revision.Values)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the values of a record: %w", err)
+	}
+	former := server.DeepCopy()
+	former.Spec = v1alpha1.JupyterServerSpec{}
+	if err := json.Unmarshal(raw, &former.Spec); err != nil {
+		return nil, fmt.Errorf("reading the values of a record: %w", err)
+	}
+	return former, nil
 }
 
 func (r *Reconciler) rollsBack(server *v1alpha1.JupyterServer) bool {
@@ -156,23 +217,26 @@ func (r *Reconciler) rollsBack(server *v1alpha1.JupyterServer) bool {
 	return r.Upgrades.RollbackOnFailure
 }
 
-func rolledBack(released *v1alpha1.ReleaseStatus) *blocked {
-	return &blocked{v1alpha1.ReasonRolledBack, sentence(fmt.Sprintf(
-		"revision %d did not start, so the one before it was put back, and its spec waits to be corrected: %s", released.RolledBack.Revision, released.RolledBack.Message))}
+// mayGoBack says whether a server may yet be rolled back, or has been.
+func (r *Reconciler) mayGoBack(server *v1alpha1.JupyterServer) bool {
+	released := r.Engine.Released(server)
+	return released != nil && (released.RolledBack != nil ||
+		r.rollsBack(server) && (server.Status.ObservedGeneration != server.Generation || released.GoodRevision != released.Revision))
 }
 
-// noteGood marks the newest revision as good once the server is ready with it. The record of the one that was good before may be older
-// than those that are kept: it goes.
-func (r *Reconciler) noteGood(ctx context.Context, server *v1alpha1.JupyterServer, out *outcome, w workload) error {
+func rolledBack(released *v1alpha1.ReleaseStatus) *blocked {
+	return &blocked{v1alpha1.ReasonRolledBack, sentence(fmt.Sprintf(
+		"revision %d did not start, so the newest one that ran was put back, and the spec waits to be corrected: %s", released.RolledBack.Revision, released.RolledBack.Message))}
+}
+
+// noteGood marks the newest revision as good once the server is ready with it. It returns the one that was good before, or 0.
+func (r *Reconciler) noteGood(server *v1alpha1.JupyterServer, out *outcome, w workload) (before int) {
 	released := out.release
 	if !w.ready || !w.current || released == nil || released.GoodRevision == released.Revision || server.Spec.Suspend {
-		return nil
-	}
-	if err := r.Engine.Drop(ctx, server, released.GoodRevision); err != nil {
-		return err
+		return 0
 	}
 	good := *released
 	good.GoodRevision = released.Revision
 	out.release = &good
-	return nil
+	return released.GoodRevision
 }

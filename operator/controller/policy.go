@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,7 +123,7 @@ func (r *Reconciler) refused(ctx context.Context, server *v1alpha1.JupyterServer
 		out.stopped = true
 		return why
 	}
-	if rendered == nil || !out.judged.result.Denied() || rendered.Digest != out.release.InputDigest {
+	if rendered == nil || !out.judged.result.Denied() || rendered.SpecDigest != out.release.SpecDigest {
 		return why
 	}
 	// What was stopped has the digest of what ran: putting it back would start what is forbidden.
@@ -133,12 +134,18 @@ func (r *Reconciler) refused(ctx context.Context, server *v1alpha1.JupyterServer
 	if set == nil || !metav1.IsControlledBy(set, server) || ptr.Deref(set.Spec.Replicas, 1) == 0 {
 		return why
 	}
-	observation, err := r.Engine.Observe(ctx, server, rendered)
+	released := rendered
+	if rendered.Digest != out.release.InputDigest { // the operator has changed, and the spec has not
+		if released, err = r.Engine.Kept(ctx, server); released == nil || err != nil {
+			return cmp.Or(err, why)
+		}
+	}
+	observation, err := r.Engine.Observe(ctx, server, released)
 	if err != nil {
 		return err
 	}
 	if observation.State == release.Drifted {
-		if _, _, err := r.Engine.Act(ctx, server, rendered, observation); err != nil {
+		if _, _, err := r.Engine.Act(ctx, server, released, observation); err != nil {
 			return err
 		}
 		r.announce(server, observation, out.release, out.release)

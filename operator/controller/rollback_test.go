@@ -247,3 +247,82 @@ func TestRecordsArePutRightAfterHelm(t *testing.T) {
 		})
 	}
 }
+
+// What ran once may be forbidden by now: a rollback would start a new pod of it.
+func TestNotRolledBackToWhatIsForbidden(t *testing.T) {
+	w := newWorld(t)
+	first := w.server("alice")
+	first.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+	w.create(first)
+	w.released("alice")
+	w.playPod("alice", true)
+	w.status("alice", "good", func(s v1alpha1.JupyterServerStatus) bool { return s.Release.GoodRevision == 1 })
+	w.change("alice", func(s *v1alpha1.JupyterServer) {
+		s.Spec.JupyterServer.Image = badImage
+		s.Spec.Routing.Path = "/elsewhere"
+	})
+	w.runsImage("alice", badImage)
+	second := w.server("bob")
+	second.Spec.Routing.Path = "/alice"
+	w.create(second)
+	w.released("bob")
+	w.playPod("alice", false)
+	message := w.status("alice", "kept as it is", func(s v1alpha1.JupyterServerStatus) bool {
+		return strings.Contains(s.Message, "cannot be rolled back")
+	}).Status.Message
+	if !strings.Contains(message, "route-taken") {
+		t.Errorf("the message does not say why: %s", message)
+	}
+	w.quiet()
+	w.runsImage("alice", badImage)
+}
+
+func TestRollbackWithoutARecordIsTold(t *testing.T) {
+	w := newWorld(t)
+	server := w.server("alice")
+	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+	w.create(server)
+	w.released("alice")
+	w.playPod("alice", true)
+	w.status("alice", "good", func(s v1alpha1.JupyterServerStatus) bool { return s.Release.GoodRevision == 1 })
+	w.remove("sh.helm.release.v1.alice.v1", &corev1.Secret{})
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = badImage })
+	w.runsImage("alice", badImage)
+	w.playPod("alice", false)
+	w.status("alice", "told", func(s v1alpha1.JupyterServerStatus) bool {
+		return strings.Contains(s.Message, "cannot be rolled back: The record")
+	})
+}
+
+// Helm's own commands are no reason to try again what was rolled back.
+func TestHelmAfterARollback(t *testing.T) {
+	w := newWorld(t)
+	server := w.server("alice")
+	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+	w.breaksAfterItRan(server)
+	w.runsImage("alice", goodImage)
+	w.playPod("alice", true)
+	w.stalled("alice", v1alpha1.ReasonRolledBack)
+	w.helm("rollback", "alice", "2")
+	w.eventually("what was rolled back to is recorded again", func() error {
+		if history := w.helm("history", "alice"); !strings.Contains(history, "Recorded again") {
+			return errors.New(history)
+		}
+		return nil
+	})
+	w.status("alice", "recorded", func(s v1alpha1.JupyterServerStatus) bool { return s.Release.Revision > 3 && s.Release.RolledBack != nil })
+	w.annotate("alice", &v1alpha1.JupyterServer{}, "example.org/look-again")
+	w.quiet()
+	w.runsImage("alice", goodImage)
+	w.stalled("alice", v1alpha1.ReasonRolledBack)
+
+	w.helm("uninstall", "alice")
+	pod := &corev1.Pod{}
+	w.get("alice-0", pod)
+	if err := suite.client.Delete(w.ctx, pod, client.GracePeriodSeconds(0)); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the spec is tried, since nothing else is known", func() error {
+		return w.tryGet("alice", &appsv1.StatefulSet{})
+	})
+}

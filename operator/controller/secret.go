@@ -111,7 +111,7 @@ func (r *Reconciler) ensureSecret(ctx context.Context, server *v1alpha1.JupyterS
 	if err := checkOwner(server, secret); err != nil {
 		return nil, err
 	}
-	return r.fillSecret(ctx, secret, keys, permit)
+	return r.fillSecret(ctx, server, secret, keys, permit)
 }
 
 // labelsOf are the labels that follow from the keys.
@@ -174,10 +174,10 @@ func (r *Reconciler) foundSecret(ctx context.Context, server *v1alpha1.JupyterSe
 }
 
 // fillSecret writes the keys that are missing or differ, and leaves the others alone. An inline client secret that is no
-// longer in the spec goes. The resource version guards what was read: somebody may just have written a token.
-func (r *Reconciler) fillSecret(ctx context.Context, secret *corev1.Secret, keys []ownKey, permit func() error) (*corev1.Secret, error) {
+// longer in the spec goes, once there is no way back to the revision that needs it. The resource version guards what was read: somebody may just have written a token.
+func (r *Reconciler) fillSecret(ctx context.Context, server *v1alpha1.JupyterServer, secret *corev1.Secret, keys []ownKey, permit func() error) (*corev1.Secret, error) {
 	data := map[string]any{}
-	if _, there := secret.StringData[render.ClientSecretKey]; there {
+	if _, there := secret.StringData[render.ClientSecretKey]; there && !r.mayGoBack(server) {
 		data[render.ClientSecretKey] = nil
 	}
 	for _, key := range keys {

@@ -24,6 +24,7 @@ type settled struct {
 	released string // digest
 	judged   judged
 	kept     keeping
+	url      string
 	at       time.Time
 }
 
@@ -57,7 +58,7 @@ func (r *Reconciler) isSettled(ctx context.Context, server *v1alpha1.JupyterServ
 	if err != nil || !inOrder {
 		return false, err
 	}
-	out.judged, out.kept = was.judged, was.kept
+	out.judged, out.kept, out.url = was.judged, was.kept, was.url
 	out.lookAgain, out.podChanges = unsettled, unsettled > 0
 	return true, nil
 }
@@ -65,6 +66,6 @@ func (r *Reconciler) isSettled(ctx context.Context, server *v1alpha1.JupyterServ
 func (r *Reconciler) settle(server *v1alpha1.JupyterServer, inputs string, out *outcome) {
 	r.settled.set(client.ObjectKeyFromObject(server), settled{
 		inputs: inputs, revision: out.release.Revision, released: out.release.InputDigest,
-		judged: out.judged, kept: out.kept, at: r.Clock.Now(),
+		judged: out.judged, kept: out.kept, url: out.url, at: r.Clock.Now(),
 	})
 }

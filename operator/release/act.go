@@ -26,14 +26,14 @@ func (e *Engine) Act(ctx context.Context, server *v1alpha1.JupyterServer, render
 	case Repaired:
 		return e.review(ctx, server, rendered, obs)
 	default:
-		released, err := e.upgrade(ctx, server, rendered, obs, "Applied")
+		released, err := e.upgrade(ctx, server, rendered, obs, "Applied", nil)
 		return released, 0, err
 	}
 }
 
 // upgrade writes a record, applies, and marks the record as deployed, with a description for `helm history`. A first install is an
-// upgrade from nothing.
-func (e *Engine) upgrade(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, obs Observation, description string) (*v1alpha1.ReleaseStatus, error) {
+// upgrade from nothing. Back is what was rolled back, if the release is to remember that.
+func (e *Engine) upgrade(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, obs Observation, description string, back *v1alpha1.RolledBack) (*v1alpha1.ReleaseStatus, error) {
 	history := e.history(ctx, server)
 	last := e.Released(server)
 	revision, err := history.next(last)
@@ -56,7 +56,7 @@ func (e *Engine) upgrade(ctx context.Context, server *v1alpha1.JupyterServer, re
 		history.fail(record, err)
 		return nil, err
 	}
-	released := v1alpha1.ReleaseStatus{Name: record.Name, Revision: record.Version, InputDigest: rendered.Digest, SpecDigest: rendered.SpecDigest}
+	released := v1alpha1.ReleaseStatus{Name: record.Name, Revision: record.Version, InputDigest: rendered.Digest, SpecDigest: rendered.SpecDigest, RolledBack: back}
 	if last != nil {
 		released.GoodRevision = last.GoodRevision
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -68,12 +70,40 @@ func (e *Engine) apply(ctx context.Context, server *v1alpha1.JupyterServer, chan
 	if err != nil {
 		return err
 	}
+	if err := e.ownAlone(ctx, object); err != nil {
+		return err
+	}
 	answer := observed(object, object.GroupVersionKind())
 	answer.fields = answer.fields.canonical()
 	e.written.setObject(server, keyOf(object), writing{
 		uid: object.GetUID(), resourceVersion: object.GetResourceVersion(), hash: change.hash, at: e.clock.Now(),
 		mark: answer.mark(), altered: answer.applied != change.hash,
 	})
+	return nil
+}
+
+// beforeFirstApply is the manager that the API server makes up for the fields of an object whose managers somebody has erased
+// (apimachinery/pkg/util/managedfields/internal/skipnonapplied.go).
+const beforeFirstApply = "before-first-apply"
+
+// ownAlone takes our fields from a manager that the API server made up: while it owns them too, a field that we do not apply any more
+// would stay, such as the owner of a claim that is to be retained.
+func (e *Engine) ownAlone(ctx context.Context, object *unstructured.Unstructured) error {
+	managed := object.GetManagedFields()
+	others := slices.DeleteFunc(slices.Clone(managed), func(entry metav1.ManagedFieldsEntry) bool { return entry.Manager == beforeFirstApply })
+	if len(others) == len(managed) {
+		return nil
+	}
+	patch, err := json.Marshal([]map[string]any{
+		{"op": "test", "path": "/metadata/resourceVersion", "value": object.GetResourceVersion()},
+		{"op": "replace", "path": "/metadata/managedFields", "value": others},
+	})
+	if err != nil {
+		return fmt.Errorf("encoding the managers of %s: %w", keyOf(object), err)
+	}
+	if err := e.client.Patch(ctx, object, client.RawPatch(types.JSONPatchType, patch)); err != nil {
+		return &ApplyError{Object: keyOf(object).String(), Err: err}
+	}
 	return nil
 }
 

@@ -34,6 +34,17 @@ type Patience struct {
 // DefaultPatience is that of an Engine which is told no other. A person who tries something out is answered at once.
 var DefaultPatience = Patience{AtOnce: 3, First: 5 * time.Second, Longest: 5 * time.Minute, Calm: 15 * time.Minute}
 
+// longestOpen is the longest wait for a NetworkPolicy: who opens one again and again must not gain much by it.
+const longestOpen = 15 * time.Second
+
+// of is the patience with objects of a kind.
+func (p Patience) of(kind string) Patience {
+	if kind == "NetworkPolicy" {
+		p.Longest = min(p.Longest, longestOpen)
+	}
+	return p
+}
+
 // wait is how long to wait after so many repairs before the next.
 func (p Patience) wait(repairs int) time.Duration {
 	if repairs < p.AtOnce {
@@ -224,7 +235,7 @@ func (e *Engine) repaired(server *v1alpha1.JupyterServer, state State, key objec
 	}
 	fight, now := of.objects[key], e.clock.Now()
 	fight.repairs++
-	fight.last, fight.next = now, now.Add(e.patience().wait(fight.repairs))
+	fight.last, fight.next = now, now.Add(e.patience().of(key.kind).wait(fight.repairs))
 }
 
 func (e *Engine) patience() Patience {

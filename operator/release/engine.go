@@ -241,6 +241,8 @@ func (e *Engine) Observe(ctx context.Context, server *v1alpha1.JupyterServer, re
 		if obs.LookAgain = reviewAfter - e.clock.Since(at); obs.LookAgain <= 0 {
 			obs.State, obs.LookAgain = Repaired, 0
 		}
+	} else if obs.State == InSync && server.Status.ObservedGeneration != server.Generation {
+		obs.State = Repaired // a spec that nobody reported on may have been recorded, before a crash, and taken back since
 	}
 	return obs, nil
 }

@@ -42,30 +42,26 @@ func (e *Engine) recorded(ctx context.Context, server *v1alpha1.JupyterServer, r
 	return recorded, nil
 }
 
-// RollBack makes a new revision of the newest one with which the server was ready, and remembers in the release why. It returns
-// what it went back to as well, or nil where there is nothing to go back to.
-func (e *Engine) RollBack(ctx context.Context, server *v1alpha1.JupyterServer, why string) (*v1alpha1.ReleaseStatus, *render.Rendered, error) {
+// Good is what the newest revision was made of with which the server was ready, where that is not the newest of all. Nil: there is
+// none to go back to, or its record is gone or damaged.
+func (e *Engine) Good(ctx context.Context, server *v1alpha1.JupyterServer) (*render.Rendered, error) {
+	released := e.Released(server)
+	if released == nil || released.GoodRevision == 0 || released.GoodRevision == released.Revision {
+		return nil, nil
+	}
+	return e.recorded(ctx, server, released.GoodRevision)
+}
+
+// RollBack makes a new revision of what Good returned, and remembers in the release what was taken back, and why.
+func (e *Engine) RollBack(ctx context.Context, server *v1alpha1.JupyterServer, good *render.Rendered, why string) (*v1alpha1.ReleaseStatus, error) {
 	failed := e.Released(server)
-	if failed == nil || failed.GoodRevision == 0 || failed.GoodRevision == failed.Revision {
-		return nil, nil, nil
-	}
-	good, err := e.recorded(ctx, server, failed.GoodRevision)
-	if good == nil || err != nil {
-		return nil, nil, err
-	}
 	obs, err := e.Observe(ctx, server, good)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	released, err := e.upgrade(ctx, server, good, obs, fmt.Sprintf("Rollback to %d", failed.GoodRevision))
-	if err != nil {
-		return nil, nil, err
-	}
-	released.RolledBack = &v1alpha1.RolledBack{
+	return e.upgrade(ctx, server, good, obs, fmt.Sprintf("Rollback to %d", failed.GoodRevision), &v1alpha1.RolledBack{
 		Revision: failed.Revision, InputDigest: failed.InputDigest, SpecDigest: failed.SpecDigest, Message: why,
-	}
-	e.written.setRelease(server, *released)
-	return released, good, nil
+	})
 }
 
 // Drop deletes the record of a revision that is older than those that are kept, and was kept because it was good.

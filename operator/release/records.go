@@ -1,10 +1,14 @@
 package release
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"helm.sh/helm/v3/pkg/chart"
 	helmrelease "helm.sh/helm/v3/pkg/release"
@@ -152,11 +156,28 @@ func decode(secret *corev1.Secret) (record *helmrelease.Release) {
 			record = nil
 		}
 	}()
+	if !decodesWithin(secret.Data["release"], largestRecord) {
+		return nil
+	}
 	record, err := driver.NewSecrets(readSecret{secret: secret}).Get(secret.Name)
 	if err != nil || record.Info == nil {
 		return nil
 	}
 	return record
+}
+
+// largestRecord is the most bytes of a record that is decoded. One that the operator wrote is compressed to less than the MiB that a
+// Secret may have, and whoever may write Secrets could fill the operator's memory with one that is compressed well.
+const largestRecord = 16 << 20
+
+// decodesWithin says whether what Helm's driver would read has no more bytes (helm.sh/helm/v3/pkg/storage/driver/util.go).
+func decodesWithin(encoded []byte, limit int64) bool {
+	unzipped, err := gzip.NewReader(base64.NewDecoder(base64.StdEncoding, bytes.NewReader(encoded)))
+	if err != nil {
+		return true // not compressed, and so no larger than the Secret
+	}
+	n, err := io.Copy(io.Discard, io.LimitReader(unzipped, limit+1))
+	return err == nil && n <= limit
 }
 
 // ensureOwned refuses a record of others. One of nobody's counts as ours once we have released: `helm rollback` by hand leaves

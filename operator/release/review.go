@@ -40,7 +40,7 @@ func (e *Engine) review(ctx context.Context, server *v1alpha1.JupyterServer, ren
 	case helmIsAtWork(records, released.Revision) && e.clock.Since(e.written.repaired(server)) < patience:
 		return released, reviewAfter, nil
 	}
-	if released, err = e.upgrade(ctx, server, rendered, obs, "Recorded again"); err != nil {
+	if released, err = e.upgrade(ctx, server, rendered, obs, "Recorded again", released.RolledBack); err != nil {
 		return nil, 0, err
 	}
 	e.written.setRepaired(server, time.Time{})

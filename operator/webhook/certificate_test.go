@@ -173,7 +173,7 @@ func TestBrokenSecretIsReplaced(t *testing.T) {
 func TestEveryReplicaServesTheSame(t *testing.T) {
 	w := newWorld(t, "")
 	elected := func(_ *webhook.Options, m *ctrl.Options) {
-		m.LeaderElection, m.LeaderElectionID, m.LeaderElectionNamespace = true, "jupyter-server-operator", w.namespace
+		m.LeaderElection, m.LeaderElectionID, m.LeaderElectionNamespace = true, w.namespace, w.namespace
 		m.LeaderElectionReleaseOnCancel = true
 	}
 	first := w.serving(elected)
@@ -200,9 +200,9 @@ func TestEveryReplicaServesTheSame(t *testing.T) {
 func TestReplicaIsNotReadyWithoutCertificate(t *testing.T) {
 	w := newWorld(t, "")
 	standby := func(_ *webhook.Options, m *ctrl.Options) {
-		m.LeaderElection, m.LeaderElectionID, m.LeaderElectionNamespace = true, "jupyter-server-operator", w.namespace
+		m.LeaderElection, m.LeaderElectionID, m.LeaderElectionNamespace = true, w.namespace, w.namespace
 	}
-	w.hold("jupyter-server-operator")
+	w.hold(w.namespace)
 	r := w.start(standby)
 	w.eventually("the replica answers", func() error {
 		err := r.readiness(w)

@@ -53,6 +53,7 @@ func TestTenThousandTurns(t *testing.T) {
 		before,
 		// The connections of client-go, which all clients of the process share.
 		goleak.IgnoreAnyFunction("net/http/internal/http2.(*ClientConn).readLoop"),
+		goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*ClientConn).readLoop"), // the same, where the test's own clients use that package
 		// A watch for metadata that ends while an event is under way (controller-runtime v0.25.2, pkg/cache/internal/informers.go,
 		// newGVKFixupWatcher): nobody takes the event any more. One for each such watch, when the operator stops.
 		goleak.IgnoreTopFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"),

@@ -32,7 +32,7 @@ type fault struct {
 // faults are all of them. A request that ended before the API server did its work and one that ended after it look the same to
 // the operator, and leave two different worlds behind.
 var faults = []fault{
-	{name: "fails", common: true, strike: func(_ http.RoundTripper, r *http.Request) (*http.Response, error) {
+	{name: "fails", strike: func(_ http.RoundTripper, r *http.Request) (*http.Response, error) {
 		return refuse(r, apierrors.NewInternalError(fmt.Errorf("etcdserver: leader changed")))
 	}},
 	{name: "conflicts", common: true, strike: func(_ http.RoundTripper, r *http.Request) (*http.Response, error) {

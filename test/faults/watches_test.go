@@ -18,7 +18,7 @@ import (
 // TestBadWatches has an operator that hears of changes late, of some not at all until it asks again, and whose watches break all
 // the time. What it does comes to the same end, and it does not write more than it would otherwise, but for a few tries.
 func TestBadWatches(t *testing.T) {
-	const servers = 12
+	const servers = 5
 	good := newTraffic()
 	quiet := start(t, good.over)
 	var courses []course

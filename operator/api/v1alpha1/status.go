@@ -53,8 +53,6 @@ const (
 	ReasonSuspending = "Suspending"
 	// ReasonStarting says that the pod is on its way.
 	ReasonStarting = "Starting"
-	// ReasonInSync says that everything is as the spec says.
-	ReasonInSync = "InSync"
 	// ReasonBundleInvalid says that spec.auth.oidc.caBundle holds no certificate.
 	ReasonBundleInvalid = "BundleInvalid"
 	// ReasonAccessNotReady says that the access control in front of Jupyter does not answer as it should.
