@@ -2,15 +2,19 @@ package controller_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/storage/driver"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 )
 
 // An operator that is killed in an upgrade leaves a record. When the upgrade is taken back before the next one starts, only the
@@ -51,5 +55,41 @@ func TestRecordOfAnUpgradeThatWasTakenBack(t *testing.T) {
 				t.Errorf("the newest manifest is not what is there:\n%s", manifest)
 			}
 		})
+	}
+}
+
+// Two operators that were killed one after the other, with another spec in between, leave two deployed records and no status.
+func TestRecordsOfInstallsThatWereCutShort(t *testing.T) {
+	w := newWorld(t)
+	server := w.server("alice")
+	server.Spec.Storage.ExistingClaim = "later"
+	w.create(server)
+	w.stalled("alice", v1alpha1.ReasonReferenceNotFound)
+	w.get("alice", server)
+	kube, err := kubernetes.NewForConfig(suite.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	records := driver.NewSecrets(kube.CoreV1().Secrets(w.namespace))
+	owner := release.OwnerReference(server)
+	for revision := range 2 {
+		record := helmrelease.Mock(&helmrelease.MockReleaseOptions{Name: "alice", Version: revision + 1, Namespace: w.namespace})
+		name := fmt.Sprintf("sh.helm.release.v1.alice.v%d", revision+1)
+		if err := records.Create(name, record); err != nil {
+			t.Fatal(err)
+		}
+		w.patch(name, &corev1.Secret{}, fmt.Sprintf(`{"metadata":{"ownerReferences":[{"apiVersion":%q,"kind":%q,"name":%q,"uid":%q,"controller":true}]}}`,
+			owner.APIVersion, owner.Kind, owner.Name, owner.UID))
+	}
+	w.create(&corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Name: "later", Namespace: w.namespace},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: quantity("1Gi")}},
+		},
+	})
+	w.released("alice")
+	if history := w.helm("history", "alice"); strings.Count(history, "deployed") != 1 {
+		t.Errorf("helm history:\n%s", history)
 	}
 }

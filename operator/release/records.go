@@ -129,7 +129,27 @@ func (h *history) latest() (int, error) {
 		}
 		latest = max(latest, revisionOf(record))
 	}
+	for _, record := range records {
+		if revision := revisionOf(record); revision < latest && record.Labels["status"] == helmrelease.StatusDeployed.String() {
+			if err := h.supersede(revision); err != nil { // several crashes in a row may have come before that
+				return 0, err
+			}
+		}
+	}
 	return latest, nil
+}
+
+// supersede marks a revision that is not the newest one.
+func (h *history) supersede(revision int) error {
+	record, err := h.read(revision)
+	if record == nil || err != nil {
+		return err
+	}
+	record.Info.Status = helmrelease.StatusSuperseded
+	if err := h.records.Update(key(h.server.Name, revision), record); err != nil {
+		return fmt.Errorf("writing the release record: %w", err)
+	}
+	return nil
 }
 
 // read returns a record of ours, or nil for one that cannot be decoded any more.
