@@ -22,9 +22,12 @@ func (e *Engine) Act(ctx context.Context, server *v1alpha1.JupyterServer, render
 		return e.Released(server), obs.LookAgain, nil
 	case Drifted:
 		e.written.setRepaired(server, e.clock.Now())
-		return e.Released(server), reviewAfter, e.converge(ctx, server, obs)
+		if err := e.converge(ctx, server, obs); err != nil || !unreported(server) {
+			return e.Released(server), reviewAfter, err
+		}
+		return e.review(ctx, server, rendered)
 	case Repaired:
-		return e.review(ctx, server, rendered, obs)
+		return e.review(ctx, server, rendered)
 	default:
 		released, err := e.upgrade(ctx, server, rendered, obs, "Applied", nil)
 		return released, 0, err

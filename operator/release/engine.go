@@ -237,12 +237,11 @@ func (e *Engine) Observe(ctx context.Context, server *v1alpha1.JupyterServer, re
 	}
 	e.holdBack(server, &obs)
 	obs.State = state(e.Released(server), rendered.Digest, obs)
-	if at := e.written.repaired(server); obs.State == InSync && !at.IsZero() {
-		if obs.LookAgain = reviewAfter - e.clock.Since(at); obs.LookAgain <= 0 {
+	if obs.State == InSync {
+		obs.LookAgain = e.untilReview(server)
+		if unreported(server) || obs.LookAgain < 0 {
 			obs.State, obs.LookAgain = Repaired, 0
 		}
-	} else if obs.State == InSync && server.Status.ObservedGeneration != server.Generation {
-		obs.State = Repaired // a spec that nobody reported on may have been recorded, before a crash, and taken back since
 	}
 	return obs, nil
 }

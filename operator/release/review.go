@@ -25,9 +25,26 @@ const (
 	patience = 5 * time.Minute
 )
 
-// review looks at the records after a repair, and makes a new one where the newest is not the release any more. It returns after what
-// time to look again, where Helm is still at work.
-func (e *Engine) review(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, obs Observation) (*v1alpha1.ReleaseStatus, time.Duration, error) {
+// unreported says that nobody has reported on the spec yet. Before a crash, another one may have been recorded, and taken back since.
+func unreported(server *v1alpha1.JupyterServer) bool {
+	return server.Status.ObservedGeneration != server.Generation
+}
+
+// untilReview is how long until the records are to be looked at: 0 where they need not be, and less where they are overdue.
+func (e *Engine) untilReview(server *v1alpha1.JupyterServer) time.Duration {
+	at := e.written.repaired(server)
+	if at.IsZero() {
+		return 0
+	}
+	if left := reviewAfter - e.clock.Since(at); left > 0 {
+		return left
+	}
+	return -1
+}
+
+// review looks at the records of a server whose objects are in order, and makes a new one where the newest is not the release any more.
+// It returns after what time to look again: Helm may still be at work.
+func (e *Engine) review(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered) (*v1alpha1.ReleaseStatus, time.Duration, error) {
 	released := e.Released(server)
 	records, err := e.records(ctx, server)
 	if err != nil {
@@ -35,16 +52,19 @@ func (e *Engine) review(ctx context.Context, server *v1alpha1.JupyterServer, ren
 	}
 	switch {
 	case onlyDeployed(records, released.Revision):
-		e.written.setRepaired(server, time.Time{})
-		return released, 0, nil
-	case helmIsAtWork(records, released.Revision) && e.clock.Since(e.written.repaired(server)) < patience:
+	case helmIsAtWork(server, records, released.Revision) && e.clock.Since(e.written.repaired(server)) < patience:
 		return released, reviewAfter, nil
+	default:
+		released, err = e.upgrade(ctx, server, rendered, Observation{State: Repaired}, "Recorded again", released.RolledBack)
+		if err != nil {
+			return nil, 0, err
+		}
 	}
-	if released, err = e.upgrade(ctx, server, rendered, obs, "Recorded again", released.RolledBack); err != nil {
-		return nil, 0, err
+	left := e.untilReview(server)
+	if left < 0 {
+		e.written.setRepaired(server, time.Time{})
 	}
-	e.written.setRepaired(server, time.Time{})
-	return released, 0, nil
+	return released, max(left, 0), nil
 }
 
 // records are the metadata of the records of a name, whoever made them.
@@ -81,10 +101,14 @@ func onlyDeployed(records []metav1.PartialObjectMetadata, revision int) bool {
 	return found
 }
 
-func helmIsAtWork(records []metav1.PartialObjectMetadata, revision int) bool {
+// helmIsAtWork says whether a record tells that Helm has not finished. One with our owner is not Helm's, which writes records without:
+// an operator was killed.
+func helmIsAtWork(server *v1alpha1.JupyterServer, records []metav1.PartialObjectMetadata, revision int) bool {
 	for _, record := range records {
+		there := &ownedObject{owners: record.OwnerReferences}
 		status := record.Labels["status"]
-		if revisionOf(record) >= revision && (strings.HasPrefix(status, "pending-") || status == helmrelease.StatusUninstalling.String()) {
+		if revisionOf(record) >= revision && !there.ownedBy(server) &&
+			(strings.HasPrefix(status, "pending-") || status == helmrelease.StatusUninstalling.String()) {
 			return true
 		}
 	}

@@ -47,11 +47,6 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	stop()
 	w.released(w.namespace)
 	w.atRest(w.namespace)
-	// A record that a crash left as pending, of a spec that was taken back since, may stay so until the next change of the spec.
-	for _, name := range servers {
-		w.change(name, `{"spec":{"jupyterServer":{"defaultUrl":"/doc"}}}`)
-	}
-	w.released(w.namespace)
 	w.sound(w.namespace)
 	after := w.tokens(servers[switching:])
 	for name, token := range tokens {
