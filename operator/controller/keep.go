@@ -35,7 +35,11 @@ func (r *Reconciler) target(ctx context.Context, server *v1alpha1.JupyterServer,
 	}
 	back := released.RolledBack
 	if back != nil && back.InputDigest == rendered.Digest {
-		return r.keepBack(ctx, server, rendered, out)
+		kept, err := r.Engine.Kept(ctx, server)
+		if err != nil {
+			return nil, err
+		}
+		return r.keepBack(ctx, server, rendered, kept, out)
 	}
 	sameSpec := released.SpecDigest == rendered.SpecDigest || back != nil && back.SpecDigest == rendered.SpecDigest
 	if !sameSpec || r.Upgrades.RestartRunning {
@@ -53,18 +57,14 @@ func (r *Reconciler) target(ctx context.Context, server *v1alpha1.JupyterServer,
 		return rendered, nil
 	}
 	if back != nil {
-		return r.keepBack(ctx, server, rendered, out)
+		return r.keepBack(ctx, server, rendered, kept, out)
 	}
 	out.kept = keptRunning
 	return kept, nil
 }
 
 // keepBack keeps what was rolled back to. Where that is not known any more, and nothing runs, only the spec is left to be tried.
-func (r *Reconciler) keepBack(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, out *outcome) (*render.Rendered, error) {
-	kept, err := r.Engine.Kept(ctx, server)
-	if err != nil {
-		return nil, err
-	}
+func (r *Reconciler) keepBack(ctx context.Context, server *v1alpha1.JupyterServer, rendered, kept *render.Rendered, out *outcome) (*render.Rendered, error) {
 	if kept == nil {
 		runs, err := r.jupyterRuns(ctx, server)
 		if err != nil || !runs {
@@ -102,12 +102,8 @@ func (r *Reconciler) jupyterRuns(ctx context.Context, server *v1alpha1.JupyterSe
 	if err != nil || pod == nil || pod.DeletionTimestamp != nil {
 		return false, err
 	}
-	for _, container := range pod.Status.ContainerStatuses {
-		if container.Name == diagnosis.JupyterContainer {
-			return container.State.Running != nil, nil
-		}
-	}
-	return false, nil
+	jupyter := jupyterOf(pod)
+	return jupyter != nil && jupyter.State.Running != nil, nil
 }
 
 // failing is since when the pod of a revision cannot start.

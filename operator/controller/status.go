@@ -164,17 +164,16 @@ func podStatus(w workload) (*v1alpha1.PodStatus, *metav1.Time) {
 		return nil, nil
 	}
 	status := &v1alpha1.PodStatus{Name: w.pod.Name, Ready: w.ready}
-	for _, container := range w.pod.Status.ContainerStatuses {
-		if container.Name != diagnosis.JupyterContainer {
-			continue
-		}
-		status.Restarts = container.RestartCount
-		if container.State.Running != nil {
-			started := container.State.Running.StartedAt
-			return status, &started
-		}
+	jupyter := jupyterOf(w.pod)
+	if jupyter == nil {
+		return status, nil
 	}
-	return status, nil
+	status.Restarts = jupyter.RestartCount
+	if jupyter.State.Running == nil {
+		return status, nil
+	}
+	started := jupyter.State.Running.StartedAt
+	return status, &started
 }
 
 func (r *Reconciler) releasedCondition(status *v1alpha1.JupyterServerStatus, rep report) {

@@ -14,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
-	"github.com/jupyterserver/jupyter-server-operator/operator/diagnosis"
 )
 
 // A pod that cannot start holds up the StatefulSet controller in two cases, so that a corrected template never becomes a pod
@@ -74,10 +73,10 @@ func (r *Reconciler) unstick(ctx context.Context, server *v1alpha1.JupyterServer
 // isStuck says whether a pod is neither of use nor of the revision that the StatefulSet controller works on, and nothing is under
 // way to replace it.
 func isStuck(set *appsv1.StatefulSet, pod *corev1.Pod) bool {
-	return set != nil && pod != nil &&
+	return isObserved(set) && pod != nil &&
 		set.DeletionTimestamp == nil && pod.DeletionTimestamp == nil && metav1.IsControlledBy(pod, set) &&
 		ptr.Deref(set.Spec.Replicas, 1) > 0 && replacesPods(set) &&
-		set.Status.UpdateRevision != "" && set.Status.ObservedGeneration >= set.Generation &&
+		set.Status.UpdateRevision != "" &&
 		pod.Labels[appsv1.ControllerRevisionHashLabelKey] != set.Status.UpdateRevision &&
 		!isReady(pod) && !mayHoldKernels(pod)
 }
@@ -91,10 +90,6 @@ func replacesPods(set *appsv1.StatefulSet) bool {
 // mayHoldKernels says whether Jupyter runs in a pod, ready or not. One that has not passed its startup probe has never answered,
 // so that nobody can have started a kernel.
 func mayHoldKernels(pod *corev1.Pod) bool {
-	for _, container := range pod.Status.ContainerStatuses {
-		if container.Name == diagnosis.JupyterContainer {
-			return container.State.Running != nil && ptr.Deref(container.Started, true)
-		}
-	}
-	return false
+	jupyter := jupyterOf(pod)
+	return jupyter != nil && jupyter.State.Running != nil && ptr.Deref(jupyter.Started, true)
 }

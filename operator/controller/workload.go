@@ -78,6 +78,16 @@ func isReady(pod *corev1.Pod) bool {
 	return false
 }
 
+// jupyterOf is the status of the container that Jupyter runs in. Nil: the kubelet has not told of it yet.
+func jupyterOf(pod *corev1.Pod) *corev1.ContainerStatus {
+	for i := range pod.Status.ContainerStatuses {
+		if pod.Status.ContainerStatuses[i].Name == diagnosis.JupyterContainer {
+			return &pod.Status.ContainerStatuses[i]
+		}
+	}
+	return nil
+}
+
 // isCurrent says whether the pod was made from the newest template.
 func isCurrent(set *appsv1.StatefulSet, pod *corev1.Pod) bool {
 	return pod != nil && isObserved(set) &&

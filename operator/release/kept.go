@@ -32,11 +32,8 @@ func (e *Engine) recorded(ctx context.Context, server *v1alpha1.JupyterServer, r
 	if errors.Is(err, driver.ErrReleaseNotFound) {
 		return nil, nil
 	}
-	if err != nil {
+	if record == nil || err != nil {
 		return nil, err
-	}
-	if record == nil {
-		return nil, nil
 	}
 	recorded, _ := render.Read(record.Manifest, record.Config) // where it cannot be read, somebody has written into it
 	return recorded, nil
