@@ -10,10 +10,15 @@ import (
 	"runtime"
 	"testing"
 
+	k8sruntime "k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2/textlogger"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
 // Main is for TestMain: it starts the control plane, has the suite prepare itself, runs the tests, and ends the process. What
@@ -62,4 +67,17 @@ func Start(configure ...func(*envtest.Environment)) (*envtest.Environment, *rest
 	}
 	cfg.QPS, cfg.Burst = -1, 1
 	return env, cfg, nil
+}
+
+// NewClient returns a client that knows JupyterServers beside what Kubernetes brings along.
+func NewClient(cfg *rest.Config) (client.WithWatch, error) {
+	scheme := k8sruntime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, fmt.Errorf("registering types: %w", err)
+	}
+	c, err := client.NewWithWatch(cfg, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	return c, nil
 }

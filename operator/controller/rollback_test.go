@@ -74,13 +74,19 @@ func (w *world) runsImage(name, image string) {
 	})
 }
 
-// breaksAfterItRan makes a server that ran once, and then gets an image that cannot be pulled.
-func (w *world) breaksAfterItRan(server *v1alpha1.JupyterServer) {
+// ranOnce makes a server whose first revision is good.
+func (w *world) ranOnce(server *v1alpha1.JupyterServer) {
 	w.Helper()
 	w.create(server)
 	w.released(server.Name)
 	w.playPod(server.Name, true)
 	w.status(server.Name, "good", func(s v1alpha1.JupyterServerStatus) bool { return s.Release.GoodRevision == 1 })
+}
+
+// breaksAfterItRan makes a server that ran once, and then gets an image that cannot be pulled.
+func (w *world) breaksAfterItRan(server *v1alpha1.JupyterServer) {
+	w.Helper()
+	w.ranOnce(server)
 	w.change(server.Name, func(s *v1alpha1.JupyterServer) {
 		s.Spec.JupyterServer.Image = badImage
 		s.Spec.Routing.Path = "/elsewhere"
@@ -174,10 +180,7 @@ func TestSwitchingRollbackOnIsNoNewRevision(t *testing.T) {
 // The record to go back to is kept longer than others, and goes once there is a newer one.
 func TestRecordToGoBackToIsKept(t *testing.T) {
 	w := newWorld(t)
-	w.create(w.server("alice"))
-	w.released("alice")
-	w.playPod("alice", true)
-	w.status("alice", "good", func(s v1alpha1.JupyterServerStatus) bool { return s.Release.GoodRevision == 1 })
+	w.ranOnce(w.server("alice"))
 	for i := range 7 {
 		w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = fmt.Sprintf("example.org/bad:%d", i) })
 		w.runsImage("alice", fmt.Sprintf("example.org/bad:%d", i))
@@ -253,10 +256,7 @@ func TestNotRolledBackToWhatIsForbidden(t *testing.T) {
 	w := newWorld(t)
 	first := w.server("alice")
 	first.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
-	w.create(first)
-	w.released("alice")
-	w.playPod("alice", true)
-	w.status("alice", "good", func(s v1alpha1.JupyterServerStatus) bool { return s.Release.GoodRevision == 1 })
+	w.ranOnce(first)
 	w.change("alice", func(s *v1alpha1.JupyterServer) {
 		s.Spec.JupyterServer.Image = badImage
 		s.Spec.Routing.Path = "/elsewhere"
@@ -281,10 +281,7 @@ func TestRollbackWithoutARecordIsTold(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
 	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
-	w.create(server)
-	w.released("alice")
-	w.playPod("alice", true)
-	w.status("alice", "good", func(s v1alpha1.JupyterServerStatus) bool { return s.Release.GoodRevision == 1 })
+	w.ranOnce(server)
 	w.remove("sh.helm.release.v1.alice.v1", &corev1.Secret{})
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = badImage })
 	w.runsImage("alice", badImage)

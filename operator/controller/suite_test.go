@@ -14,11 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/tools/clientcmd/api"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -50,8 +46,8 @@ var suite struct {
 }
 
 func TestMain(m *testing.M) {
-	apiservertest.Main(m, func(_ *envtest.Environment, cfg *rest.Config) (func() error, error) {
-		if err := prepare(cfg); err != nil {
+	apiservertest.Main(m, func(env *envtest.Environment, cfg *rest.Config) (func() error, error) {
+		if err := prepare(env, cfg); err != nil {
 			return nil, err
 		}
 		stop, err := startOperator()
@@ -62,35 +58,17 @@ func TestMain(m *testing.M) {
 	})
 }
 
-func prepare(cfg *rest.Config) error {
+func prepare(env *envtest.Environment, cfg *rest.Config) (err error) {
 	suite.config = cfg
-	scheme := runtime.NewScheme()
-	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+	if suite.client, err = apiservertest.NewClient(cfg); err != nil {
 		return err
 	}
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return err
-	}
-	c, err := client.New(cfg, client.Options{Scheme: scheme})
-	if err != nil {
-		return err
-	}
-	suite.client = c
 	dir, err := os.MkdirTemp("", "controller-test")
 	if err != nil {
 		return err
 	}
-	suite.kubeconfig = dir + "/kubeconfig"
-	return clientcmd.WriteToFile(kubeconfigOf(cfg), suite.kubeconfig)
-}
-
-func kubeconfigOf(cfg *rest.Config) api.Config {
-	out := api.NewConfig()
-	out.Clusters["test"] = &api.Cluster{Server: cfg.Host, CertificateAuthorityData: cfg.CAData}
-	out.AuthInfos["test"] = &api.AuthInfo{ClientCertificateData: cfg.CertData, ClientKeyData: cfg.KeyData}
-	out.Contexts["test"] = &api.Context{Cluster: "test", AuthInfo: "test"}
-	out.CurrentContext = "test"
-	return *out
+	suite.kubeconfig = filepath.Join(dir, "kubeconfig")
+	return os.WriteFile(suite.kubeconfig, env.KubeConfig, 0o600)
 }
 
 // startOperator starts the operator as its main does, with a transport that takes down every request.

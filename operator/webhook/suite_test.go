@@ -24,9 +24,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -35,7 +33,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
-	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 	"github.com/jupyterserver/jupyter-server-operator/operator/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/controller"
@@ -65,11 +62,7 @@ func TestMain(m *testing.M) {
 		if suite.kubeconfig, err = admin.KubeConfig(); err != nil {
 			return nil, err
 		}
-		scheme := runtime.NewScheme()
-		if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-			return nil, err
-		}
-		suite.client, err = client.New(cfg, client.Options{Scheme: scheme})
+		suite.client, err = apiservertest.NewClient(cfg)
 		return nil, err
 	})
 }

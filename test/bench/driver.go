@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -13,18 +12,17 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/endpoints/request"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 )
 
@@ -38,16 +36,12 @@ type driver struct {
 }
 
 func newDriver(config *rest.Config, l layout, concurrency int) (*driver, error) {
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return nil, fmt.Errorf("registering types: %w", err)
-	}
 	d := &driver{layout: l, concurrency: concurrency, requests: requestCount{made: map[call]float64{}}}
 	config = rest.CopyConfig(config)
 	config.Wrap(d.requests.over)
 	var err error
-	if d.client, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
-		return nil, fmt.Errorf("making the driver's client: %w", err)
+	if d.client, err = apiservertest.NewClient(config); err != nil {
+		return nil, err
 	}
 	return d, nil
 }

@@ -11,14 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,8 +24,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-
-	"github.com/go-logr/logr"
 
 	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -56,20 +51,15 @@ var suite struct {
 const concurrency = 250
 
 func TestMain(m *testing.M) {
-	apiservertest.Main(m, func(_ *envtest.Environment, cfg *rest.Config) (func() error, error) {
-		err := prepare(cfg)
+	apiservertest.Main(m, func(env *envtest.Environment, cfg *rest.Config) (func() error, error) {
+		err := prepare(env, cfg)
 		return func() error { return os.RemoveAll(filepath.Dir(suite.kubeconfig)) }, err
 	})
 }
 
-func prepare(cfg *rest.Config) error {
-	scheme := runtime.NewScheme()
-	err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
-	if err != nil {
-		return err
-	}
+func prepare(env *envtest.Environment, cfg *rest.Config) (err error) {
 	suite.config = cfg
-	if suite.client, err = client.New(cfg, client.Options{Scheme: scheme}); err != nil {
+	if suite.client, err = apiservertest.NewClient(cfg); err != nil {
 		return err
 	}
 	if suite.kube, err = kubernetes.NewForConfig(cfg); err != nil {
@@ -91,16 +81,7 @@ func prepare(cfg *rest.Config) error {
 		return err
 	}
 	suite.kubeconfig = filepath.Join(dir, "kubeconfig")
-	return clientcmd.WriteToFile(kubeconfigOf(cfg), suite.kubeconfig)
-}
-
-func kubeconfigOf(cfg *rest.Config) api.Config {
-	out := api.NewConfig()
-	out.Clusters["test"] = &api.Cluster{Server: cfg.Host, CertificateAuthorityData: cfg.CAData}
-	out.AuthInfos["test"] = &api.AuthInfo{ClientCertificateData: cfg.CertData, ClientKeyData: cfg.KeyData}
-	out.Contexts["test"] = &api.Context{Cluster: "test", AuthInfo: "test"}
-	out.CurrentContext = "test"
-	return *out
+	return os.WriteFile(suite.kubeconfig, env.KubeConfig, 0o600)
 }
 
 // operator stands for one process of the operator: its memory is lost when it stops.
