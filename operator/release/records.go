@@ -41,6 +41,8 @@ type history struct {
 	secrets corev1client.SecretInterface
 	records *driver.Secrets
 	list    func() ([]metav1.PartialObjectMetadata, error)
+	// seen are the resource versions of the records that were read or written, by name.
+	seen map[string]string
 	// released says that this server has been released before.
 	released bool
 	// good is the revision that a rollback would go back to: its record is kept. Zero: there is none.
@@ -51,8 +53,9 @@ type history struct {
 
 func (e *Engine) history(ctx context.Context, server *v1alpha1.JupyterServer) *history {
 	secrets := e.kube.CoreV1().Secrets(server.Namespace)
-	owned := ownedSecrets{SecretInterface: secrets, ctx: ctx, owner: OwnerReference(server)}
-	h := &history{ctx: ctx, server: server, chart: e.chart, clock: e.clock, secrets: secrets, records: driver.NewSecrets(owned),
+	seen := map[string]string{}
+	owned := ownedSecrets{SecretInterface: secrets, ctx: ctx, owner: OwnerReference(server), seen: seen}
+	h := &history{ctx: ctx, server: server, seen: seen, chart: e.chart, clock: e.clock, secrets: secrets, records: driver.NewSecrets(owned),
 		list: func() ([]metav1.PartialObjectMetadata, error) { return e.records(ctx, server) }}
 	if released := e.Released(server); released != nil {
 		h.released, h.good = true, released.GoodRevision
@@ -162,6 +165,7 @@ func (h *history) read(revision int) (*helmrelease.Release, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the release record %s: %w", name, err)
 	}
+	h.seen[name] = secret.ResourceVersion
 	if err := h.ensureOwned(secret.Name, secret.OwnerReferences); err != nil {
 		return nil, err
 	}
@@ -220,9 +224,11 @@ func (h *history) adopt(name string) error {
 	if err != nil {
 		return fmt.Errorf("encoding an owner: %w", err)
 	}
-	if _, err := h.secrets.Patch(h.ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: FieldManager}); err != nil {
+	adopted, err := h.secrets.Patch(h.ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: FieldManager})
+	if err != nil {
 		return fmt.Errorf("taking up the release record %s: %w", name, err)
 	}
+	h.seen[name] = adopted.ResourceVersion
 	return nil
 }
 
@@ -299,21 +305,31 @@ func key(name string, revision int) string {
 	return fmt.Sprintf("sh.helm.release.v1.%s.v%d", name, revision)
 }
 
-// ownedSecrets adds to Helm's storage driver what it lacks: a context that ends, and owner references on the records.
+// ownedSecrets adds to Helm's storage driver what it lacks: a context that ends, owner references on the records, and that a record is
+// only updated as it was seen last. Another operator, which does not know yet that it leads no more, may write the same records.
 type ownedSecrets struct {
 	corev1client.SecretInterface
 	ctx   context.Context
 	owner metav1.OwnerReference
+	seen  map[string]string
 }
 
 func (s ownedSecrets) Create(_ context.Context, secret *corev1.Secret, opts metav1.CreateOptions) (*corev1.Secret, error) {
 	secret.OwnerReferences = []metav1.OwnerReference{s.owner}
-	return s.SecretInterface.Create(s.ctx, secret, opts)
+	return s.see(s.SecretInterface.Create(s.ctx, secret, opts))
 }
 
 func (s ownedSecrets) Update(_ context.Context, secret *corev1.Secret, opts metav1.UpdateOptions) (*corev1.Secret, error) {
 	secret.OwnerReferences = []metav1.OwnerReference{s.owner}
-	return s.SecretInterface.Update(s.ctx, secret, opts)
+	secret.ResourceVersion = s.seen[secret.Name]
+	return s.see(s.SecretInterface.Update(s.ctx, secret, opts))
+}
+
+func (s ownedSecrets) see(secret *corev1.Secret, err error) (*corev1.Secret, error) {
+	if err == nil {
+		s.seen[secret.Name] = secret.ResourceVersion
+	}
+	return secret, err
 }
 
 // readSecret lets Helm's driver decode a Secret that was read already.
