@@ -33,6 +33,7 @@ func TestAPIServerRestarts(t *testing.T) {
 	w.leads(replica)
 	stop()
 	w.released(w.namespace)
+	w.undone(w.namespace)
 	w.sound(w.namespace)
 
 	written := w.atRest(w.namespace)
@@ -44,7 +45,9 @@ func TestAPIServerRestarts(t *testing.T) {
 	w.eventually("starting", alone.hasStarted)
 	w.eventually("starting", replica.hasStarted)
 	if now := w.atRest(w.namespace); now != written {
-		t.Errorf("%d writes after it came to rest", now-written)
+		for _, write := range suite.audit.of(t, w.namespace, toServers)[written:] {
+			t.Errorf("a restart wrote: %s", write)
+		}
 	}
 	w.unchanged(w.namespace, before)
 }

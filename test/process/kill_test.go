@@ -46,6 +46,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	}
 	stop()
 	w.released(w.namespace)
+	w.undone(w.namespace)
 	w.atRest(w.namespace)
 	w.sound(w.namespace)
 	after := w.tokens(servers[switching:])

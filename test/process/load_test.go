@@ -12,6 +12,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/net"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -112,6 +113,57 @@ func (w *world) doSomething(ctx context.Context, chance *rand.Rand, servers []st
 		return fmt.Errorf("%s of %s: %w", what, meta.Name, err)
 	}
 	return nil
+}
+
+// undone waits until all drifts of a namespace are put right. That takes a while after a fight: what somebody changes again and again
+// is put back later and later, and its server says so for as long.
+func (w *world) undone(namespace string) {
+	w.Helper()
+	w.eventually("undoing what people did", func() error {
+		objects := w.objects(namespace)
+		for key, server := range objects {
+			if server.GetKind() != v1alpha1.Kind {
+				continue
+			}
+			if err := errors.Join(fights(server), asSpecified(server, objects)); err != nil {
+				return fmt.Errorf("%s: %w", key, err)
+			}
+		}
+		return nil
+	})
+}
+
+// fights says what a server waits to put back.
+func fights(server *unstructured.Unstructured) error {
+	conditions, _, _ := unstructured.NestedSlice(server.Object, "status", "conditions")
+	for _, condition := range conditions {
+		if is, _ := condition.(map[string]any); is["reason"] == v1alpha1.ReasonContested {
+			return fmt.Errorf("%v", is["message"])
+		}
+	}
+	return nil
+}
+
+// asSpecified says what of a server is missing, or is as one of the drifts leaves it.
+func asSpecified(server *unstructured.Unstructured, objects map[string]*unstructured.Unstructured) error {
+	for _, kind := range []string{"StatefulSet", "Service", "Ingress"} {
+		if objects[kind+" "+server.GetName()] == nil {
+			return fmt.Errorf("there is no %s", kind)
+		}
+	}
+	suspend, _, _ := unstructured.NestedBool(server.Object, "spec", "suspend")
+	replicas, _, _ := unstructured.NestedInt64(objects["StatefulSet "+server.GetName()].Object, "spec", "replicas")
+	if suspend != (replicas == 0) || replicas > 1 {
+		return fmt.Errorf("suspend is %t, and the StatefulSet has %d replicas", suspend, replicas)
+	}
+	want, _, _ := unstructured.NestedString(server.Object, "spec", "routing", "host")
+	rules, _, _ := unstructured.NestedSlice(objects["Ingress "+server.GetName()].Object, "spec", "rules")
+	for _, rule := range rules {
+		if is, _ := rule.(map[string]any); is["host"] == want {
+			return nil
+		}
+	}
+	return fmt.Errorf("the Ingress has the rules %v, want the host %s", rules, want)
 }
 
 // unreachable is what a person sees of an API server that is down, or comes up.
