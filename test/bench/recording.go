@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 )
@@ -135,15 +136,45 @@ func (r *recorder) answered(response *http.Response) error {
 	return err
 }
 
-// take returns what was written so far, and forgets it. The driver may have seen a write before the operator has its answer.
-func (r *recorder) take() []*write {
+// withoutVersion is the body of a PUT without the resource version, which another server's object does not have.
+func withoutVersion(w *write) ([]byte, error) {
+	codec := clientgoscheme.Codecs
+	info, ok := runtime.SerializerInfoForMediaType(codec.SupportedMediaTypes(), w.ContentType)
+	if w.Method != http.MethodPut || !ok {
+		return w.Body, nil
+	}
+	object, kind, err := codec.UniversalDeserializer().Decode(w.Body, nil, nil)
+	if err != nil {
+		return nil, fmt.Errorf("reading what was written: %w", err)
+	}
+	accessor, err := meta.Accessor(object)
+	if err != nil {
+		return nil, fmt.Errorf("reading what was written: %w", err)
+	}
+	accessor.SetResourceVersion("")
+	body, err := runtime.Encode(codec.EncoderForVersion(info.Serializer, kind.GroupVersion()), object)
+	if err != nil {
+		return nil, fmt.Errorf("writing it without its version: %w", err)
+	}
+	return body, nil
+}
+
+// take returns what was written so far, as it can be written again, and forgets it. The driver may have seen a write before the
+// operator has its answer.
+func (r *recorder) take() ([]*write, error) {
 	r.underway.Lock()
 	defer r.underway.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := slices.DeleteFunc(r.writes, func(w *write) bool { return !w.done })
 	r.writes = nil
-	return out
+	for _, w := range out {
+		var err error
+		if w.Body, err = withoutVersion(w); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // uidOf is the UID of the object in an answer of the API server, or nothing where it holds none.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -121,6 +122,36 @@ func TestLayout(t *testing.T) {
 			}
 			if len(seen) != test.want || test.layout.namespaces(test.servers) != test.want {
 				t.Errorf("%d namespaces, said %d, want %d", len(seen), test.layout.namespaces(test.servers), test.want)
+			}
+		})
+	}
+}
+
+func TestAPutIsRepeatedWithoutItsVersion(t *testing.T) {
+	info, ok := runtime.SerializerInfoForMediaType(clientgoscheme.Codecs.SupportedMediaTypes(), runtime.ContentTypeProtobuf)
+	if !ok {
+		t.Fatal("no serializer for protocol buffers")
+	}
+	bodyOf := func(version string) []byte {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "a", ResourceVersion: version}}
+		body, err := runtime.Encode(clientgoscheme.Codecs.EncoderForVersion(info.Serializer, corev1.SchemeGroupVersion), secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return body
+	}
+	tests := []struct {
+		reason, method string
+		want           []byte
+	}{
+		{"another object has another version", http.MethodPut, bodyOf("")},
+		{"only a PUT is guarded by it", http.MethodPost, bodyOf("7")},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			got, err := withoutVersion(&write{Method: test.method, ContentType: runtime.ContentTypeProtobuf, Body: bodyOf("7")})
+			if err != nil || !bytes.Equal(got, test.want) {
+				t.Errorf("%q, %v; want %q", got, err, test.want)
 			}
 		})
 	}

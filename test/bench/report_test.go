@@ -102,6 +102,7 @@ func TestVerdict(t *testing.T) {
 	}{
 		{"as much as the budget is met", budget{limit: 10, measured: 10}, "met"},
 		{"a missed one says by how much", budget{limit: 10, measured: 25}, "missed: 2.5 times as much"},
+		{"by how much, where that is less than once more", budget{limit: 10, measured: 10.08}, "missed by 0.8 %"},
 		{"nothing cannot be exceeded by a factor", budget{limit: 0, measured: 3}, "missed"},
 	}
 	for _, test := range tests {

@@ -67,16 +67,20 @@ func (b *bench) record(ctx context.Context) error {
 		if b.recording.sample, err = w.install(ctx, 0); err != nil {
 			return err
 		}
-		b.recording.apply = proxy.take()
+		if b.recording.apply, err = proxy.take(); err != nil {
+			return err
+		}
 		if err := w.settle(ctx, 0); err != nil {
 			return err
 		}
-		proxy.take() // the status of a running server
+		if _, err := proxy.take(); err != nil { // the status of a running server
+			return err
+		}
 		if err := w.until(ctx, 1, releasedAgain, nil, func(ctx context.Context) error { return w.driver.update(ctx, 0) }); err != nil {
 			return err
 		}
-		b.recording.update = proxy.take()
-		return nil
+		b.recording.update, err = proxy.take()
+		return err
 	})
 	return err
 }
