@@ -147,6 +147,7 @@ type Engine struct {
 	clock    clock.PassiveClock
 	written  *ledger
 	contests *contests
+	packing  packing
 }
 
 // NewEngine returns an engine. The informers behind reads must have ServerIndex on all Kinds (see IndexChildren).

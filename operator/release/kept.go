@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"helm.sh/helm/v3/pkg/storage/driver"
-
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 )
@@ -29,7 +27,7 @@ func (e *Engine) Kept(ctx context.Context, server *v1alpha1.JupyterServer) (*ren
 // recorded is what a revision was made of, but for its digests.
 func (e *Engine) recorded(ctx context.Context, server *v1alpha1.JupyterServer, revision int) (*render.Rendered, error) {
 	record, err := e.history(ctx, server).read(revision)
-	if errors.Is(err, driver.ErrReleaseNotFound) {
+	if errors.Is(err, errNoRecord) {
 		return nil, nil
 	}
 	if record == nil || err != nil {

@@ -1,18 +1,15 @@
 package release
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
+	"strconv"
 
 	"helm.sh/helm/v3/pkg/chart"
 	helmrelease "helm.sh/helm/v3/pkg/release"
-	"helm.sh/helm/v3/pkg/storage/driver"
 	helmtime "helm.sh/helm/v3/pkg/time"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -32,16 +29,21 @@ const (
 	RecordType corev1.SecretType = "helm.sh/release.v1"
 )
 
-// history is the records of one server's release.
+// errNoRecord says that a revision has no record, or none any more.
+var errNoRecord = errors.New("there is no such release record")
+
+// history is the records of one server's release. They are Secrets as Helm keeps them (helm.sh/helm/v3/pkg/storage/driver/secrets.go),
+// with an owner.
 type history struct {
 	ctx     context.Context
 	server  *v1alpha1.JupyterServer
 	chart   *chart.Metadata
 	clock   clock.PassiveClock
+	packing *packing
 	secrets corev1client.SecretInterface
-	records *driver.Secrets
 	list    func() ([]metav1.PartialObjectMetadata, error)
-	// seen are the resource versions of the records that were read or written, by name.
+	// seen are the resource versions of the records that were read or written, by name. A record is only updated as it was seen last:
+	// another operator, which does not know yet that it leads no more, may write the same ones.
 	seen map[string]string
 	// released says that this server has been released before.
 	released bool
@@ -52,11 +54,12 @@ type history struct {
 }
 
 func (e *Engine) history(ctx context.Context, server *v1alpha1.JupyterServer) *history {
-	secrets := e.kube.CoreV1().Secrets(server.Namespace)
-	seen := map[string]string{}
-	owned := ownedSecrets{SecretInterface: secrets, ctx: ctx, owner: OwnerReference(server), seen: seen}
-	h := &history{ctx: ctx, server: server, seen: seen, chart: e.chart, clock: e.clock, secrets: secrets, records: driver.NewSecrets(owned),
-		list: func() ([]metav1.PartialObjectMetadata, error) { return e.records(ctx, server) }}
+	h := &history{
+		ctx: ctx, server: server, chart: e.chart, clock: e.clock, packing: &e.packing,
+		secrets: e.kube.CoreV1().Secrets(server.Namespace),
+		list:    func() ([]metav1.PartialObjectMetadata, error) { return e.records(ctx, server) },
+		seen:    map[string]string{},
+	}
 	if released := e.Released(server); released != nil {
 		h.released, h.good = true, released.GoodRevision
 	}
@@ -68,12 +71,12 @@ func (e *Engine) history(ctx context.Context, server *v1alpha1.JupyterServer) *h
 func (h *history) begin(revision int, rendered *render.Rendered) (*helmrelease.Release, error) {
 	for {
 		record := h.record(revision, rendered)
-		err := h.records.Create(key(h.server.Name, revision), record)
+		err := h.create(record)
 		if err == nil {
 			return record, nil
 		}
-		if !errors.Is(err, driver.ErrReleaseExists) {
-			return nil, fmt.Errorf("writing the release record: %w", err)
+		if !apierrors.IsAlreadyExists(err) {
+			return nil, err
 		}
 		there, err := h.read(revision)
 		if err != nil {
@@ -94,10 +97,7 @@ func (h *history) begin(revision int, rendered *render.Rendered) (*helmrelease.R
 			revision++
 			continue
 		}
-		if err := h.records.Update(key(h.server.Name, revision), record); err != nil {
-			return nil, fmt.Errorf("writing the release record: %w", err)
-		}
-		return record, nil
+		return record, h.update(record)
 	}
 }
 
@@ -108,7 +108,7 @@ func (h *history) next(released *v1alpha1.ReleaseStatus) (int, error) {
 		return max(latest, 1), err // begin takes it up again, or goes one further
 	}
 	previous, err := h.read(released.Revision)
-	if errors.Is(err, driver.ErrReleaseNotFound) {
+	if errors.Is(err, errNoRecord) {
 		latest, err := h.latest()
 		return max(latest, released.Revision+1), err
 	}
@@ -149,10 +149,7 @@ func (h *history) supersede(revision int) error {
 		return err
 	}
 	record.Info.Status = helmrelease.StatusSuperseded
-	if err := h.records.Update(key(h.server.Name, revision), record); err != nil {
-		return fmt.Errorf("writing the release record: %w", err)
-	}
-	return nil
+	return h.update(record)
 }
 
 // read returns a record of ours, or nil for one that cannot be decoded any more.
@@ -160,7 +157,7 @@ func (h *history) read(revision int) (*helmrelease.Release, error) {
 	name := key(h.server.Name, revision)
 	secret, err := h.secrets.Get(h.ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, driver.ErrReleaseNotFound
+		return nil, errNoRecord
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the release record %s: %w", name, err)
@@ -169,39 +166,11 @@ func (h *history) read(revision int) (*helmrelease.Release, error) {
 	if err := h.ensureOwned(secret.Name, secret.OwnerReferences); err != nil {
 		return nil, err
 	}
-	return decode(secret), nil
-}
-
-// decode returns nil for a record that somebody has damaged: Helm's driver panics on some of those
-// (helm.sh/helm/v3 v3.22.0, pkg/storage/driver/secrets.go, Get).
-func decode(secret *corev1.Secret) (record *helmrelease.Release) {
-	defer func() {
-		if recover() != nil {
-			record = nil
-		}
-	}()
-	if !decodesWithin(secret.Data["release"], largestRecord) {
-		return nil
+	record := unpack(secret.Data["release"], largestRecord)
+	if record != nil {
+		record.Name, record.Version, record.Labels = h.server.Name, revision, secret.Labels // whatever somebody wrote into it
 	}
-	record, err := driver.NewSecrets(readSecret{secret: secret}).Get(secret.Name)
-	if err != nil || record.Info == nil {
-		return nil
-	}
-	return record
-}
-
-// largestRecord is the most bytes of a record that is decoded. One that the operator wrote is compressed to less than the MiB that a
-// Secret may have, and whoever may write Secrets could fill the operator's memory with one that is compressed well.
-const largestRecord = 16 << 20
-
-// decodesWithin says whether what Helm's driver would read has no more bytes (helm.sh/helm/v3/pkg/storage/driver/util.go).
-func decodesWithin(encoded []byte, limit int64) bool {
-	unzipped, err := gzip.NewReader(base64.NewDecoder(base64.StdEncoding, bytes.NewReader(encoded)))
-	if err != nil {
-		return true // not compressed, and so no larger than the Secret
-	}
-	n, err := io.Copy(io.Discard, io.LimitReader(unzipped, limit+1))
-	return err == nil && n <= limit
+	return record, nil
 }
 
 // ensureOwned refuses a record of others. One of nobody's counts as ours once we have released: `helm rollback` by hand leaves
@@ -260,12 +229,58 @@ func (h *history) record(revision int, rendered *render.Rendered) *helmrelease.R
 	}
 }
 
+func (h *history) create(record *helmrelease.Release) error {
+	secret, err := h.secret(record, "createdAt")
+	if err != nil {
+		return err
+	}
+	return h.wrote(h.secrets.Create(h.ctx, secret, metav1.CreateOptions{}))
+}
+
+func (h *history) update(record *helmrelease.Release) error {
+	secret, err := h.secret(record, "modifiedAt")
+	if err != nil {
+		return err
+	}
+	secret.ResourceVersion = h.seen[secret.Name]
+	return h.wrote(h.secrets.Update(h.ctx, secret, metav1.UpdateOptions{}))
+}
+
+func (h *history) wrote(secret *corev1.Secret, err error) error {
+	if err != nil {
+		return fmt.Errorf("writing the release record: %w", err)
+	}
+	h.seen[secret.Name] = secret.ResourceVersion
+	return nil
+}
+
+// secret is what holds a record, with the labels by which Helm finds it, and with one that tells when it was written.
+func (h *history) secret(record *helmrelease.Release, written string) (*corev1.Secret, error) {
+	packed, err := h.packing.pack(record)
+	if err != nil {
+		return nil, err
+	}
+	labels := map[string]string{}
+	maps.Copy(labels, record.Labels)
+	maps.Copy(labels, map[string]string{
+		"name": record.Name, "owner": "helm", "status": record.Info.Status.String(), "version": strconv.Itoa(record.Version),
+		written: strconv.FormatInt(h.clock.Now().Unix(), 10),
+	})
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: key(record.Name, record.Version), Labels: labels, OwnerReferences: []metav1.OwnerReference{OwnerReference(h.server)},
+		},
+		Type: RecordType,
+		Data: map[string][]byte{"release": packed},
+	}, nil
+}
+
 // finish marks a record as deployed, and tidies up after it.
 func (h *history) finish(record *helmrelease.Release, description string) error {
 	record.Info.Status = helmrelease.StatusDeployed
 	record.Info.Description = description
-	if err := h.records.Update(key(record.Name, record.Version), record); err != nil {
-		return fmt.Errorf("writing the release record: %w", err)
+	if err := h.update(record); err != nil {
+		return err
 	}
 	return h.tidy(record.Version)
 }
@@ -274,8 +289,8 @@ func (h *history) finish(record *helmrelease.Release, description string) error 
 func (h *history) tidy(revision int) error {
 	if h.superseded != nil && h.superseded.Info.Status == helmrelease.StatusDeployed {
 		h.superseded.Info.Status = helmrelease.StatusSuperseded
-		if err := h.records.Update(key(h.server.Name, h.superseded.Version), h.superseded); err != nil {
-			return fmt.Errorf("writing the release record: %w", err)
+		if err := h.update(h.superseded); err != nil {
+			return err
 		}
 	}
 	if oldest := revision - keepRevisions; oldest > 0 && oldest != h.good {
@@ -297,47 +312,10 @@ func (h *history) drop(revision int) error {
 func (h *history) fail(record *helmrelease.Release, cause error) {
 	record.Info.Status = helmrelease.StatusFailed
 	record.Info.Description = cause.Error()
-	_ = h.records.Update(key(record.Name, record.Version), record)
+	_ = h.update(record)
 }
 
 // key is the name of a record's Secret (makeKey of helm.sh/helm/v3/pkg/storage/storage.go).
 func key(name string, revision int) string {
 	return fmt.Sprintf("sh.helm.release.v1.%s.v%d", name, revision)
-}
-
-// ownedSecrets adds to Helm's storage driver what it lacks: a context that ends, owner references on the records, and that a record is
-// only updated as it was seen last. Another operator, which does not know yet that it leads no more, may write the same records.
-type ownedSecrets struct {
-	corev1client.SecretInterface
-	ctx   context.Context
-	owner metav1.OwnerReference
-	seen  map[string]string
-}
-
-func (s ownedSecrets) Create(_ context.Context, secret *corev1.Secret, opts metav1.CreateOptions) (*corev1.Secret, error) {
-	secret.OwnerReferences = []metav1.OwnerReference{s.owner}
-	return s.see(s.SecretInterface.Create(s.ctx, secret, opts))
-}
-
-func (s ownedSecrets) Update(_ context.Context, secret *corev1.Secret, opts metav1.UpdateOptions) (*corev1.Secret, error) {
-	secret.OwnerReferences = []metav1.OwnerReference{s.owner}
-	secret.ResourceVersion = s.seen[secret.Name]
-	return s.see(s.SecretInterface.Update(s.ctx, secret, opts))
-}
-
-func (s ownedSecrets) see(secret *corev1.Secret, err error) (*corev1.Secret, error) {
-	if err == nil {
-		s.seen[secret.Name] = secret.ResourceVersion
-	}
-	return secret, err
-}
-
-// readSecret lets Helm's driver decode a Secret that was read already.
-type readSecret struct {
-	corev1client.SecretInterface
-	secret *corev1.Secret
-}
-
-func (s readSecret) Get(context.Context, string, metav1.GetOptions) (*corev1.Secret, error) {
-	return s.secret, nil
 }
