@@ -142,7 +142,7 @@ func (r *Reconciler) watch(mgr ctrl.Manager, options Options) error {
 		Named("jupyterserver").
 		For(&v1alpha1.JupyterServer{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, labelsOrAnnotationsChange))).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
-		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.byReference(secretIndex))).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.bySecret)).
 		Watches(&v1alpha1.JupyterServer{}, r.wakeFreed()).
 		WatchesMetadata(judge.NamespaceObject(), handler.EnqueueRequestsFromMapFunc(r.inNamespace), builder.WithPredicates(labelsOrAnnotationsChange)).
 		WithOptions(controller.Options{
@@ -261,6 +261,15 @@ func (r *Reconciler) byReference(field string) handler.MapFunc {
 		}
 		return requests
 	}
+}
+
+// bySecret maps a Secret to the servers whose specs name it, and to the one whose own has this name: somebody else's has no label.
+func (r *Reconciler) bySecret(ctx context.Context, o client.Object) []reconcile.Request {
+	requests := r.byReference(secretIndex)(ctx, o)
+	if name := render.OfSecret(o.GetName()); name != "" {
+		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}})
+	}
+	return requests
 }
 
 func index(ctx context.Context, indexer client.FieldIndexer) error {

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/diagnosis"
+	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 )
 
 const (
@@ -170,10 +172,16 @@ func StripPod(in any) (any, error) {
 	if !ok {
 		return in, nil
 	}
-	pod.ManagedFields = nil
-	pod.Spec.Volumes = nil
+	pod.ManagedFields, pod.Annotations = nil, nil
+	maps.DeleteFunc(pod.Labels, func(label, _ string) bool {
+		return label != release.ServerLabel && label != appsv1.ControllerRevisionHashLabelKey
+	})
 	stripContainers(pod.Spec.InitContainers)
 	stripContainers(pod.Spec.Containers)
+	pod.Spec = corev1.PodSpec{
+		InitContainers: pod.Spec.InitContainers, Containers: pod.Spec.Containers, ImagePullSecrets: pod.Spec.ImagePullSecrets,
+		NodeName: pod.Spec.NodeName, SchedulerName: pod.Spec.SchedulerName, ReadinessGates: pod.Spec.ReadinessGates,
+	}
 	return pod, nil
 }
 

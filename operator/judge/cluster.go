@@ -55,7 +55,7 @@ func (c Cluster) Namespace(ctx context.Context, name string) (policies.Namespace
 const (
 	// atIndex is the informers' index of what is reached exactly at a route.
 	atIndex = "route"
-	// belowIndex is the informers' index of what is reached at a route or below it.
+	// belowIndex is the informers' index of what is reached below a route.
 	belowIndex = "above-route"
 )
 
@@ -104,10 +104,10 @@ func at(route policies.Route) string {
 	return strings.ToLower(route.Host) + "/" + strings.Trim(route.Path, "/")
 }
 
-// above are the keys of a route and of all that it lies below.
+// above are the keys of all that a route lies below.
 func above(route policies.Route) []string {
 	host, path := strings.ToLower(route.Host)+"/", strings.Trim(route.Path, "/")
-	keys := []string{host + path}
+	var keys []string
 	for path != "" {
 		path = path[:max(strings.LastIndexByte(path, '/'), 0)]
 		keys = append(keys, host+path)
@@ -262,13 +262,12 @@ func (c Cluster) Near(ctx context.Context, o client.Object) ([]*v1alpha1.Jupyter
 // near lists what is at, above and below a route. What it returns is the informers' own and must not be changed.
 func near[T any](ctx context.Context, reader client.Reader, list client.ObjectList, route policies.Route) ([]*T, error) {
 	var found []*T
-	keys := above(route)
-	for i, key := range keys {
-		index := atIndex
-		if i == 0 {
-			index = belowIndex
-		}
-		if err := reader.List(ctx, list, client.MatchingFields{index: key}, client.UnsafeDisableDeepCopy); err != nil {
+	lookups := []client.MatchingFields{{belowIndex: at(route)}, {atIndex: at(route)}}
+	for _, key := range above(route) {
+		lookups = append(lookups, client.MatchingFields{atIndex: key})
+	}
+	for _, lookup := range lookups {
+		if err := reader.List(ctx, list, lookup, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, fmt.Errorf("looking up routes: %w", err)
 		}
 		items, err := meta.ExtractList(list)

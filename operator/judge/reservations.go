@@ -1,7 +1,6 @@
 package judge
 
 import (
-	"maps"
 	"slices"
 	"sync"
 
@@ -21,7 +20,7 @@ type Reservations struct {
 	// mu is also held while Cluster looks up who is in the way, which reads from informers only.
 	mu      sync.Mutex
 	servers map[client.ObjectKey]reservation
-	holders map[string]map[client.ObjectKey]bool // by the key of a route
+	holders map[string][]client.ObjectKey // by the key of a route
 }
 
 // reservation is what one server holds.
@@ -96,7 +95,8 @@ func (r *Reservations) reserve(server *v1alpha1.JupyterServer, routes []policies
 
 func (r *Reservations) set(key client.ObjectKey, next reservation) {
 	for _, route := range r.servers[key].held() {
-		if delete(r.holders[route], key); len(r.holders[route]) == 0 {
+		isKey := func(other client.ObjectKey) bool { return other == key }
+		if r.holders[route] = slices.DeleteFunc(r.holders[route], isKey); len(r.holders[route]) == 0 {
 			delete(r.holders, route)
 		}
 	}
@@ -105,14 +105,13 @@ func (r *Reservations) set(key client.ObjectKey, next reservation) {
 		return
 	}
 	if r.servers == nil {
-		r.servers, r.holders = map[client.ObjectKey]reservation{}, map[string]map[client.ObjectKey]bool{}
+		r.servers, r.holders = map[client.ObjectKey]reservation{}, map[string][]client.ObjectKey{}
 	}
 	r.servers[key] = next
 	for _, route := range next.held() {
-		if r.holders[route] == nil {
-			r.holders[route] = map[client.ObjectKey]bool{}
+		if !slices.Contains(r.holders[route], key) {
+			r.holders[route] = append(r.holders[route], key)
 		}
-		r.holders[route][key] = true
 	}
 }
 
@@ -121,7 +120,7 @@ func (r *Reservations) at(route policies.Route) []client.ObjectKey {
 	if r == nil {
 		return nil
 	}
-	return slices.Collect(maps.Keys(r.holders[at(route)]))
+	return slices.Clone(r.holders[at(route)])
 }
 
 // isOf says whether what is held under the name of a server is held by it, and not by an earlier one.

@@ -50,7 +50,7 @@ func (l *ledger) page(server *v1alpha1.JupyterServer) *page {
 	key := client.ObjectKeyFromObject(server)
 	p := l.servers[key]
 	if p == nil || p.uid != server.UID {
-		p = &page{uid: server.UID, objects: map[objectKey]writing{}}
+		p = &page{uid: server.UID}
 		l.servers[key] = p
 	}
 	return p
@@ -78,13 +78,21 @@ func (l *ledger) object(server *v1alpha1.JupyterServer, key objectKey) (writing,
 func (l *ledger) setObject(server *v1alpha1.JupyterServer, key objectKey, w writing) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.page(server).objects[key] = w
+	p := l.page(server)
+	if p.objects == nil {
+		p.objects = map[objectKey]writing{}
+	}
+	p.objects[key] = w
 }
 
 func (l *ledger) forgetObject(server *v1alpha1.JupyterServer, key objectKey) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.page(server).objects, key)
+	p := l.page(server)
+	delete(p.objects, key)
+	if len(p.objects) == 0 {
+		p.objects = nil // an empty map keeps its room
+	}
 }
 
 func (l *ledger) orderOf(server *v1alpha1.JupyterServer) (order, bool) {

@@ -2,6 +2,7 @@ package release
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -54,7 +55,7 @@ func observed(o client.Object, gvk schema.GroupVersionKind) *ownedObject {
 		uid:             o.GetUID(),
 		resourceVersion: o.GetResourceVersion(),
 		owners:          o.GetOwnerReferences(),
-		applied:         o.GetAnnotations()[appliedAnnotation],
+		applied:         appliedOf(o),
 		deleting:        o.GetDeletionTimestamp() != nil,
 		fields:          ownFieldsOf(o),
 	}
@@ -253,7 +254,8 @@ func hasKey(item map[string]any, key value.FieldList) bool {
 	return true
 }
 
-// Strip is a transform of the informers: it drops from an object of a release what Observe does not look at.
+// Strip is a transform of the informers: it drops from an object of a release what Observe does not look at. What is looked at of the
+// annotations goes to the labels: each map takes a third of a KiB, however little is in it.
 func Strip(in any) (any, error) {
 	o, ok := in.(client.Object)
 	if !ok {
@@ -262,14 +264,23 @@ func Strip(in any) (any, error) {
 	var own []metav1.ManagedFieldsEntry
 	for _, entry := range o.GetManagedFields() {
 		if isOurs(entry) {
-			entry.FieldsV1 = metav1.NewFieldsV1(withoutOwners(entry.FieldsV1.GetRawString(), o.GetOwnerReferences()))
-			own = append(own, entry)
+			own = append(own, metav1.ManagedFieldsEntry{
+				Manager:   FieldManager,
+				Operation: metav1.ManagedFieldsOperationApply,
+				FieldsV1:  metav1.NewFieldsV1(withoutOwners(entry.FieldsV1.GetRawString(), o.GetOwnerReferences())),
+			})
 		}
 	}
 	o.SetManagedFields(own)
-	if o.GetLabels()[ServerLabel] == "" {
-		o.SetAnnotations(nil) // of others, which may be large
+	labels := map[string]string{}
+	if name, ok := o.GetLabels()[ServerLabel]; ok {
+		labels[ServerLabel] = name
 	}
+	if applied := appliedOf(o); applied != "" {
+		labels[appliedAnnotation] = applied
+	}
+	o.SetLabels(labels)
+	o.SetAnnotations(nil)
 	switch o := in.(type) {
 	case *appsv1.StatefulSet:
 		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas, UpdateStrategy: o.Spec.UpdateStrategy}
@@ -279,6 +290,11 @@ func Strip(in any) (any, error) {
 		o.Spec = networkingv1.IngressSpec{Rules: o.Spec.Rules}
 	}
 	return in, nil
+}
+
+// appliedOf is the digest of what was applied, of an object of the API server or of the informers.
+func appliedOf(o client.Object) string {
+	return cmp.Or(o.GetAnnotations()[appliedAnnotation], o.GetLabels()[appliedAnnotation])
 }
 
 // listOf is an empty list of a kind.

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"maps"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -111,8 +112,18 @@ func TestStripKeepsOnlyWhatIsOurs(t *testing.T) {
 		entry(FieldManager, metav1.ManagedFieldsOperationApply, "status"),
 		entry(FieldManager, metav1.ManagedFieldsOperationApply, ""),
 	}
-	if _, err := Strip(claim); err != nil {
-		t.Fatal(err)
+	claim.Labels = map[string]string{ServerLabel: "alice", "app": "x"}
+	claim.Annotations = map[string]string{appliedAnnotation: "digest", "kubectl.kubernetes.io/last-applied-configuration": "{}"}
+	for range 2 { // informers may do it twice
+		if _, err := Strip(claim); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := map[string]string{ServerLabel: "alice", appliedAnnotation: "digest"}; !maps.Equal(claim.Labels, want) || claim.Annotations != nil {
+		t.Errorf("labels %v, want %v; annotations %v, want none", claim.Labels, want, claim.Annotations)
+	}
+	if got := appliedOf(claim); got != "digest" {
+		t.Errorf("applied %q", got)
 	}
 	if len(claim.ManagedFields) != 1 || claim.ManagedFields[0].Operation != metav1.ManagedFieldsOperationApply || claim.ManagedFields[0].Subresource != "" {
 		t.Errorf("managed fields %v", claim.ManagedFields)

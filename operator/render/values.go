@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
@@ -27,7 +28,18 @@ const (
 const operatorKey = "operator"
 
 // SecretName is the name of the Secret that the operator keeps for a server: what it generated, and inline values.
-func SecretName(server string) string { return server + "-jupyter" }
+func SecretName(server string) string { return server + secretSuffix }
+
+const secretSuffix = "-jupyter"
+
+// OfSecret is the server whose Secret would have this name, "" where there can be none.
+func OfSecret(name string) string {
+	server, ok := strings.CutSuffix(name, secretSuffix)
+	if !ok {
+		return ""
+	}
+	return server
+}
 
 // values is the spec, without its inline secrets, and the section that the operator adds.
 func values(server *v1alpha1.JupyterServer, cfg config.Config, refs References) (map[string]any, error) {
