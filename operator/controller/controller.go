@@ -158,33 +158,35 @@ func (r *Reconciler) blockedFor(server *v1alpha1.JupyterServer) time.Duration {
 	return r.Clock.Since(stalled.LastTransitionTime.Time)
 }
 
-// release takes the steps of the design's one way: references, render, judge, observe, act. A server that is settled is spared them.
+// release takes the steps of the design's one way: references, render, judge, observe, act. The server's own Secret is
+// written once it is permitted. A server that is settled is spared them.
 func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer, out *outcome) error {
 	if err := server.Spec.Unreadable(); err != nil {
 		return &blocked{v1alpha1.ReasonSpecUnreadable, sentence("the spec holds a value that Kubernetes does not take: " + err.Error())}
 	}
-	refs, err := r.resolve(ctx, server, func() error { return r.permit(ctx, server, nil, out) })
-	if blockedBy(err) != nil && !out.judged.asked {
+	refs, err := r.resolve(ctx, server)
+	if blockedBy(err) != nil {
 		err = cmp.Or(r.permit(ctx, server, nil, out), err) // what is missing is not worth looking for if it is refused
 	}
 	if err != nil {
 		return r.refused(ctx, server, nil, out, err)
 	}
-	inputs, err := r.inputs(ctx, server, refs)
+	inputs, err := r.inputs(ctx, server, refs.digests)
 	if err != nil {
 		return err
 	}
 	if done, err := r.isSettled(ctx, server, inputs, out); done || err != nil {
 		return cmp.Or(err, out.keptBack())
 	}
-	rendered, err := r.Renderer.Render(server, refs)
+	rendered, err := r.render(server, refs.digests)
 	if err != nil {
-		return &blocked{v1alpha1.ReasonRenderFailed, sentence("the spec cannot be rendered: " + err.Error())}
+		return err
 	}
-	if !out.judged.asked { // else it was permitted before the server's Secret was written
-		if err := r.permit(ctx, server, rendered, out); err != nil {
-			return r.refused(ctx, server, rendered, out, err)
-		}
+	if err := r.permit(ctx, server, rendered, out); err != nil {
+		return r.refused(ctx, server, rendered, out, err)
+	}
+	if rendered, err = r.writeOwn(ctx, server, refs, rendered); err != nil {
+		return err
 	}
 	target, err := r.target(ctx, server, rendered, out)
 	if err != nil {
@@ -201,6 +203,14 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 	}
 	r.Cluster.Reservations.Keep(server)
 	return nil
+}
+
+func (r *Reconciler) render(server *v1alpha1.JupyterServer, refs render.References) (*render.Rendered, error) {
+	rendered, err := r.Renderer.Render(server, refs)
+	if err != nil {
+		return nil, &blocked{v1alpha1.ReasonRenderFailed, sentence("the spec cannot be rendered: " + err.Error())}
+	}
+	return rendered, nil
 }
 
 // follow makes the cluster follow what it shall have.

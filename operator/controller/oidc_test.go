@@ -79,7 +79,7 @@ func TestOIDCSecrets(t *testing.T) {
 	secret := &corev1.Secret{}
 	w.get("alice-jupyter", secret)
 	cookie := string(secret.Data["cookie-secret"])
-	if len(cookie) != 43 || string(secret.Data["client-secret"]) != "an-inline-client-secret" || len(secret.Data) != 2 {
+	if len(cookie) != 43 || string(secret.Data["client-secret"]) != "an-inline-client-secret" || len(secret.Data["salt"]) != 43 || len(secret.Data) != 3 {
 		t.Fatalf("the server's Secret holds %d keys, a cookie secret of %d characters, and the client's secret %q", len(secret.Data), len(cookie), secret.Data["client-secret"])
 	}
 	w.nowhere(cookie, "an-inline-client-secret")

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,27 +17,53 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 )
 
+// references are what a spec refers to, as it will be once the server's own Secret is written.
+type references struct {
+	digests render.References
+	bundle  string
+	// write is nil where the own Secret is as it shall be.
+	write secretWrite
+}
+
 // resolve checks that what the spec refers to exists, and digests what the pod reads only at its start. It reads from
-// the informers, where Secrets hold digests instead of values. Before it writes the server's own Secret, it asks for permission.
-func (r *Reconciler) resolve(ctx context.Context, server *v1alpha1.JupyterServer, permit func() error) (render.References, error) {
+// the informers, where Secrets hold digests instead of values. It leaves the server's own Secret to be written by who has permission,
+// unless what is released lacks it.
+func (r *Reconciler) resolve(ctx context.Context, server *v1alpha1.JupyterServer) (refs references, err error) {
 	if err := r.checkClaim(ctx, server); err != nil {
-		return render.References{}, err
+		return refs, err
 	}
 	for _, named := range namedKeys(server) {
 		if err := r.checkKey(ctx, server.Namespace, named); err != nil {
-			return render.References{}, err
+			return refs, err
 		}
 	}
-	bundle, err := r.bundleDigest(ctx, server)
-	if err != nil {
-		return render.References{}, err
+	if refs.bundle, err = r.bundleDigest(ctx, server); err != nil {
+		return refs, err
 	}
-	own, err := r.ensureSecret(ctx, server, permit)
+	own, write, err := r.planSecret(ctx, server)
 	if err != nil {
-		return render.References{}, err
+		return refs, err
 	}
-	sum, err := r.checksum(ctx, server, own, bundle)
-	return render.References{SecretsChecksum: sum}, err
+	refs.write = write
+	refs.digests.SecretsChecksum, err = r.checksum(ctx, server, own, refs.bundle)
+	return refs, err
+}
+
+// writeOwn writes the server's own Secret. It returns what was rendered, or what is to be instead, because the Secret is another one
+// than the informers made believe.
+func (r *Reconciler) writeOwn(ctx context.Context, server *v1alpha1.JupyterServer, refs references, rendered *render.Rendered) (*render.Rendered, error) {
+	if refs.write == nil {
+		return rendered, nil
+	}
+	own, err := refs.write(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sum, err := r.checksum(ctx, server, own, refs.bundle)
+	if err != nil || sum == refs.digests.SecretsChecksum {
+		return rendered, err
+	}
+	return r.render(server, render.References{SecretsChecksum: sum})
 }
 
 func (r *Reconciler) checkClaim(ctx context.Context, server *v1alpha1.JupyterServer) error {
@@ -97,8 +124,8 @@ func (r *Reconciler) checkKey(ctx context.Context, namespace string, named named
 }
 
 // checksum is over what the pod reads only at its start: the Secrets of the access control, of env and of envFrom, and the
-// certificates. It is salted with the Secrets' UIDs, so that a weak secret cannot be guessed from the pod's annotation by who
-// cannot read the Secret anyway.
+// certificates. It is salted, so that a weak secret cannot be guessed from the pod's annotation by who cannot read the Secret anyway:
+// with the Secrets' UIDs, or with a salt in the server's own Secret, which has no UID before it is written.
 func (r *Reconciler) checksum(ctx context.Context, server *v1alpha1.JupyterServer, own *corev1.Secret, bundle string) (string, error) {
 	keys := environmentKeys(server)
 	for _, named := range namedKeys(server) {
@@ -120,7 +147,11 @@ func (r *Reconciler) checksum(ctx context.Context, server *v1alpha1.JupyterServe
 				return "", fmt.Errorf("reading the Secret %s: %w", name, err)
 			}
 		}
-		fmt.Fprintf(sum, "%s %s\n", name, secret.UID)
+		salt := string(secret.UID)
+		if own != nil && own.Name == name {
+			salt = cmp.Or(own.StringData[saltKey], salt)
+		}
+		fmt.Fprintf(sum, "%s %s\n", name, salt)
 		for _, key := range selectedKeys(secret, keys[name]) {
 			fmt.Fprintf(sum, "%s %s\n", key, secret.StringData[key])
 		}
@@ -174,11 +205,9 @@ func sortedNames(m map[string][]string) []string {
 	return names
 }
 
-// secretNames are the Secrets a change of which wakes the server. Its own is among them by name, because somebody else's
-// of that name has no label.
+// secretNames are the Secrets that the spec names.
 func secretNames(server *v1alpha1.JupyterServer) []string {
 	keys := environmentKeys(server)
-	keys[render.SecretName(server.Name)] = nil
 	for _, named := range namedKeys(server) {
 		keys[named.ref.Name] = nil
 	}

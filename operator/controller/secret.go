@@ -86,33 +86,41 @@ func ownKeys(server *v1alpha1.JupyterServer) []ownKey {
 	return nil
 }
 
-// ensureSecret keeps the server's own Secret: what is generated once, and inline values. It returns the Secret as the
-// informers show it, with digests for values, or nil where the server needs none.
-func (r *Reconciler) ensureSecret(ctx context.Context, server *v1alpha1.JupyterServer, permit func() error) (*corev1.Secret, error) {
+// saltKey is the key of a random value, which keeps what is weak in the Secret from being guessed by its digest.
+const saltKey = "salt"
+
+// planSecret plans the server's own Secret: what is generated once, and inline values. It returns the Secret as the informers will
+// show it, with digests for values, and what writes it: nil where it is there already, or the server needs none.
+func (r *Reconciler) planSecret(ctx context.Context, server *v1alpha1.JupyterServer) (planned *corev1.Secret, write secretWrite, err error) {
 	keys := ownKeys(server)
 	if len(keys) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	secret := &corev1.Secret{}
 	key := client.ObjectKey{Namespace: server.Namespace, Name: render.SecretName(server.Name)}
-	err := r.Client.Get(ctx, key, secret)
+	err = r.Client.Get(ctx, key, secret)
 	if apierrors.IsNotFound(err) {
-		if r.Engine.Released(server) != nil {
-			permit = func() error { return nil } // put back: what is released needs it, whatever becomes of the spec
+		secret = newSecret(server, keys)
+		write = func(ctx context.Context) (*corev1.Secret, error) { return r.createSecret(ctx, server, secret) }
+		if r.Engine.Released(server) == nil {
+			return stripped(secret.DeepCopy()), write, nil
 		}
-		if err := permit(); err != nil {
-			return nil, err
-		}
-		return r.createSecret(ctx, server, keys)
+		planned, err = write(ctx) // put back: what is released needs it, whatever becomes of the spec
+		return planned, nil, err
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the server's Secret: %w", err)
+		return nil, nil, fmt.Errorf("reading the server's Secret: %w", err)
 	}
 	if err := checkOwner(server, secret); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return r.fillSecret(ctx, server, secret, keys, permit)
+	planned, write = r.fillSecret(server, secret, keys)
+	return planned, write, nil
 }
+
+// secretWrite writes the server's own Secret, and returns it as the informers will show it. That is not what was planned where another
+// one was there that they do not show yet.
+type secretWrite func(context.Context) (*corev1.Secret, error)
 
 // labelsOf are the labels that follow from the keys.
 func labelsOf(keys []ownKey) map[string]string {
@@ -135,7 +143,7 @@ func (k ownKey) heldBy(secret *corev1.Secret) bool {
 	return current != "" && current != digest(nil) && (!told || origin == k.origin)
 }
 
-func (r *Reconciler) createSecret(ctx context.Context, server *v1alpha1.JupyterServer, keys []ownKey) (*corev1.Secret, error) {
+func newSecret(server *v1alpha1.JupyterServer, keys []ownKey) *corev1.Secret {
 	labels := map[string]string{release.ServerLabel: server.Name}
 	maps.Copy(labels, labelsOf(keys))
 	secret := &corev1.Secret{
@@ -145,19 +153,24 @@ func (r *Reconciler) createSecret(ctx context.Context, server *v1alpha1.JupyterS
 			Labels:          labels,
 			OwnerReferences: []metav1.OwnerReference{release.OwnerReference(server)},
 		},
-		Data: map[string][]byte{},
+		Data: map[string][]byte{saltKey: ownKey{name: saltKey}.value()},
 	}
 	for _, key := range keys {
 		secret.Data[key.name] = key.value()
 	}
-	err := r.Client.Create(ctx, secret, client.FieldOwner(release.FieldManager))
+	return secret
+}
+
+func (r *Reconciler) createSecret(ctx context.Context, server *v1alpha1.JupyterServer, secret *corev1.Secret) (*corev1.Secret, error) {
+	created := secret.DeepCopy()
+	err := r.Client.Create(ctx, created, client.FieldOwner(release.FieldManager))
 	if apierrors.IsAlreadyExists(err) {
 		return r.foundSecret(ctx, server)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("creating the server's Secret: %w", err)
 	}
-	return stripped(secret), nil
+	return stripped(created), nil
 }
 
 // foundSecret is for a Secret that the informers do not show yet: ours, or somebody else's.
@@ -173,10 +186,10 @@ func (r *Reconciler) foundSecret(ctx context.Context, server *v1alpha1.JupyterSe
 	return stripped(secret), nil
 }
 
-// fillSecret writes the keys that are missing or differ, and leaves the others alone. An inline client secret that is no
-// longer in the spec goes, once there is no way back to the revision that needs it. The resource version guards what was read: somebody may just have written a token.
-func (r *Reconciler) fillSecret(ctx context.Context, server *v1alpha1.JupyterServer, secret *corev1.Secret, keys []ownKey, permit func() error) (*corev1.Secret, error) {
-	data := map[string]any{}
+// fillSecret plans the keys that are missing or differ, and leaves the others alone. An inline client secret that is no longer in the
+// spec goes, once there is no way back to the revision that needs it.
+func (r *Reconciler) fillSecret(server *v1alpha1.JupyterServer, secret *corev1.Secret, keys []ownKey) (planned *corev1.Secret, write secretWrite) {
+	data := map[string][]byte{}
 	if _, there := secret.StringData[render.ClientSecretKey]; there && !r.mayGoBack(server) {
 		data[render.ClientSecretKey] = nil
 	}
@@ -189,11 +202,23 @@ func (r *Reconciler) fillSecret(ctx context.Context, server *v1alpha1.JupyterSer
 	if len(data) == 0 {
 		return secret, nil
 	}
-	if err := permit(); err != nil {
-		return nil, err
+	planned = secret.DeepCopy()
+	for key, value := range data {
+		planned.StringData[key] = digest(value)
+		if value == nil {
+			delete(planned.StringData, key)
+		}
 	}
+	return planned, func(ctx context.Context) (*corev1.Secret, error) {
+		return r.patchSecret(ctx, secret, labelsOf(keys), data)
+	}
+}
+
+// patchSecret writes some keys, and removes those that are nil. The resource version guards what was read: somebody may just have
+// written a token.
+func (r *Reconciler) patchSecret(ctx context.Context, secret *corev1.Secret, labels map[string]string, data map[string][]byte) (*corev1.Secret, error) {
 	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"resourceVersion": secret.ResourceVersion, "labels": labelsOf(keys)},
+		"metadata": map[string]any{"resourceVersion": secret.ResourceVersion, "labels": labels},
 		"data":     data,
 	})
 	if err != nil {
