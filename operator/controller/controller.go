@@ -299,10 +299,13 @@ func withoutDiff(message string) string {
 	return before
 }
 
-// sentence makes one line with a capital and a full stop of a message.
+// sentence makes one line with a capital and a full stop of a message. A field or a host that it begins with stays as it is.
 func sentence(message string) string {
-	runes := []rune(line(message))
-	text := strings.ToUpper(string(runes[:1])) + string(runes[1:])
+	text := line(message)
+	if first, _, _ := strings.Cut(text, " "); !strings.ContainsAny(first, "./") {
+		runes := []rune(text)
+		text = strings.ToUpper(string(runes[:1])) + string(runes[1:])
+	}
 	return strings.TrimSuffix(text, ".") + "."
 }
 
