@@ -298,7 +298,7 @@ func (w *world) remove(ctx context.Context) error {
 	return w.rested(ctx, deleted, w.servers, float64(w.servers), w.all(w.driver.remove))
 }
 
-// plainTurn is the plain client's turn.
+// plainTurn is the plain client's turn. Who waits for the servers watches them as in the operator's turn.
 func (b *bench) plainTurn(ctx context.Context, l layout, servers int) (*turn, error) {
 	return b.on(ctx, l, servers, func(ctx context.Context, w *world) error {
 		plain, err := newPlainClient(w.plane.config, b.recording, l, servers)
@@ -318,22 +318,14 @@ func (b *bench) plainTurn(ctx context.Context, l layout, servers int) (*turn, er
 		if err := w.plane.calm(ctx); err != nil {
 			return err
 		}
-		if err := w.did(ctx, applied, install); err != nil {
+		if err := w.watched(ctx, applied, released, nil, install); err != nil {
 			return err
 		}
-		return w.did(ctx, updated, func(ctx context.Context, i int) error {
+		return w.watched(ctx, updated, releasedAgain, nil, func(ctx context.Context, i int) error {
 			if err := w.driver.update(ctx, i); err != nil {
 				return err
 			}
 			return plain.upgrade(ctx, i)
 		})
-	})
-}
-
-// did is a phase that ends when something was done for all servers.
-func (w *world) did(ctx context.Context, name string, do func(ctx context.Context, i int) error) error {
-	return w.measure(ctx, name, w.servers, func(ctx context.Context) (time.Time, error) {
-		err := w.all(do)(ctx)
-		return time.Now(), err
 	})
 }
