@@ -175,8 +175,10 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 	if err != nil {
 		return err
 	}
-	if done, err := r.isSettled(ctx, server, inputs, out); done || err != nil {
-		return cmp.Or(err, out.keptBack())
+	if refs.write == nil {
+		if done, err := r.isSettled(ctx, server, inputs, out); done || err != nil {
+			return cmp.Or(err, out.keptBack())
+		}
 	}
 	rendered, err := r.render(server, refs.digests)
 	if err != nil {

@@ -225,7 +225,8 @@ func rolledBack(released *v1alpha1.ReleaseStatus) *blocked {
 		"revision %d did not start, so the newest one that ran was put back, and the spec waits to be corrected: %s", released.RolledBack.Revision, released.RolledBack.Message))}
 }
 
-// noteGood marks the newest revision as good once the server is ready with it. It returns the one that was good before, or 0.
+// noteGood marks the newest revision as good once the server is ready with it. It returns the one that was good before, or 0. The
+// next turn takes away what only that one needed.
 func (r *Reconciler) noteGood(server *v1alpha1.JupyterServer, out *outcome, w workload) (before int) {
 	released := out.release
 	if !w.ready || !w.current || released == nil || released.GoodRevision == released.Revision || server.Spec.Suspend {
@@ -234,5 +235,8 @@ func (r *Reconciler) noteGood(server *v1alpha1.JupyterServer, out *outcome, w wo
 	good := *released
 	good.GoodRevision = released.Revision
 	out.release = &good
+	if released.GoodRevision != 0 {
+		out.lookAgain = soonest(out.lookAgain, soonestRetry)
+	}
 	return released.GoodRevision
 }

@@ -130,6 +130,27 @@ func TestRevisionThatCannotStartIsRolledBack(t *testing.T) {
 	}
 }
 
+func TestInlineSecretGoesOnceNoWayLeadsBackToIt(t *testing.T) {
+	w := newWorld(t)
+	server := w.oidcServer("alice")
+	server.Spec.Auth.OIDC.ClientSecret = &v1alpha1.SecretValue{Value: "an-inline-client-secret"}
+	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+	w.ranOnce(server)
+
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth.OIDC.ClientSecret = nil })
+	w.released("alice")
+	secret := &corev1.Secret{}
+	w.get("alice-jupyter", secret)
+	if len(secret.Data["client-secret"]) == 0 {
+		t.Error("the secret of the revision that would be put back is gone")
+	}
+	w.playPod("alice", true)
+	w.eventually("the secret that nothing needs any more is gone", func() error {
+		w.get("alice-jupyter", secret)
+		return expect(len(secret.Data["client-secret"]), 0)
+	})
+}
+
 func TestNotRolledBack(t *testing.T) {
 	tests := []struct {
 		reason  string
