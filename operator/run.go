@@ -93,7 +93,7 @@ func newRunCommand() *cobra.Command {
 }
 
 // gcPercent has garbage collected twice as often as Go does by itself: half as much of it lies around beside what the informers hold,
-// for a twentieth more of processor time (docs/performance.md). GOGC in the environment goes before it.
+// for a tenth more of processor time (docs/performance.md). GOGC in the environment goes before it.
 const gcPercent = 50
 
 func run(ctx context.Context, o runOptions) error {

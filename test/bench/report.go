@@ -76,8 +76,8 @@ func (b budget) verdict() string {
 	case b.limit == 0:
 		return "missed"
 	}
-	if over := b.measured/b.limit - 1; over < 1 {
-		return fmt.Sprintf("missed by %.2g %%", over*100)
+	if over := (b.measured/b.limit - 1) * 100; over < 99.5 {
+		return fmt.Sprintf("missed by %.2g %%", over)
 	}
 	return fmt.Sprintf("missed: %.2g times as much", b.measured/b.limit)
 }
