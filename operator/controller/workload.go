@@ -172,25 +172,10 @@ func StripPod(in any) (any, error) {
 	if !ok {
 		return in, nil
 	}
+	diagnosis.Strip(pod)
 	pod.ManagedFields, pod.Annotations = nil, nil
 	maps.DeleteFunc(pod.Labels, func(label, _ string) bool {
 		return label != release.ServerLabel && label != appsv1.ControllerRevisionHashLabelKey
 	})
-	stripContainers(pod.Spec.InitContainers)
-	stripContainers(pod.Spec.Containers)
-	pod.Spec = corev1.PodSpec{
-		InitContainers: pod.Spec.InitContainers, Containers: pod.Spec.Containers, ImagePullSecrets: pod.Spec.ImagePullSecrets,
-		NodeName: pod.Spec.NodeName, SchedulerName: pod.Spec.SchedulerName, ReadinessGates: pod.Spec.ReadinessGates,
-	}
 	return pod, nil
-}
-
-func stripContainers(containers []corev1.Container) {
-	for i := range containers {
-		containers[i] = corev1.Container{
-			Name: containers[i].Name, Image: containers[i].Image, Resources: containers[i].Resources,
-			RestartPolicy: containers[i].RestartPolicy, StartupProbe: containers[i].StartupProbe,
-			ReadinessProbe: containers[i].ReadinessProbe, ImagePullPolicy: containers[i].ImagePullPolicy,
-		}
-	}
 }

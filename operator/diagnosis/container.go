@@ -167,10 +167,8 @@ func envField(c container, secret string) string {
 	if !c.isJupyter() {
 		return "env in " + c.field()
 	}
-	for _, e := range c.spec.Env {
-		if e.Name == "JUPYTER_TOKEN" && e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil && e.ValueFrom.SecretKeyRef.Name == secret {
-			return "spec.auth.token.secretKeyRef"
-		}
+	if token := tokenOf(c.spec.Env); len(token) > 0 && token[0].ValueFrom.SecretKeyRef.Name == secret {
+		return "spec.auth.token.secretKeyRef"
 	}
 	return "spec.jupyterServer.env or envFrom"
 }

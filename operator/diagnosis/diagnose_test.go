@@ -395,6 +395,12 @@ func TestDiagnose(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, found := Diagnose(tt.in)
+			if tt.in.Pod != nil {
+				Strip(tt.in.Pod)
+			}
+			if again, _ := Diagnose(tt.in); again != got {
+				t.Errorf("%+v of the pod that is kept in memory, want %+v", again, got)
+			}
 			if found != (tt.want != "") || got.Reason != tt.want {
 				t.Fatalf("%s: got reason %q (%v), want %q; message: %s", tt.reason, got.Reason, found, tt.want, got.Message)
 			}

@@ -1,0 +1,41 @@
+package diagnosis
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Strip drops from the spec of a pod what Diagnose does not look at, for who keeps many pods in memory.
+func Strip(pod *corev1.Pod) {
+	stripContainers(pod.Spec.InitContainers)
+	stripContainers(pod.Spec.Containers)
+	pod.Spec = corev1.PodSpec{
+		InitContainers: pod.Spec.InitContainers, Containers: pod.Spec.Containers, ImagePullSecrets: pod.Spec.ImagePullSecrets,
+		NodeName: pod.Spec.NodeName, SchedulerName: pod.Spec.SchedulerName, ReadinessGates: pod.Spec.ReadinessGates,
+	}
+}
+
+func stripContainers(containers []corev1.Container) {
+	for i, c := range containers {
+		containers[i] = corev1.Container{
+			Name: c.Name, Image: c.Image, Resources: c.Resources, Env: tokenOf(c.Env), RestartPolicy: c.RestartPolicy,
+			StartupProbe: c.StartupProbe, LivenessProbe: c.LivenessProbe, ReadinessProbe: c.ReadinessProbe, ImagePullPolicy: c.ImagePullPolicy,
+		}
+	}
+}
+
+// tokenVariable is how Jupyter gets its token, where that is in a Secret.
+const tokenVariable = "JUPYTER_TOKEN"
+
+// tokenOf is the token's variable, in a list that has room for no other.
+func tokenOf(env []corev1.EnvVar) []corev1.EnvVar {
+	if i := slices.IndexFunc(env, isToken); i >= 0 {
+		return []corev1.EnvVar{env[i]}
+	}
+	return nil
+}
+
+func isToken(e corev1.EnvVar) bool {
+	return e.Name == tokenVariable && e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil
+}
