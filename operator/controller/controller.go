@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -182,9 +183,16 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 	}
 	rendered, err := r.render(server, refs.digests)
 	if err != nil {
-		return err
+		r.Cluster.Reservations.GiveBack(server)
+	} else {
+		err = r.permit(ctx, server, rendered, out)
 	}
-	if err := r.permit(ctx, server, rendered, out); err != nil {
+	if err != nil && refs.write != nil {
+		if failure := r.putBack(ctx, server, rendered); failure != nil {
+			return failure
+		}
+	}
+	if err != nil {
 		return r.refused(ctx, server, rendered, out, err)
 	}
 	if rendered, err = r.writeOwn(ctx, server, refs, rendered); err != nil {
@@ -305,8 +313,8 @@ func withoutDiff(message string) string {
 func sentence(message string) string {
 	text := line(message)
 	if first, _, _ := strings.Cut(text, " "); !strings.ContainsAny(first, "./") {
-		runes := []rune(text)
-		text = strings.ToUpper(string(runes[:1])) + string(runes[1:])
+		_, size := utf8.DecodeRuneInString(text)
+		text = strings.ToUpper(text[:size]) + text[size:]
 	}
 	return strings.TrimSuffix(text, ".") + "."
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -253,6 +254,48 @@ func TestSecretOfARefusedServerIsPutBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.eventually("the Secret is put back", func() error { return w.tryGet("alice-jupyter", secret) })
+
+	delete(secret.Data, "token")
+	if err := suite.client.Update(w.ctx, secret); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the key is put back", func() error {
+		secret = &corev1.Secret{}
+		w.get("alice-jupyter", secret)
+		return expect(len(secret.Data["token"]), 48)
+	})
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth = w.oidcServer("alice").Spec.Auth })
+	w.compliant("alice", metav1.ConditionFalse, "SuiteImage")
+	if err := suite.client.Delete(w.ctx, secret); err != nil {
+		t.Fatal(err)
+	}
+	secret = &corev1.Secret{}
+	w.eventually("the Secret is put back as the released revision needs it", func() error { return w.tryGet("alice-jupyter", secret) })
+	if len(secret.Data["token"]) != 48 || len(secret.Data["cookie-secret"]) > 0 {
+		t.Errorf("it holds what the refused spec needs: %v", slices.Sorted(maps.Keys(secret.Data)))
+	}
+}
+
+func TestRefusedSpecLeavesNoSecret(t *testing.T) {
+	w := newWorld(t)
+	token := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "mine", Namespace: w.namespace}, StringData: map[string]string{"token": "a-token"}}
+	if err := suite.client.Create(w.ctx, token); err != nil {
+		t.Fatal(err)
+	}
+	server := w.server("alice")
+	server.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "mine", Key: "token"}}
+	w.create(server)
+	w.released("alice")
+	w.label(map[string]string{forbidden: "old"})
+	w.change("alice", func(s *v1alpha1.JupyterServer) {
+		s.Spec.JupyterServer.Image = "old"
+		s.Spec.Auth = w.oidcServer("alice").Spec.Auth
+		s.Spec.Auth.OIDC.ClientSecret = &v1alpha1.SecretValue{Value: "an-inline-client-secret"}
+	})
+	w.compliant("alice", metav1.ConditionFalse, "SuiteImage")
+	if err := w.tryGet("alice-jupyter", &corev1.Secret{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the server has a Secret that only the refused spec needs: %v", err)
+	}
 }
 
 func TestPoliciesWithoutAnAnswerChangeNothing(t *testing.T) {

@@ -26,8 +26,7 @@ type references struct {
 }
 
 // resolve checks that what the spec refers to exists, and digests what the pod reads only at its start. It reads from
-// the informers, where Secrets hold digests instead of values. It leaves the server's own Secret to be written by who has permission,
-// unless what is released lacks it.
+// the informers, where Secrets hold digests instead of values. It leaves the server's own Secret to be written by who has permission.
 func (r *Reconciler) resolve(ctx context.Context, server *v1alpha1.JupyterServer) (refs references, err error) {
 	if err := r.checkClaim(ctx, server); err != nil {
 		return refs, err

@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -90,7 +92,7 @@ func ownKeys(server *v1alpha1.JupyterServer) []ownKey {
 const saltKey = "salt"
 
 // planSecret plans the server's own Secret: what is generated once, and inline values. It returns the Secret as the informers will
-// show it, with digests for values, and what writes it: nil where it is there already, or the server needs none.
+// show it, with digests for values, and what writes it: nil where it is there already, or the server needs none. It writes nothing.
 func (r *Reconciler) planSecret(ctx context.Context, server *v1alpha1.JupyterServer) (planned *corev1.Secret, write secretWrite, err error) {
 	keys := ownKeys(server)
 	if len(keys) == 0 {
@@ -102,11 +104,7 @@ func (r *Reconciler) planSecret(ctx context.Context, server *v1alpha1.JupyterSer
 	if apierrors.IsNotFound(err) {
 		secret = newSecret(server, keys)
 		write = func(ctx context.Context) (*corev1.Secret, error) { return r.createSecret(ctx, server, secret) }
-		if r.Engine.Released(server) == nil {
-			return stripped(secret.DeepCopy()), write, nil
-		}
-		planned, err = write(ctx) // put back: what is released needs it, whatever becomes of the spec
-		return planned, nil, err
+		return stripped(secret.DeepCopy()), write, nil
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the server's Secret: %w", err)
@@ -122,6 +120,56 @@ func (r *Reconciler) planSecret(ctx context.Context, server *v1alpha1.JupyterSer
 // one was there that they do not show yet.
 type secretWrite func(context.Context) (*corev1.Secret, error)
 
+// putBack puts back what the released revision needs of the server's own Secret and somebody has removed, whatever becomes of the
+// spec: its pod could not start again. It changes nothing that is there. Its request is for servers only that have something to write.
+func (r *Reconciler) putBack(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered) error {
+	kept, err := r.Engine.Kept(ctx, server)
+	if kept == nil || err != nil {
+		return err
+	}
+	keys, err := releasedKeys(server, kept, rendered)
+	if err != nil {
+		return err
+	}
+	secret, err := get(ctx, r.Client, server.Namespace, render.SecretName(server.Name), &corev1.Secret{})
+	if err != nil {
+		return err
+	}
+	if secret == nil {
+		if len(keys) > 0 {
+			_, err = r.createSecret(ctx, server, newSecret(server, keys))
+		}
+		return err
+	}
+	keys = slices.DeleteFunc(keys, func(k ownKey) bool { return k.isIn(secret) })
+	if len(keys) == 0 {
+		return nil
+	}
+	data := map[string][]byte{}
+	for _, key := range keys {
+		data[key.name] = key.value()
+	}
+	_, err = r.patchSecret(ctx, secret, labelsOf(keys), data)
+	return err
+}
+
+// releasedKeys are the keys that the released revision needs. An inline value is in no record: it is only known where the spec is
+// still the released one, and else a token is generated.
+func releasedKeys(server *v1alpha1.JupyterServer, kept, rendered *render.Rendered) ([]ownKey, error) {
+	former, err := formerly(server, kept)
+	if err != nil {
+		return nil, err
+	}
+	if rendered == nil {
+		return ownKeys(former), nil
+	}
+	latter, err := formerly(server, rendered)
+	if err == nil && reflect.DeepEqual(former.Spec, latter.Spec) {
+		return ownKeys(server), nil
+	}
+	return ownKeys(former), err
+}
+
 // labelsOf are the labels that follow from the keys.
 func labelsOf(keys []ownKey) map[string]string {
 	labels := map[string]string{}
@@ -135,12 +183,17 @@ func labelsOf(keys []ownKey) map[string]string {
 
 // heldBy says whether a Secret of the informers holds what is wanted: this inline value, or any that was generated for it.
 func (k ownKey) heldBy(secret *corev1.Secret) bool {
-	current := secret.StringData[k.name]
 	if k.inline != "" {
-		return current == digest([]byte(k.inline))
+		return secret.StringData[k.name] == digest([]byte(k.inline))
 	}
 	origin, told := secret.Labels[k.label]
-	return current != "" && current != digest(nil) && (!told || origin == k.origin)
+	return k.isIn(secret) && (!told || origin == k.origin)
+}
+
+// isIn says whether a Secret of the informers holds any value.
+func (k ownKey) isIn(secret *corev1.Secret) bool {
+	current := secret.StringData[k.name]
+	return current != "" && current != digest(nil)
 }
 
 func newSecret(server *v1alpha1.JupyterServer, keys []ownKey) *corev1.Secret {
