@@ -151,6 +151,23 @@ func TestInlineSecretGoesOnceNoWayLeadsBackToIt(t *testing.T) {
 	})
 }
 
+func TestRollbackByHandToAnotherAccessControlLeavesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.oidcServer("alice"))
+	w.released("alice")
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth = v1alpha1.Auth{Mode: v1alpha1.AuthModeToken} })
+	w.released("alice")
+	w.helm("rollback", "alice", "1")
+	w.eventually("the sidecars of the other revision are gone", func() error {
+		set := &appsv1.StatefulSet{}
+		w.get("alice", set)
+		pod := set.Spec.Template.Spec
+		return expect(fmt.Sprint(len(pod.InitContainers), len(pod.Containers), slices.ContainsFunc(set.ManagedFields, func(e metav1.ManagedFieldsEntry) bool {
+			return e.Manager == "helm"
+		})), "0 1 false")
+	})
+}
+
 func TestNotRolledBack(t *testing.T) {
 	tests := []struct {
 		reason  string

@@ -12,6 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/util/csaupgrade"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -73,6 +75,11 @@ func (e *Engine) apply(ctx context.Context, server *v1alpha1.JupyterServer, chan
 	if err := e.ownAlone(ctx, object); err != nil {
 		return err
 	}
+	if slices.ContainsFunc(object.GetManagedFields(), isHelms) {
+		if object, err = e.takeFromHelm(ctx, server, change, object); err != nil {
+			return err
+		}
+	}
 	answer := observed(object, object.GroupVersionKind())
 	answer.fields = answer.fields.canonical()
 	e.written.setObject(server, keyOf(object), writing{
@@ -105,6 +112,19 @@ func (e *Engine) ownAlone(ctx context.Context, object *unstructured.Unstructured
 		return &ApplyError{Object: keyOf(object).String(), Err: err}
 	}
 	return nil
+}
+
+// takeFromHelm makes the fields that Helm's command set ours, and applies again: those that are not in what we apply go.
+func (e *Engine) takeFromHelm(ctx context.Context, server *v1alpha1.JupyterServer, change Change, object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	patch, err := csaupgrade.UpgradeManagedFieldsPatch(object, sets.New(helmManager), FieldManager)
+	if err != nil {
+		return nil, fmt.Errorf("taking the fields of %s from Helm: %w", keyOf(object), err)
+	}
+	if err := e.client.Patch(ctx, object, client.RawPatch(types.JSONPatchType, patch)); err != nil {
+		return nil, &ApplyError{Object: keyOf(object).String(), Err: err}
+	}
+	change.live = &ownedObject{uid: object.GetUID()}
+	return e.applyAs(ctx, server, change)
 }
 
 // applyAs sends one object: as new, or to the one that was seen.

@@ -300,7 +300,7 @@ func compare(server *v1alpha1.JupyterServer, object *unstructured.Unstructured, 
 		change.live, change.Cause = nil, "is missing" // applying as new tells whose it is
 	case child.applied != hash:
 		change.Cause = "differs from the spec"
-	case !child.fields.cover(object):
+	case !child.fields.cover(object), child.byHelm:
 		change.Cause = "was edited"
 	default:
 		return nil

@@ -22,7 +22,7 @@ type mark [16]byte
 
 func (o *ownedObject) mark() mark {
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%s %s ", o.uid, o.applied)
+	fmt.Fprintf(sum, "%s %s %t ", o.uid, o.applied, o.byHelm)
 	sum.Write(o.fields.raw)
 	return mark(sum.Sum(nil)[:16])
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -43,6 +44,7 @@ type ownedObject struct {
 	applied         string // value of appliedAnnotation
 	deleting        bool
 	fields          ownFields
+	byHelm          bool // Helm's command changed it by hand
 }
 
 func observed(o client.Object, gvk schema.GroupVersionKind) *ownedObject {
@@ -58,6 +60,7 @@ func observed(o client.Object, gvk schema.GroupVersionKind) *ownedObject {
 		applied:         appliedOf(o),
 		deleting:        o.GetDeletionTimestamp() != nil,
 		fields:          ownFieldsOf(o),
+		byHelm:          slices.ContainsFunc(o.GetManagedFields(), isHelms),
 	}
 }
 
@@ -131,6 +134,15 @@ func (f ownFields) canonical() ownFields {
 
 func isOurs(entry metav1.ManagedFieldsEntry) bool {
 	return entry.Manager == FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "" && entry.FieldsV1 != nil
+}
+
+// helmManager is the field manager of Helm's command (getManagedFieldsManager of helm.sh/helm/v3/pkg/kube/client.go).
+const helmManager = "helm"
+
+// isHelms says whether fields are of somebody's `helm rollback` or `helm upgrade`. Those that it added are not ours, so that they would
+// stay beside what we apply: init containers of another revision, for instance.
+func isHelms(entry metav1.ManagedFieldsEntry) bool {
+	return entry.Manager == helmManager && entry.Operation == metav1.ManagedFieldsOperationUpdate && entry.Subresource == ""
 }
 
 // cover says whether we still own every field of a desired object.
@@ -269,6 +281,9 @@ func Strip(in any) (any, error) {
 				Operation: metav1.ManagedFieldsOperationApply,
 				FieldsV1:  metav1.NewFieldsV1(withoutOwners(entry.FieldsV1.GetRawString(), o.GetOwnerReferences())),
 			})
+		}
+		if isHelms(entry) {
+			own = append(own, metav1.ManagedFieldsEntry{Manager: helmManager, Operation: entry.Operation})
 		}
 	}
 	o.SetManagedFields(own)
