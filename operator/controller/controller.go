@@ -187,12 +187,10 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 	} else {
 		err = r.permit(ctx, server, rendered, out)
 	}
-	if err != nil && refs.write != nil {
-		if failure := r.putBack(ctx, server, rendered); failure != nil {
+	if err != nil {
+		if failure := r.putBack(ctx, server, refs, rendered); failure != nil {
 			return failure
 		}
-	}
-	if err != nil {
 		return r.refused(ctx, server, rendered, out, err)
 	}
 	if rendered, err = r.writeOwn(ctx, server, refs, rendered); err != nil {

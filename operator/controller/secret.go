@@ -122,7 +122,10 @@ type secretWrite func(context.Context) (*corev1.Secret, error)
 
 // putBack puts back what the released revision needs of the server's own Secret and somebody has removed, whatever becomes of the
 // spec: its pod could not start again. It changes nothing that is there. Its request is for servers only that have something to write.
-func (r *Reconciler) putBack(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered) error {
+func (r *Reconciler) putBack(ctx context.Context, server *v1alpha1.JupyterServer, refs references, rendered *render.Rendered) error {
+	if refs.write == nil {
+		return nil
+	}
 	kept, err := r.Engine.Kept(ctx, server)
 	if kept == nil || err != nil {
 		return err
@@ -135,21 +138,15 @@ func (r *Reconciler) putBack(ctx context.Context, server *v1alpha1.JupyterServer
 	if err != nil {
 		return err
 	}
-	if secret == nil {
-		if len(keys) > 0 {
-			_, err = r.createSecret(ctx, server, newSecret(server, keys))
-		}
-		return err
-	}
-	keys = slices.DeleteFunc(keys, func(k ownKey) bool { return k.isIn(secret) })
-	if len(keys) == 0 {
+	keys = slices.DeleteFunc(keys, func(k ownKey) bool { return secret != nil && k.isIn(secret) })
+	switch {
+	case len(keys) == 0:
 		return nil
+	case secret == nil:
+		_, err = r.createSecret(ctx, server, newSecret(server, keys))
+	default:
+		_, err = r.patchSecret(ctx, secret, labelsOf(keys), valuesOf(keys))
 	}
-	data := map[string][]byte{}
-	for _, key := range keys {
-		data[key.name] = key.value()
-	}
-	_, err = r.patchSecret(ctx, secret, labelsOf(keys), data)
 	return err
 }
 
@@ -181,6 +178,15 @@ func labelsOf(keys []ownKey) map[string]string {
 	return labels
 }
 
+// valuesOf are the values of the keys.
+func valuesOf(keys []ownKey) map[string][]byte {
+	values := map[string][]byte{}
+	for _, key := range keys {
+		values[key.name] = key.value()
+	}
+	return values
+}
+
 // heldBy says whether a Secret of the informers holds what is wanted: this inline value, or any that was generated for it.
 func (k ownKey) heldBy(secret *corev1.Secret) bool {
 	if k.inline != "" {
@@ -199,19 +205,17 @@ func (k ownKey) isIn(secret *corev1.Secret) bool {
 func newSecret(server *v1alpha1.JupyterServer, keys []ownKey) *corev1.Secret {
 	labels := map[string]string{release.ServerLabel: server.Name}
 	maps.Copy(labels, labelsOf(keys))
-	secret := &corev1.Secret{
+	values := valuesOf(keys)
+	values[saltKey] = ownKey{name: saltKey}.value()
+	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:            render.SecretName(server.Name),
 			Namespace:       server.Namespace,
 			Labels:          labels,
 			OwnerReferences: []metav1.OwnerReference{release.OwnerReference(server)},
 		},
-		Data: map[string][]byte{saltKey: ownKey{name: saltKey}.value()},
+		Data: values,
 	}
-	for _, key := range keys {
-		secret.Data[key.name] = key.value()
-	}
-	return secret
 }
 
 func (r *Reconciler) createSecret(ctx context.Context, server *v1alpha1.JupyterServer, secret *corev1.Secret) (*corev1.Secret, error) {

@@ -75,10 +75,8 @@ func (e *Engine) apply(ctx context.Context, server *v1alpha1.JupyterServer, chan
 	if err := e.ownAlone(ctx, object); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(object.GetManagedFields(), isHelms) {
-		if object, err = e.takeFromHelm(ctx, server, change, object); err != nil {
-			return err
-		}
+	if object, err = e.takeFromHelm(ctx, server, change, object); err != nil {
+		return err
 	}
 	answer := observed(object, object.GroupVersionKind())
 	answer.fields = answer.fields.canonical()
@@ -114,8 +112,12 @@ func (e *Engine) ownAlone(ctx context.Context, object *unstructured.Unstructured
 	return nil
 }
 
-// takeFromHelm makes the fields that Helm's command set ours, and applies again: those that are not in what we apply go.
+// takeFromHelm makes the fields that Helm's command set ours, and applies again: those that are not in what we apply go. What
+// beforeFirstApply owns is not taken so, because it may be anybody's.
 func (e *Engine) takeFromHelm(ctx context.Context, server *v1alpha1.JupyterServer, change Change, object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	if !slices.ContainsFunc(object.GetManagedFields(), isHelms) {
+		return object, nil
+	}
 	patch, err := csaupgrade.UpgradeManagedFieldsPatch(object, sets.New(helmManager), FieldManager)
 	if err != nil {
 		return nil, fmt.Errorf("taking the fields of %s from Helm: %w", keyOf(object), err)
