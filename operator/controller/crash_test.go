@@ -7,10 +7,8 @@ import (
 	"testing"
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
-	"helm.sh/helm/v3/pkg/storage/driver"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -30,11 +28,7 @@ func TestRecordOfAnUpgradeThatWasTakenBack(t *testing.T) {
 			w.create(w.server("alice"))
 			w.released("alice")
 			w.quiet()
-			kube, err := kubernetes.NewForConfig(suite.config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			records := driver.NewSecrets(kube.CoreV1().Secrets(w.namespace))
+			records := w.records()
 			record, err := records.Get("sh.helm.release.v1.alice.v1")
 			if err != nil {
 				t.Fatal(err)
@@ -66,11 +60,7 @@ func TestRecordsOfInstallsThatWereCutShort(t *testing.T) {
 	w.create(server)
 	w.stalled("alice", v1alpha1.ReasonReferenceNotFound)
 	w.get("alice", server)
-	kube, err := kubernetes.NewForConfig(suite.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	records := driver.NewSecrets(kube.CoreV1().Secrets(w.namespace))
+	records := w.records()
 	owner := release.OwnerReference(server)
 	for revision := range 2 {
 		record := helmrelease.Mock(&helmrelease.MockReleaseOptions{Name: "alice", Version: revision + 1, Namespace: w.namespace})

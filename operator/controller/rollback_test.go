@@ -7,10 +7,13 @@ import (
 	"strings"
 	"testing"
 
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	"helm.sh/helm/v3/pkg/storage/driver"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -166,6 +169,178 @@ func TestRollbackByHandToAnotherAccessControlLeavesNothing(t *testing.T) {
 			return e.Manager == "helm"
 		})), "0 1 false")
 	})
+}
+
+// Objects that only the other revision has come back without an owner: they would outlive the server.
+func TestObjectsThatRollbackByHandAddsGo(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.oidcServer("alice"))
+	w.released("alice")
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth = v1alpha1.Auth{Mode: v1alpha1.AuthModeToken} })
+	w.released("alice")
+	w.eventually("the other access control is pruned", func() error { return w.isGone("alice-access", &corev1.ConfigMap{}) })
+	somebodyElses := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Name: "alice-notes", Namespace: w.namespace, Labels: map[string]string{"jupyterserver.dev/name": "alice"},
+		Annotations: map[string]string{"meta.helm.sh/release-name": "theirs"},
+	}}
+	if err := suite.client.Create(w.ctx, somebodyElses, client.FieldOwner("helm")); err != nil {
+		t.Fatal(err)
+	}
+	w.helm("rollback", "alice", "1")
+	w.eventually("what Helm added is gone", func() error {
+		return errors.Join(w.isGone("alice-access", &corev1.ConfigMap{}), w.isGone("alice-access-rules", &corev1.ConfigMap{}))
+	})
+	w.quiet()
+	w.get("alice-notes", somebodyElses)
+}
+
+// Helm makes objects of the release without an owner. They are taken up, and not taken for somebody else's.
+func TestObjectsThatHelmMadeAreTakenUp(t *testing.T) {
+	w := newWorld(t)
+	server := w.server("alice")
+	server.Spec.JupyterServer.Image = "old"
+	w.create(server)
+	w.released("alice")
+	w.label(map[string]string{forbidden: "old"}) // nothing is put back while Helm works
+	w.stalled("alice", "SuiteImage")
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Suspend = true })
+	w.status("alice", "stopped", func(s v1alpha1.JupyterServerStatus) bool { return s.State == v1alpha1.StateSuspended })
+	w.remove("alice", &corev1.Service{})
+	w.helm("rollback", "alice", "1")
+	service := &corev1.Service{}
+	w.get("alice", service)
+	if len(service.OwnerReferences) > 0 {
+		t.Fatalf("Helm did not make it: %v", service.OwnerReferences)
+	}
+	w.label(map[string]string{forbidden: ""})
+	server = w.released("alice")
+	w.get("alice", service)
+	if !metav1.IsControlledBy(service, server) {
+		t.Errorf("it is not the server's: %v", service.OwnerReferences)
+	}
+}
+
+// Helm and the operator have worked at the same time: both have written the record of one number, and Helm was the last.
+func TestRecordOfHelmIsNotTheRelease(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.DefaultURL = "/tree" })
+	w.released("alice")
+	records := w.records()
+	record, err := records.Get("sh.helm.release.v1.alice.v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	record.Version, record.Info.Status = 2, helmrelease.StatusDeployed
+	if err := records.Update("sh.helm.release.v1.alice.v2", record); err != nil {
+		t.Fatal(err)
+	}
+	w.remove("alice", &corev1.Service{}) // Helm's other trace
+	w.eventually("the release is recorded again", func() error {
+		if history := w.helm("history", "alice"); !strings.Contains(history, "Recorded again") || strings.Count(history, "deployed") != 1 {
+			return errors.New(history)
+		}
+		return nil
+	})
+	if manifest := w.helm("get", "manifest", "alice"); !strings.Contains(manifest, "/tree") {
+		t.Errorf("the newest manifest is not what the spec says:\n%s", manifest)
+	}
+}
+
+// Helm finishes its rollback, which the operator has met in an upgrade of its own, a moment later.
+func TestRecordThatHelmWritesAfterAnUpgrade(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	records := w.records()
+	record, err := records.Get("sh.helm.release.v1.alice.v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	record.Version, record.Info.Status = 2, helmrelease.StatusPendingRollback
+	if err := records.Create("sh.helm.release.v1.alice.v2", record); err != nil {
+		t.Fatal(err)
+	}
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.DefaultURL = "/tree" })
+	if revision := w.released("alice").Status.Release.Revision; revision != 2 {
+		t.Fatalf("revision %d: the two did not meet", revision)
+	}
+	record.Info.Status = helmrelease.StatusDeployed
+	if err := records.Update("sh.helm.release.v1.alice.v2", record); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the release is recorded again", func() error {
+		if manifest := w.helm("get", "manifest", "alice"); !strings.Contains(manifest, "/tree") {
+			return errors.New(manifest)
+		}
+		return nil
+	})
+}
+
+// A newer record of the name, of whoever, is history as soon as it is seen.
+func TestNewerRecordIsSuperseded(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	records := w.records()
+	record, err := records.Get("sh.helm.release.v1.alice.v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	record.Version, record.Manifest = 9, "# another one"
+	if err := records.Create("sh.helm.release.v1.alice.v9", record); err != nil {
+		t.Fatal(err)
+	}
+	w.remove("alice", &corev1.Service{})
+	w.eventually("the release is the newest, and the only one that is deployed", func() error {
+		list, history := w.helm("list", "--output", "json"), w.helm("history", "alice")
+		if !strings.Contains(list, `"revision":"10"`) || strings.Count(history, "deployed") != 1 {
+			return errors.New(list + history)
+		}
+		return nil
+	})
+}
+
+// What Helm wrote in the place of the good record is nothing to go back to.
+func TestNotRolledBackToARecordOfHelm(t *testing.T) {
+	w := newWorld(t)
+	server := w.server("alice")
+	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+	w.ranOnce(server)
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = badImage })
+	w.runsImage("alice", badImage)
+	records := w.records()
+	record, err := records.Get("sh.helm.release.v1.alice.v2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	record.Version = 1
+	if err := records.Update("sh.helm.release.v1.alice.v1", record); err != nil {
+		t.Fatal(err)
+	}
+	w.playPod("alice", false)
+	w.status("alice", "told", func(s v1alpha1.JupyterServerStatus) bool {
+		return strings.Contains(s.Message, "cannot be rolled back: The record")
+	})
+}
+
+// records are Helm's own hand on the records.
+func (w *world) records() *driver.Secrets {
+	w.Helper()
+	kube, err := kubernetes.NewForConfig(suite.config)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return driver.NewSecrets(kube.CoreV1().Secrets(w.namespace))
+}
+
+func (w *world) isGone(name string, o client.Object) error {
+	err := w.tryGet(name, o)
+	if err == nil {
+		return fmt.Errorf("%T %s is there", o, name)
+	}
+	return client.IgnoreNotFound(err)
 }
 
 func TestNotRolledBack(t *testing.T) {

@@ -30,7 +30,7 @@ func (e *Engine) Act(ctx context.Context, server *v1alpha1.JupyterServer, render
 		return e.review(ctx, server, rendered)
 	default:
 		released, err := e.upgrade(ctx, server, rendered, obs, "Applied", nil)
-		return released, 0, err
+		return released, max(0, e.untilReview(server)), err
 	}
 }
 
@@ -38,8 +38,14 @@ func (e *Engine) Act(ctx context.Context, server *v1alpha1.JupyterServer, render
 // upgrade from nothing. Back is what was rolled back, if the release is to remember that.
 func (e *Engine) upgrade(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, obs Observation, description string, back *v1alpha1.RolledBack) (*v1alpha1.ReleaseStatus, error) {
 	history := e.history(ctx, server)
+	if back == nil {
+		history.generation = server.Generation
+	}
 	last := e.Released(server)
 	revision, err := history.next(last)
+	if err == nil && obs.State == Repaired {
+		revision, err = history.afterLatest(revision) // somebody else's may be newer
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +73,9 @@ func (e *Engine) upgrade(ctx context.Context, server *v1alpha1.JupyterServer, re
 		return nil, err
 	}
 	e.written.setRelease(server, released)
+	if history.adopted && obs.State != Repaired || obs.byHelm() {
+		e.written.setRepaired(server, e.clock.Now()) // Helm may not have written its record yet
+	}
 	return &released, nil
 }
 

@@ -39,7 +39,7 @@ func payload(server *v1alpha1.JupyterServer, desired *unstructured.Unstructured)
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
-	annotations["meta.helm.sh/release-name"] = server.Name
+	annotations[helmReleaseAnnotation] = server.Name
 	annotations["meta.helm.sh/release-namespace"] = server.Namespace
 	object.SetAnnotations(annotations)
 	if !retained(server, object) {
@@ -166,7 +166,7 @@ func (e *Engine) resolve(ctx context.Context, server *v1alpha1.JupyterServer, ch
 	switch {
 	case there.ownedByNamesake(server), there.deleting:
 		return nil, &TerminatingError{Object: key.String()}
-	case !there.ownedBy(server) && !there.unowned():
+	case !there.ownedBy(server) && !there.unowned(server):
 		return nil, &ConflictError{Object: key.String()}
 	}
 	object := change.Object.DeepCopy()

@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -105,6 +106,11 @@ func (o Observation) Changes(kind string) bool {
 		}
 	}
 	return false
+}
+
+// byHelm says whether somebody's Helm command has changed what is to be applied.
+func (o Observation) byHelm() bool {
+	return slices.ContainsFunc(o.Apply, func(change Change) bool { return change.live != nil && change.live.byHelm })
 }
 
 // Summary lists what was found, for people: "Service alice is missing, Ingress alice was edited".
@@ -296,7 +302,7 @@ func compare(server *v1alpha1.JupyterServer, object *unstructured.Unstructured, 
 		change.Cause = "is missing"
 	case child.deleting:
 		return nil // it comes back when it is gone: its deletion wakes us
-	case !child.ownedBy(server) && !child.unowned():
+	case !child.ownedBy(server) && !child.unowned(server):
 		change.live, change.Cause = nil, "is missing" // applying as new tells whose it is
 	case child.applied != hash:
 		change.Cause = "differs from the spec"
@@ -308,15 +314,15 @@ func compare(server *v1alpha1.JupyterServer, object *unstructured.Unstructured, 
 	return change
 }
 
-// prunable are the objects that were applied for this server and are rendered no more. A claim is never among them,
-// because it holds somebody's files: it goes with the server.
+// prunable are the objects that were applied for this server, or made by Helm for its release, and are rendered no more. A claim is
+// never among them, because it holds somebody's files: it goes with the server.
 func prunable(server *v1alpha1.JupyterServer, rest map[objectKey]*ownedObject) []client.Object {
 	var out []client.Object
 	for key, child := range rest {
-		if key.kind == claimKind || child.deleting || !child.ownedBy(server) || child.applied == "" {
-			continue
+		ours := child.ownedBy(server) && child.applied != "" || child.madeByHelm(server)
+		if key.kind != claimKind && !child.deleting && ours {
+			out = append(out, child.object)
 		}
-		out = append(out, child.object)
 	}
 	sort.Slice(out, func(i, j int) bool {
 		a, b := out[i].GetObjectKind().GroupVersionKind().Kind, out[j].GetObjectKind().GroupVersionKind().Kind

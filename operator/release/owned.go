@@ -44,7 +44,8 @@ type ownedObject struct {
 	applied         string // value of appliedAnnotation
 	deleting        bool
 	fields          ownFields
-	byHelm          bool // Helm's command changed it by hand
+	byHelm          bool   // somebody's Helm command made or changed it
+	helmRelease     string // what release Helm says it is of; of those without owner that Helm made or changed
 }
 
 func observed(o client.Object, gvk schema.GroupVersionKind) *ownedObject {
@@ -61,16 +62,15 @@ func observed(o client.Object, gvk schema.GroupVersionKind) *ownedObject {
 		deleting:        o.GetDeletionTimestamp() != nil,
 		fields:          ownFieldsOf(o),
 		byHelm:          slices.ContainsFunc(o.GetManagedFields(), isHelms),
+		helmRelease:     helmReleaseOf(o),
 	}
 }
 
-func (o *ownedObject) ownedBy(server *v1alpha1.JupyterServer) bool {
-	for _, owner := range o.owners {
-		if owner.UID == server.UID {
-			return true
-		}
-	}
-	return false
+func (o *ownedObject) ownedBy(server *v1alpha1.JupyterServer) bool { return isOwned(server, o.owners) }
+
+// isOwned says whether a server is among the owners of an object.
+func isOwned(server *v1alpha1.JupyterServer, owners []metav1.OwnerReference) bool {
+	return slices.ContainsFunc(owners, func(owner metav1.OwnerReference) bool { return owner.UID == server.UID })
 }
 
 // ownedByNamesake says whether the owner is an earlier server of the same name, whose objects are being collected.
@@ -83,8 +83,17 @@ func (o *ownedObject) ownedByNamesake(server *v1alpha1.JupyterServer) bool {
 	return false
 }
 
-// unowned says whether we applied the object and then let go of it: a claim that was retained.
-func (o *ownedObject) unowned() bool { return len(o.owners) == 0 && o.applied != "" }
+// unowned says whether an object without owner may be taken up: we applied it and then let go of it, as of a claim that was retained, or
+// Helm made it for this release.
+func (o *ownedObject) unowned(server *v1alpha1.JupyterServer) bool {
+	return len(o.owners) == 0 && o.applied != "" || o.madeByHelm(server)
+}
+
+// madeByHelm says whether somebody's `helm rollback` or `helm upgrade` made an object for the release of this server. A claim may hold
+// files from before there was one.
+func (o *ownedObject) madeByHelm(server *v1alpha1.JupyterServer) bool {
+	return server.Status.Release != nil && o.helmRelease == server.Name && keyOf(o.object).kind != claimKind
+}
 
 // olderThan says whether an object is older than a resource version that we wrote, or not there. Resource versions are
 // comparable since Kubernetes 1.35 (KEP-5504), and were in practice before.
@@ -143,6 +152,18 @@ const helmManager = "helm"
 // stay beside what we apply: init containers of another revision, for instance.
 func isHelms(entry metav1.ManagedFieldsEntry) bool {
 	return entry.Manager == helmManager && entry.Operation == metav1.ManagedFieldsOperationUpdate && entry.Subresource == ""
+}
+
+// helmReleaseAnnotation is on every object of a release (helm.sh/helm/v3/pkg/action/validate.go).
+const helmReleaseAnnotation = "meta.helm.sh/release-name"
+
+// helmReleaseOf is the release of an object without owner that Helm made or changed, of the API server or of the informers. Empty: of
+// none, or it is no such object.
+func helmReleaseOf(o client.Object) string {
+	if len(o.GetOwnerReferences()) > 0 || !slices.ContainsFunc(o.GetManagedFields(), isHelms) {
+		return ""
+	}
+	return cmp.Or(o.GetAnnotations()[helmReleaseAnnotation], o.GetLabels()[helmReleaseAnnotation])
 }
 
 // cover says whether we still own every field of a desired object.
@@ -286,6 +307,7 @@ func Strip(in any) (any, error) {
 			own = append(own, metav1.ManagedFieldsEntry{Manager: helmManager, Operation: entry.Operation})
 		}
 	}
+	helmRelease := helmReleaseOf(o)
 	o.SetManagedFields(own)
 	labels := map[string]string{}
 	if name, ok := o.GetLabels()[ServerLabel]; ok {
@@ -293,6 +315,14 @@ func Strip(in any) (any, error) {
 	}
 	if applied := appliedOf(o); applied != "" {
 		labels[appliedAnnotation] = applied
+	}
+	if helmRelease != "" {
+		labels[helmReleaseAnnotation] = helmRelease
+	}
+	if set, ok := in.(*appsv1.StatefulSet); ok {
+		if keys := ReadKeys(set); len(keys) > 0 {
+			labels[readsLabel] = strings.Join(keys, ",")
+		}
 	}
 	o.SetLabels(labels)
 	o.SetAnnotations(nil)

@@ -29,6 +29,18 @@ const (
 	RecordType corev1.SecretType = "helm.sh/release.v1"
 )
 
+// revisionLabel is on the records that we write. Helm keeps such labels when it marks a record, and copies them into the next one when it
+// rolls back or upgrades (helm.sh/helm/v3/pkg/action): there they name another revision.
+const revisionLabel = "jupyterserver.dev/revision"
+
+// generationLabel is the generation of the server whose spec a record holds. One that was rolled back to has none.
+const generationLabel = "jupyterserver.dev/generation"
+
+// writtenByUs says whether a revision is what we recorded of it. Its owner does not tell: Helm drops owners when it marks a record.
+func writtenByUs(labels map[string]string, revision int) bool {
+	return labels[revisionLabel] == strconv.Itoa(revision)
+}
+
 // errNoRecord says that a revision has no record, or none any more.
 var errNoRecord = errors.New("there is no such release record")
 
@@ -49,8 +61,12 @@ type history struct {
 	released bool
 	// good is the revision that a rollback would go back to: its record is kept. Zero: there is none.
 	good int
+	// generation is that of the spec that is recorded. Zero: it is another one's.
+	generation int64
 	// superseded is the record that was deployed before, if there is one.
 	superseded *helmrelease.Release
+	// adopted says that a record was taken up that Helm had written.
+	adopted bool
 }
 
 func (e *Engine) history(ctx context.Context, server *v1alpha1.JupyterServer) *history {
@@ -87,7 +103,7 @@ func (h *history) begin(revision int, rendered *render.Rendered) (*helmrelease.R
 			continue
 		}
 		if there.Info.Status == helmrelease.StatusDeployed && there.Manifest == record.Manifest {
-			return there, nil // a crash came between this record and the status
+			return record, nil // a crash came between this record and the status
 		}
 		if there.Info.Status == helmrelease.StatusDeployed || there.Info.Status == helmrelease.StatusSuperseded {
 			if err := h.tidy(revision); err != nil { // a crash may have come before that
@@ -104,19 +120,23 @@ func (h *history) begin(revision int, rendered *render.Rendered) (*helmrelease.R
 // next is the revision to write, and loads the one that it supersedes.
 func (h *history) next(released *v1alpha1.ReleaseStatus) (int, error) {
 	if released == nil {
-		latest, err := h.latest()
-		return max(latest, 1), err // begin takes it up again, or goes one further
+		return h.afterLatest(1)
 	}
 	previous, err := h.read(released.Revision)
 	if errors.Is(err, errNoRecord) {
-		latest, err := h.latest()
-		return max(latest, released.Revision+1), err
+		return h.afterLatest(released.Revision + 1)
 	}
 	if err != nil {
 		return 0, err
 	}
 	h.superseded = previous
 	return released.Revision + 1, nil
+}
+
+// afterLatest is the newest revision of all, or a later one: begin takes it up again, or goes one further.
+func (h *history) afterLatest(least int) (int, error) {
+	latest, err := h.latest()
+	return max(latest, least), err
 }
 
 // latest looks through all records of the name: those of others are never touched. Zero: there is none.
@@ -180,7 +200,7 @@ func (h *history) ensureOwned(name string, owners []metav1.OwnerReference) error
 	switch {
 	case there.ownedBy(h.server):
 		return nil
-	case len(there.owners) == 0 && h.released:
+	case len(owners) == 0 && h.released:
 		return h.adopt(name)
 	case there.ownedByNamesake(h.server):
 		return &TerminatingError{Object: "release record " + name}
@@ -197,7 +217,7 @@ func (h *history) adopt(name string) error {
 	if err != nil {
 		return fmt.Errorf("taking up the release record %s: %w", name, err)
 	}
-	h.seen[name] = adopted.ResourceVersion
+	h.seen[name], h.adopted = adopted.ResourceVersion, true
 	return nil
 }
 
@@ -212,10 +232,15 @@ func (h *history) record(revision int, rendered *render.Rendered) *helmrelease.R
 	} else {
 		first = h.superseded.Info.FirstDeployed
 	}
+	labels := map[string]string{revisionLabel: strconv.Itoa(revision)}
+	if h.generation != 0 {
+		labels[generationLabel] = strconv.FormatInt(h.generation, 10)
+	}
 	return &helmrelease.Release{
 		Name:      h.server.Name,
 		Namespace: h.server.Namespace,
 		Version:   revision,
+		Labels:    labels,
 		Chart:     &chart.Chart{Metadata: h.chart},
 		Config:    rendered.Values,
 		Manifest:  rendered.Manifest,

@@ -18,7 +18,8 @@ import (
 )
 
 // Somebody who runs `helm uninstall` or `helm rollback` changes the objects, which the informers show, and the records, which they do
-// not. So after every repair the records are looked at, once: when Helm, which writes them last, should be done.
+// not. So the records are looked at, once, after every repair, and after every upgrade that met with Helm's traces: when Helm, which
+// writes them last, should be done.
 const (
 	reviewAfter = settleTime
 	// patience is for how long a record that says that Helm is at work is believed.
@@ -87,6 +88,8 @@ func revisionOf(record metav1.PartialObjectMetadata) int {
 	return revision
 }
 
+// onlyDeployed says whether the newest record is the release, and no other one says so of itself. One that Helm wrote holds what Helm
+// rolled back to, also where its number is that of the release: the two may have worked at the same time.
 func onlyDeployed(records []metav1.PartialObjectMetadata, revision int) bool {
 	found := false
 	for _, record := range records {
@@ -95,7 +98,7 @@ func onlyDeployed(records []metav1.PartialObjectMetadata, revision int) bool {
 		case is > revision, is != revision && deployed:
 			return false
 		case is == revision:
-			found = deployed
+			found = deployed && writtenByUs(record.Labels, revision)
 		}
 	}
 	return found
@@ -105,9 +108,8 @@ func onlyDeployed(records []metav1.PartialObjectMetadata, revision int) bool {
 // an operator was killed.
 func helmIsAtWork(server *v1alpha1.JupyterServer, records []metav1.PartialObjectMetadata, revision int) bool {
 	for _, record := range records {
-		there := &ownedObject{owners: record.OwnerReferences}
 		status := record.Labels["status"]
-		if revisionOf(record) >= revision && !there.ownedBy(server) &&
+		if revisionOf(record) >= revision && !isOwned(server, record.OwnerReferences) &&
 			(strings.HasPrefix(status, "pending-") || status == helmrelease.StatusUninstalling.String()) {
 			return true
 		}
