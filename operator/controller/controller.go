@@ -139,13 +139,14 @@ type blocked struct {
 
 func (b *blocked) Error() string { return b.message }
 
-// converge brings the release in line with the spec. A blocked spec is part of the outcome; an error is tried again.
+// converge brings the release in line with the spec. A blocked spec is part of the outcome, and the server goes on as it is; an error
+// is tried again.
 func (r *Reconciler) converge(ctx context.Context, server *v1alpha1.JupyterServer) (outcome, error) {
 	out := outcome{release: r.Engine.Released(server)}
 	err := r.release(ctx, server, &out)
 	if stop := blockedBy(err); stop != nil {
 		out.blocked, out.lookAgain = stop, soonest(out.lookAgain, min(max(r.blockedFor(server)/2, soonestRetry), latestRetry))
-		return out, nil
+		return out, r.putBack(ctx, server)
 	}
 	return out, err
 }
@@ -188,9 +189,6 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 		err = r.permit(ctx, server, rendered, out)
 	}
 	if err != nil {
-		if failure := r.putBack(ctx, server, refs, rendered); failure != nil {
-			return failure
-		}
 		return r.refused(ctx, server, rendered, out, err)
 	}
 	if rendered, err = r.writeOwn(ctx, server, refs, rendered); err != nil {

@@ -68,7 +68,7 @@ func (r *Reconciler) judge(ctx context.Context, server *v1alpha1.JupyterServer, 
 	}
 	out.judged = judged{asked: true, result: result}
 	if denials := result.Denials(); len(denials) > 0 {
-		return &blocked{conditionReason(denials[0].ID), refusal(denials, out.release)}
+		return &blocked{conditionReason(denials[0].ID), refusal(denials)}
 	}
 	return nil
 }
@@ -83,14 +83,11 @@ func conditionReason(id string) string {
 }
 
 // refusal is the first refusal in full, and the rules of the others.
-func refusal(denials []policies.Verdict, released *v1alpha1.ReleaseStatus) string {
+func refusal(denials []policies.Verdict) string {
 	first := denials[0]
 	text := fmt.Sprintf("%s (%s, rule %s). %s", first.Message, first.Path, first.ID, first.Remediation)
 	if more := otherRules(denials); len(more) > 0 {
 		text = fmt.Sprintf("%s Also refused by: %s.", text, strings.Join(more, ", "))
-	}
-	if released != nil {
-		text += " Until then the server stays as it is."
 	}
 	return sentence(text)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -237,43 +236,6 @@ func TestChangedLabelIsJudged(t *testing.T) {
 	w.compliant("alice", metav1.ConditionFalse, "SuiteLabel")
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Labels = nil })
 	w.compliant("alice", metav1.ConditionTrue, v1alpha1.ReasonCompliant)
-}
-
-// What a refused server needs to go on is put back.
-func TestSecretOfARefusedServerIsPutBack(t *testing.T) {
-	w := newWorld(t)
-	server := w.server("alice")
-	server.Spec.JupyterServer.Image = "old"
-	w.create(server)
-	w.released("alice")
-	w.label(map[string]string{forbidden: "old"})
-	w.compliant("alice", metav1.ConditionFalse, "SuiteImage")
-	secret := &corev1.Secret{}
-	w.get("alice-jupyter", secret)
-	if err := suite.client.Delete(w.ctx, secret); err != nil {
-		t.Fatal(err)
-	}
-	w.eventually("the Secret is put back", func() error { return w.tryGet("alice-jupyter", secret) })
-
-	delete(secret.Data, "token")
-	if err := suite.client.Update(w.ctx, secret); err != nil {
-		t.Fatal(err)
-	}
-	w.eventually("the key is put back", func() error {
-		secret = &corev1.Secret{}
-		w.get("alice-jupyter", secret)
-		return expect(len(secret.Data["token"]), 48)
-	})
-	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth = w.oidcServer("alice").Spec.Auth })
-	w.compliant("alice", metav1.ConditionFalse, "SuiteImage")
-	if err := suite.client.Delete(w.ctx, secret); err != nil {
-		t.Fatal(err)
-	}
-	secret = &corev1.Secret{}
-	w.eventually("the Secret is put back as the released revision needs it", func() error { return w.tryGet("alice-jupyter", secret) })
-	if len(secret.Data["token"]) != 48 || len(secret.Data["cookie-secret"]) > 0 {
-		t.Errorf("it holds what the refused spec needs: %v", slices.Sorted(maps.Keys(secret.Data)))
-	}
 }
 
 func TestRefusedSpecLeavesNoSecret(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -112,60 +111,12 @@ func (r *Reconciler) planSecret(ctx context.Context, server *v1alpha1.JupyterSer
 	if err := checkOwner(server, secret); err != nil {
 		return nil, nil, err
 	}
-	planned, write = r.fillSecret(server, secret, keys)
-	return planned, write, nil
+	return r.fillSecret(ctx, server, secret, keys)
 }
 
 // secretWrite writes the server's own Secret, and returns it as the informers will show it. That is not what was planned where another
 // one was there that they do not show yet.
 type secretWrite func(context.Context) (*corev1.Secret, error)
-
-// putBack puts back what the released revision needs of the server's own Secret and somebody has removed, whatever becomes of the
-// spec: its pod could not start again. It changes nothing that is there. Its request is for servers only that have something to write.
-func (r *Reconciler) putBack(ctx context.Context, server *v1alpha1.JupyterServer, refs references, rendered *render.Rendered) error {
-	if refs.write == nil {
-		return nil
-	}
-	kept, err := r.Engine.Kept(ctx, server)
-	if kept == nil || err != nil {
-		return err
-	}
-	keys, err := releasedKeys(server, kept, rendered)
-	if err != nil {
-		return err
-	}
-	secret, err := get(ctx, r.Client, server.Namespace, render.SecretName(server.Name), &corev1.Secret{})
-	if err != nil {
-		return err
-	}
-	keys = slices.DeleteFunc(keys, func(k ownKey) bool { return secret != nil && k.isIn(secret) })
-	switch {
-	case len(keys) == 0:
-		return nil
-	case secret == nil:
-		_, err = r.createSecret(ctx, server, newSecret(server, keys))
-	default:
-		_, err = r.patchSecret(ctx, secret, labelsOf(keys), valuesOf(keys))
-	}
-	return err
-}
-
-// releasedKeys are the keys that the released revision needs. An inline value is in no record: it is only known where the spec is
-// still the released one, and else a token is generated.
-func releasedKeys(server *v1alpha1.JupyterServer, kept, rendered *render.Rendered) ([]ownKey, error) {
-	former, err := formerly(server, kept)
-	if err != nil {
-		return nil, err
-	}
-	if rendered == nil {
-		return ownKeys(former), nil
-	}
-	latter, err := formerly(server, rendered)
-	if err == nil && reflect.DeepEqual(former.Spec, latter.Spec) {
-		return ownKeys(server), nil
-	}
-	return ownKeys(former), err
-}
 
 // labelsOf are the labels that follow from the keys.
 func labelsOf(keys []ownKey) map[string]string {
@@ -244,11 +195,17 @@ func (r *Reconciler) foundSecret(ctx context.Context, server *v1alpha1.JupyterSe
 }
 
 // fillSecret plans the keys that are missing or differ, and leaves the others alone. An inline client secret that is no longer in the
-// spec goes, once there is no way back to the revision that needs it.
-func (r *Reconciler) fillSecret(server *v1alpha1.JupyterServer, secret *corev1.Secret, keys []ownKey) (planned *corev1.Secret, write secretWrite) {
+// spec goes, once no pod reads it and there is no way back to the revision that needs it.
+func (r *Reconciler) fillSecret(ctx context.Context, server *v1alpha1.JupyterServer, secret *corev1.Secret, keys []ownKey) (planned *corev1.Secret, write secretWrite, err error) {
 	data := map[string][]byte{}
 	if _, there := secret.StringData[render.ClientSecretKey]; there && !r.mayGoBack(server) {
-		data[render.ClientSecretKey] = nil
+		reads, err := r.readKeys(ctx, server)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !slices.Contains(reads, render.ClientSecretKey) {
+			data[render.ClientSecretKey] = nil
+		}
 	}
 	for _, key := range keys {
 		delete(data, key.name)
@@ -256,8 +213,8 @@ func (r *Reconciler) fillSecret(server *v1alpha1.JupyterServer, secret *corev1.S
 			data[key.name] = key.value()
 		}
 	}
-	if len(data) == 0 {
-		return secret, nil
+	if len(data) == 0 && !lostItsOwner(server, secret) {
+		return secret, nil, nil
 	}
 	planned = secret.DeepCopy()
 	for key, value := range data {
@@ -267,17 +224,18 @@ func (r *Reconciler) fillSecret(server *v1alpha1.JupyterServer, secret *corev1.S
 		}
 	}
 	return planned, func(ctx context.Context) (*corev1.Secret, error) {
-		return r.patchSecret(ctx, secret, labelsOf(keys), data)
-	}
+		return r.patchSecret(ctx, server, secret, labelsOf(keys), data)
+	}, nil
 }
 
 // patchSecret writes some keys, and removes those that are nil. The resource version guards what was read: somebody may just have
 // written a token.
-func (r *Reconciler) patchSecret(ctx context.Context, secret *corev1.Secret, labels map[string]string, data map[string][]byte) (*corev1.Secret, error) {
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"resourceVersion": secret.ResourceVersion, "labels": labels},
-		"data":     data,
-	})
+func (r *Reconciler) patchSecret(ctx context.Context, server *v1alpha1.JupyterServer, secret *corev1.Secret, labels map[string]string, data map[string][]byte) (*corev1.Secret, error) {
+	metadata := map[string]any{"resourceVersion": secret.ResourceVersion, "labels": labels}
+	if lostItsOwner(server, secret) {
+		metadata["ownerReferences"] = []metav1.OwnerReference{release.OwnerReference(server)}
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": metadata, "data": data})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the server's Secret: %w", err)
 	}
@@ -309,11 +267,17 @@ func (k ownKey) value() []byte {
 
 // checkOwner keeps the operator from touching a Secret that it did not make.
 func checkOwner(server *v1alpha1.JupyterServer, secret *corev1.Secret) error {
-	if metav1.IsControlledBy(secret, server) {
+	if metav1.IsControlledBy(secret, server) || lostItsOwner(server, secret) {
 		return nil
 	}
 	if owner := metav1.GetControllerOf(secret); owner != nil && owner.Kind == v1alpha1.Kind && owner.Name == server.Name {
 		return &release.TerminatingError{Object: "Secret " + secret.Name}
 	}
 	return &release.ConflictError{Object: "Secret " + secret.Name}
+}
+
+// lostItsOwner says whether somebody took the owner from the Secret of a server. Only of one that was released: its pod reads the Secret of
+// this name, whosever it is. It gets its owner back.
+func lostItsOwner(server *v1alpha1.JupyterServer, secret *corev1.Secret) bool {
+	return server.Status.Release != nil && len(secret.OwnerReferences) == 0 && secret.Labels[release.ServerLabel] == server.Name
 }

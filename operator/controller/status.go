@@ -106,16 +106,7 @@ func summarize(server *v1alpha1.JupyterServer, rep report) summary {
 	case rep.terminating:
 		return summary{state: v1alpha1.StateTerminating, ready: metav1.ConditionFalse, reason: "Terminating", message: "The server is being deleted."}
 	case rep.outcome.blocked != nil:
-		state := v1alpha1.StateFailed
-		switch {
-		case rep.outcome.stopped && w.pod == nil:
-			state = v1alpha1.StateSuspended
-		case rep.outcome.stopped:
-			state = v1alpha1.StateSuspending
-		case w.ready:
-			state = v1alpha1.StateRunning // with the last spec that could be applied
-		}
-		return summary{state: state, ready: metav1.ConditionFalse, reason: rep.outcome.blocked.reason, message: rep.outcome.blocked.message, stalled: true}
+		return summarizeBlocked(rep.outcome, w)
 	case rep.failure != nil:
 		return summary{state: stateOnFailure(rep), ready: metav1.ConditionFalse, reason: v1alpha1.ReasonApplyFailed, message: sentence(rep.failure.Error() + "; it is tried again"), reconciling: true}
 	case server.Spec.Suspend:
@@ -128,6 +119,30 @@ func summarize(server *v1alpha1.JupyterServer, rep report) summary {
 		return summary{state: v1alpha1.StateFailed, ready: metav1.ConditionFalse, reason: w.finding.Reason, message: w.finding.Message, reconciling: true}
 	}
 	return summary{state: v1alpha1.StateStarting, ready: metav1.ConditionFalse, reason: w.finding.Reason, message: w.finding.Message, reconciling: true}
+}
+
+// summarizeBlocked is for a server that goes on with the last spec that could be applied, if there is one: that it does, or why its pod
+// does not run, is told as well.
+func summarizeBlocked(out outcome, w workload) summary {
+	s := summary{state: v1alpha1.StateFailed, ready: metav1.ConditionFalse, reason: out.blocked.reason, message: out.blocked.message, stalled: true}
+	switch {
+	case out.stopped && w.pod == nil:
+		s.state = v1alpha1.StateSuspended
+	case out.stopped:
+		s.state = v1alpha1.StateSuspending
+	case w.ready:
+		s.state = v1alpha1.StateRunning
+	}
+	if out.release == nil || out.stopped {
+		return s
+	}
+	if w.ready || w.finding == nil {
+		s.message += " Until then the server stays as it is."
+	}
+	if w.finding != nil {
+		s.message += " Besides: " + w.finding.Message
+	}
+	return s
 }
 
 // summarizeRunning is for a server that answers. A provider that is down is told, and passes; one that refuses the client has
