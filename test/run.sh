@@ -231,18 +231,26 @@ tell_oidc() {
 State:    $(kubectl get jupyterserver "$server" -o jsonpath='{.status.state}')
 URL:      $(kubectl get jupyterserver "$server" -o jsonpath='{.status.url}')
 Sign in:  as alice (password alice), who is let in; as bob (password bob), who is not
-Status:   KUBECONFIG=$KUBECONFIG $(command -v kubectl) get jupyterserver $server -o wide
 END
+    tell_tools
 }
 
 tell() {
-    local kubectl=kubectl
-    [ "$CLUSTER" = local ] && kubectl="KUBECONFIG=$KUBECONFIG $(command -v kubectl)"
     cat <<END
 
 State:  $(kubectl get jupyterserver "$server" -o jsonpath='{.status.state}')
 URL:    $(kubectl get jupyterserver "$server" -o jsonpath='{.status.url}')
-Token:  $kubectl get secret $server-jupyter -o jsonpath='{.data.token}' | base64 -d
+Token:  kubectl get secret $server-jupyter -o jsonpath='{.data.token}' | base64 -d
+END
+    [ "$CLUSTER" != local ] || tell_tools
+}
+
+tell_tools() {
+    cat <<END
+
+kubectl and helm for this cluster:
+  export KUBECONFIG=$KUBECONFIG
+  export PATH=\$PATH:$(dirname "$(command -v kubectl)")
 END
 }
 
