@@ -257,6 +257,7 @@ func TestNamedSecretIsNotMade(t *testing.T) {
 	w.create(server)
 	w.released("alice")
 	w.remove("alice-jupyter", mine)
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = "other" })
 	w.stalled("alice", v1alpha1.ReasonReferenceNotFound)
 	w.quiet()
 	if err := w.isGone("alice-jupyter", mine); err != nil {
