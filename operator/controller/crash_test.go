@@ -28,11 +28,7 @@ func TestRecordOfAnUpgradeThatWasTakenBack(t *testing.T) {
 			w.create(w.server("alice"))
 			w.released("alice")
 			w.quiet()
-			records := w.records()
-			record, err := records.Get("sh.helm.release.v1.alice.v1")
-			if err != nil {
-				t.Fatal(err)
-			}
+			records, record := w.record(1)
 			record.Version, record.Manifest, record.Info.Status = 2, "# another one", status
 			if err := records.Create("sh.helm.release.v1.alice.v2", record); err != nil {
 				t.Fatal(err)

@@ -32,7 +32,7 @@ func (r *Reconciler) putBack(ctx context.Context, server *v1alpha1.JupyterServer
 	if err != nil {
 		return err
 	}
-	if secret != nil && checkOwner(server, secret) != nil {
+	if secret != nil && !isOwn(server, secret) {
 		return nil // whose it is, is told where the spec needs it
 	}
 	given := namedKeys(server) // somebody may have made a Secret of this name, and named it

@@ -227,11 +227,7 @@ func TestRecordOfHelmIsNotTheRelease(t *testing.T) {
 	w.released("alice")
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.DefaultURL = "/tree" })
 	w.released("alice")
-	records := w.records()
-	record, err := records.Get("sh.helm.release.v1.alice.v1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	records, record := w.record(1)
 	record.Version, record.Info.Status = 2, helmrelease.StatusDeployed
 	if err := records.Update("sh.helm.release.v1.alice.v2", record); err != nil {
 		t.Fatal(err)
@@ -253,11 +249,7 @@ func TestRecordThatHelmWritesAfterAnUpgrade(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
-	records := w.records()
-	record, err := records.Get("sh.helm.release.v1.alice.v1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	records, record := w.record(1)
 	record.Version, record.Info.Status = 2, helmrelease.StatusPendingRollback
 	if err := records.Create("sh.helm.release.v1.alice.v2", record); err != nil {
 		t.Fatal(err)
@@ -283,11 +275,7 @@ func TestNewerRecordIsSuperseded(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
-	records := w.records()
-	record, err := records.Get("sh.helm.release.v1.alice.v1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	records, record := w.record(1)
 	record.Version, record.Manifest = 9, "# another one"
 	if err := records.Create("sh.helm.release.v1.alice.v9", record); err != nil {
 		t.Fatal(err)
@@ -310,11 +298,7 @@ func TestNotRolledBackToARecordOfHelm(t *testing.T) {
 	w.ranOnce(server)
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = badImage })
 	w.runsImage("alice", badImage)
-	records := w.records()
-	record, err := records.Get("sh.helm.release.v1.alice.v2")
-	if err != nil {
-		t.Fatal(err)
-	}
+	records, record := w.record(2)
 	record.Version = 1
 	if err := records.Update("sh.helm.release.v1.alice.v1", record); err != nil {
 		t.Fatal(err)
@@ -333,6 +317,17 @@ func (w *world) records() *driver.Secrets {
 		w.Fatal(err)
 	}
 	return driver.NewSecrets(kube.CoreV1().Secrets(w.namespace))
+}
+
+// record is the record of a revision of alice, for Helm to write another one of.
+func (w *world) record(revision int) (*driver.Secrets, *helmrelease.Release) {
+	w.Helper()
+	records := w.records()
+	record, err := records.Get(fmt.Sprintf("sh.helm.release.v1.alice.v%d", revision))
+	if err != nil {
+		w.Fatal(err)
+	}
+	return records, record
 }
 
 func (w *world) isGone(name string, o client.Object) error {

@@ -267,13 +267,17 @@ func (k ownKey) value() []byte {
 
 // checkOwner keeps the operator from touching a Secret that it did not make.
 func checkOwner(server *v1alpha1.JupyterServer, secret *corev1.Secret) error {
-	if metav1.IsControlledBy(secret, server) || lostItsOwner(server, secret) {
+	if isOwn(server, secret) {
 		return nil
 	}
 	if owner := metav1.GetControllerOf(secret); owner != nil && owner.Kind == v1alpha1.Kind && owner.Name == server.Name {
 		return &release.TerminatingError{Object: "Secret " + secret.Name}
 	}
 	return &release.ConflictError{Object: "Secret " + secret.Name}
+}
+
+func isOwn(server *v1alpha1.JupyterServer, secret *corev1.Secret) bool {
+	return metav1.IsControlledBy(secret, server) || lostItsOwner(server, secret)
 }
 
 // lostItsOwner says whether somebody took the owner from the Secret of a server. Only of one that was released: its pod reads the Secret of
