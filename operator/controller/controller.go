@@ -146,7 +146,7 @@ func (r *Reconciler) converge(ctx context.Context, server *v1alpha1.JupyterServe
 	err := r.release(ctx, server, &out)
 	if stop := blockedBy(err); stop != nil {
 		out.blocked, out.lookAgain = stop, soonest(out.lookAgain, min(max(r.blockedFor(server)/2, soonestRetry), latestRetry))
-		return out, r.putBack(ctx, server)
+		return out, r.goOn(ctx, server, &out)
 	}
 	return out, err
 }
@@ -161,7 +161,7 @@ func (r *Reconciler) blockedFor(server *v1alpha1.JupyterServer) time.Duration {
 }
 
 // release takes the steps of the design's one way: references, render, judge, observe, act. The server's own Secret is
-// written once it is permitted. A server that is settled is spared them.
+// written once neither the policies nor the API server refuse what it is for. A server that is settled is spared them.
 func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer, out *outcome) error {
 	if err := server.Spec.Unreadable(); err != nil {
 		return &blocked{v1alpha1.ReasonSpecUnreadable, sentence("the spec holds a value that Kubernetes does not take: " + err.Error())}
@@ -171,7 +171,7 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 		err = cmp.Or(r.permit(ctx, server, nil, out), err) // what is missing is not worth looking for if it is refused
 	}
 	if err != nil {
-		return r.refused(ctx, server, nil, out, err)
+		return r.refused(ctx, server, out, err)
 	}
 	inputs, err := r.inputs(ctx, server, refs.digests)
 	if err != nil {
@@ -189,7 +189,12 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 		err = r.permit(ctx, server, rendered, out)
 	}
 	if err != nil {
-		return r.refused(ctx, server, rendered, out, err)
+		return r.refused(ctx, server, out, err)
+	}
+	if refs.write != nil && out.release != nil {
+		if err := r.Engine.Rehearse(ctx, server, rendered); err != nil {
+			return err
+		}
 	}
 	if rendered, err = r.writeOwn(ctx, server, refs, rendered); err != nil {
 		return err
@@ -231,11 +236,21 @@ func (r *Reconciler) follow(ctx context.Context, server *v1alpha1.JupyterServer,
 		return err
 	}
 	r.announce(server, observation, out.release, released)
+	if out.kept != keptBack {
+		released = holding(released, server)
+	}
 	out.release, out.lookAgain = released, soonest(observation.Unsettled, lookAgain)
 	r.contest(ctx, server, observation, out)
 	r.Engine.Settle(server, inputs, observation)
 	r.settle(server, inputs, out)
 	return nil
+}
+
+// holding is a release that holds the spec of a server as it is.
+func holding(released *v1alpha1.ReleaseStatus, server *v1alpha1.JupyterServer) *v1alpha1.ReleaseStatus {
+	out := *released
+	out.Generation = server.Generation
+	return &out
 }
 
 // keptBack is an error for a spec that was rolled back.

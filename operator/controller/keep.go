@@ -233,7 +233,7 @@ func (r *Reconciler) noteGood(server *v1alpha1.JupyterServer, out *outcome, w wo
 		return 0
 	}
 	good := *released
-	good.GoodRevision = released.Revision
+	good.GoodRevision, good.GoodRecordDigest = released.Revision, released.RecordDigest
 	out.release = &good
 	if released.GoodRevision != 0 {
 		out.lookAgain = soonest(out.lookAgain, soonestRetry)

@@ -1,23 +1,19 @@
 package controller
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
-	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
@@ -106,47 +102,16 @@ func otherRules(verdicts []policies.Verdict) []string {
 }
 
 // refused is for a spec that was not let through. A server that the policies do not allow and that shall be suspended is stopped,
-// whatever else they say. One that is released as its spec says and runs is kept so: somebody made a new rule, and the server goes
-// on. One that has no pod, because it was stopped or its StatefulSet is gone, gets none.
-func (r *Reconciler) refused(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, out *outcome, why error) error {
+// whatever else they say.
+func (r *Reconciler) refused(ctx context.Context, server *v1alpha1.JupyterServer, out *outcome, why error) error {
 	var stop *blocked
-	if !out.judged.asked || out.release == nil || !errors.As(why, &stop) {
+	if !out.judged.asked || out.release == nil || !server.Spec.Suspend || !errors.As(why, &stop) {
 		return why
 	}
-	if server.Spec.Suspend {
-		if err := r.Engine.Stop(ctx, server); err != nil {
-			return err
-		}
-		out.stopped = true
-		return why
-	}
-	if rendered == nil || !out.judged.result.Denied() || rendered.SpecDigest != out.release.SpecDigest {
-		return why
-	}
-	// What was stopped has the digest of what ran: putting it back would start what is forbidden.
-	set, err := get(ctx, r.Client, server.Namespace, server.Name, &appsv1.StatefulSet{})
-	if err != nil {
+	if err := r.Engine.Stop(ctx, server); err != nil {
 		return err
 	}
-	if set == nil || !metav1.IsControlledBy(set, server) || ptr.Deref(set.Spec.Replicas, 1) == 0 {
-		return why
-	}
-	released := rendered
-	if rendered.Digest != out.release.InputDigest { // the operator has changed, and the spec has not
-		if released, err = r.Engine.Kept(ctx, server); released == nil || err != nil {
-			return cmp.Or(err, why)
-		}
-	}
-	observation, err := r.Engine.Observe(ctx, server, released)
-	if err != nil {
-		return err
-	}
-	if observation.State == release.Drifted {
-		if _, _, err := r.Engine.Act(ctx, server, released, observation); err != nil {
-			return err
-		}
-		r.announce(server, observation, out.release, out.release)
-	}
+	out.stopped = true
 	return why
 }
 

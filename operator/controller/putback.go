@@ -33,19 +33,16 @@ func (r *Reconciler) putBack(ctx context.Context, server *v1alpha1.JupyterServer
 		return err
 	}
 	if secret != nil && !isOwn(server, secret) {
-		return nil // whose it is, is told where the spec needs it
+		return nil
 	}
 	given := namedKeys(server) // somebody may have made a Secret of this name, and named it
 	missing := slices.DeleteFunc(reads, func(key string) bool {
 		return secret != nil && ownKey{name: key}.isIn(secret) ||
 			slices.ContainsFunc(given, func(k namedKey) bool { return k.ref == v1alpha1.KeyRef{Name: name, Key: key} })
 	})
-	if len(missing) == 0 {
+	keys := keysToPutBack(server, missing)
+	if len(keys) == 0 && (secret == nil || !lostItsOwner(server, secret)) {
 		return nil
-	}
-	keys, err := r.keysToPutBack(ctx, server, missing)
-	if len(keys) == 0 || err != nil {
-		return err
 	}
 	if secret == nil {
 		err = r.Client.Create(ctx, newSecret(server, keys), client.FieldOwner(release.FieldManager))
@@ -57,6 +54,9 @@ func (r *Reconciler) putBack(ctx context.Context, server *v1alpha1.JupyterServer
 	}
 	if err != nil {
 		return fmt.Errorf("putting back what the pod needs of the Secret %s: %w", name, err)
+	}
+	if len(keys) == 0 {
+		return nil
 	}
 	r.Events.Eventf(server, nil, corev1.EventTypeWarning, "SecretPutBack", "Repair",
 		"put back what the pod needs of the Secret %s to start again: %s; what had to be made anew counts from that start on", name, strings.Join(missing, ", "))
@@ -74,14 +74,10 @@ func (r *Reconciler) readKeys(ctx context.Context, server *v1alpha1.JupyterServe
 
 // keysToPutBack are the keys of these names as the released revision has them. Inline values are in no record, so they are known only
 // where the spec still is the one that was released; otherwise a token is generated, and a client secret cannot be.
-func (r *Reconciler) keysToPutBack(ctx context.Context, server *v1alpha1.JupyterServer, names []string) ([]ownKey, error) {
-	released, err := r.Engine.ReleasedGeneration(ctx, server)
-	if err != nil {
-		return nil, err
-	}
+func keysToPutBack(server *v1alpha1.JupyterServer, names []string) []ownKey {
 	known := []ownKey{{name: render.TokenKey, label: originLabel, origin: generatedOrigin}, {name: render.CookieSecretKey, label: sessionsLabel, origin: unknownOrigin}}
-	if released == server.Generation {
+	if released := server.Status.Release; released != nil && released.Generation == server.Generation {
 		known = ownKeys(server)
 	}
-	return slices.DeleteFunc(known, func(k ownKey) bool { return !slices.Contains(names, k.name) }), nil
+	return slices.DeleteFunc(known, func(k ownKey) bool { return !slices.Contains(names, k.name) })
 }

@@ -99,6 +99,16 @@ func TestWhatThePodReadsIsPutBack(t *testing.T) {
 			want:   map[string]string{"cookie-secret": "43", "client-secret": "an-inline-client-secret"},
 		},
 		{
+			reason: "inline values are known though the spec has changed, where that was nothing for the release",
+			auth:   withSecret,
+			block: func(w *world) {
+				w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(false)} })
+				w.released("alice")
+				refuse(w, nothing)
+			},
+			want: map[string]string{"cookie-secret": "43", "client-secret": "an-inline-client-secret"},
+		},
+		{
 			reason: "a refused spec cannot smuggle in its token",
 			auth:   func(*world) v1alpha1.Auth { return inline("the-token-that-is-released") },
 			block: func(w *world) {
@@ -281,6 +291,42 @@ func TestSecretThatLostItsOwnerGetsItBack(t *testing.T) {
 	after := w.released("alice")
 	if string(secret.Data["token"]) != string(before.Data["token"]) || after.Status.Release.Revision != 1 {
 		t.Errorf("the token is another one, or the pod was restarted: %+v", after.Status.Release)
+	}
+}
+
+// The same where the spec is blocked.
+func TestSecretOfABlockedServerGetsItsOwnerBack(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	w.change("alice", func(s *v1alpha1.JupyterServer) {
+		s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "missing", Key: "token"}}
+	})
+	w.stalled("alice", v1alpha1.ReasonReferenceNotFound)
+	secret := &corev1.Secret{}
+	w.patchJSON("alice-jupyter", secret, `[{"op":"remove","path":"/metadata/ownerReferences"}]`)
+	w.eventually("it is the server's again", func() error {
+		w.get("alice-jupyter", secret)
+		return expect(len(secret.OwnerReferences), 1)
+	})
+}
+
+// What the API server refuses changes nothing, the secrets neither.
+func TestRefusedUpgradeLeavesTheSecrets(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	before, after := &corev1.Secret{}, &corev1.Secret{}
+	w.get("alice-jupyter", before)
+	w.change("alice", func(s *v1alpha1.JupyterServer) {
+		s.Spec.Auth.Token = &v1alpha1.SecretValue{Value: "a-token-that-is-not-to-be"}
+		s.Spec.Storage.Size = "2Gi" // no storage class here lets a claim grow
+	})
+	w.stalled("alice", v1alpha1.ReasonApplyRefused)
+	w.quiet()
+	w.get("alice-jupyter", after)
+	if before.ResourceVersion != after.ResourceVersion {
+		t.Errorf("the Secret was written to: the token is %q", after.Data["token"])
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"helm.sh/helm/v3/pkg/storage/driver"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -179,19 +180,100 @@ func TestObjectsThatRollbackByHandAddsGo(t *testing.T) {
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth = v1alpha1.Auth{Mode: v1alpha1.AuthModeToken} })
 	w.released("alice")
 	w.eventually("the other access control is pruned", func() error { return w.isGone("alice-access", &corev1.ConfigMap{}) })
-	somebodyElses := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-		Name: "alice-notes", Namespace: w.namespace, Labels: map[string]string{"jupyterserver.dev/name": "alice"},
-		Annotations: map[string]string{"meta.helm.sh/release-name": "theirs"},
-	}}
-	if err := suite.client.Create(w.ctx, somebodyElses, client.FieldOwner("helm")); err != nil {
-		t.Fatal(err)
+	releases := map[string][2]string{"another-release": {w.namespace, "theirs"}, "another-namespace": {"theirs", "alice"}}
+	for name, release := range releases {
+		somebodyElses := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: w.namespace, Labels: map[string]string{"jupyterserver.dev/name": "alice"},
+			Annotations: map[string]string{"meta.helm.sh/release-namespace": release[0], "meta.helm.sh/release-name": release[1]},
+		}}
+		if err := suite.client.Create(w.ctx, somebodyElses, client.FieldOwner("helm")); err != nil {
+			t.Fatal(err)
+		}
 	}
 	w.helm("rollback", "alice", "1")
 	w.eventually("what Helm added is gone", func() error {
 		return errors.Join(w.isGone("alice-access", &corev1.ConfigMap{}), w.isGone("alice-access-rules", &corev1.ConfigMap{}))
 	})
 	w.quiet()
-	w.get("alice-notes", somebodyElses)
+	for name := range releases {
+		w.get(name, &corev1.ConfigMap{})
+	}
+}
+
+// With --force Helm puts its objects in the place of ours, without owner and without a trace of its hand.
+func TestForcedRollbackByHandIsUndone(t *testing.T) {
+	w := newWorld(t)
+	server := w.server("alice")
+	server.Spec.Storage.Ephemeral = true // a claim cannot be replaced
+	w.create(server)
+	w.released("alice")
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.DefaultURL = "/tree" })
+	server = w.released("alice")
+	w.helm("rollback", "--force", "alice", "1")
+	w.eventually("every object is the server's again", func() error {
+		for _, o := range []client.Object{&appsv1.StatefulSet{}, &corev1.Service{}, &networkingv1.Ingress{}, &networkingv1.NetworkPolicy{}} {
+			if err := w.tryGet("alice", o); err != nil {
+				return err
+			}
+			if !metav1.IsControlledBy(o, server) {
+				return fmt.Errorf("%T has the owners %v", o, o.GetOwnerReferences())
+			}
+		}
+		return nil
+	})
+	w.eventually("the release is recorded again", func() error {
+		if manifest := w.helm("get", "manifest", "alice"); !strings.Contains(manifest, "/tree") {
+			return errors.New(manifest)
+		}
+		return nil
+	})
+	w.released("alice")
+}
+
+// Records that Helm has marked have no owner. They stay when the server goes, and do not stop the next one of its name.
+func TestRecordsWithoutOwnerDoNotStopTheNextServer(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	records, record := w.record(1)
+	if err := records.Update("sh.helm.release.v1.alice.v1", record); err != nil {
+		t.Fatal(err)
+	}
+	w.removeServer("alice")
+	w.record(1)
+	w.create(w.server("alice"))
+	server := w.released("alice")
+	if history := w.helm("history", "alice"); strings.Count(history, "deployed") != 1 {
+		t.Errorf("helm history:\n%s", history)
+	}
+	secret := &corev1.Secret{}
+	w.get("sh.helm.release.v1.alice.v1", secret)
+	if !metav1.IsControlledBy(secret, server) {
+		t.Errorf("the record has the owners %v", secret.OwnerReferences)
+	}
+}
+
+// What only looks like a record is neither touched nor counted.
+func TestSecretsLikeRecordsAreLeftAlone(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	versions := map[string]string{"notes": "", "copy": "1", "sh.helm.release.v1.alice.vfoo": "9223372036854775807", "sh.helm.release.v1.alice.v9223372036854775807": "9223372036854775807"}
+	for name, version := range versions {
+		labels := map[string]string{"owner": "helm", "name": "alice", "status": "deployed", "version": version}
+		w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace, Labels: labels}})
+	}
+	w.remove("sh.helm.release.v1.alice.v1", &corev1.Secret{})
+	w.remove("alice", &corev1.Service{})
+	w.eventually("the release is recorded again", func() error { return w.tryGet("sh.helm.release.v1.alice.v2", &corev1.Secret{}) })
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.DefaultURL = "/tree" })
+	w.released("alice")
+	for name := range versions {
+		secret := &corev1.Secret{}
+		if w.get(name, secret); len(secret.OwnerReferences) > 0 {
+			t.Errorf("%s would be deleted with the server", name)
+		}
+	}
 }
 
 // Helm makes objects of the release without an owner. They are taken up, and not taken for somebody else's.

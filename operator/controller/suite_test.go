@@ -283,6 +283,11 @@ func (w *world) released(name string) *v1alpha1.JupyterServer {
 // stalled waits until a server is stalled for a reason, and returns its message.
 func (w *world) stalled(name, reason string) string {
 	w.Helper()
+	return w.stalledServer(name, reason).Status.Message
+}
+
+func (w *world) stalledServer(name, reason string) *v1alpha1.JupyterServer {
+	w.Helper()
 	return w.status(name, "stalled with "+reason, func(s v1alpha1.JupyterServerStatus) bool {
 		for _, condition := range s.Conditions {
 			if condition.Type == v1alpha1.ConditionStalled {
@@ -290,7 +295,7 @@ func (w *world) stalled(name, reason string) string {
 			}
 		}
 		return false
-	}).Status.Message
+	})
 }
 
 // quiet waits until the operator has made no request in the namespace for a moment, and returns all that it made.

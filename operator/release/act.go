@@ -23,7 +23,7 @@ func (e *Engine) Act(ctx context.Context, server *v1alpha1.JupyterServer, render
 	case Drifted:
 		e.written.setRepaired(server, e.clock.Now())
 		if err := e.converge(ctx, server, obs); err != nil || !unreported(server) {
-			return e.Released(server), reviewAfter, err
+			return dueFor(e.Released(server), true), reviewAfter, err
 		}
 		return e.review(ctx, server, rendered)
 	case Repaired:
@@ -38,9 +38,6 @@ func (e *Engine) Act(ctx context.Context, server *v1alpha1.JupyterServer, render
 // upgrade from nothing. Back is what was rolled back, if the release is to remember that.
 func (e *Engine) upgrade(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered, obs Observation, description string, back *v1alpha1.RolledBack) (*v1alpha1.ReleaseStatus, error) {
 	history := e.history(ctx, server)
-	if back == nil {
-		history.generation = server.Generation
-	}
 	last := e.Released(server)
 	revision, err := history.next(last)
 	if err == nil && obs.State == Repaired {
@@ -65,17 +62,21 @@ func (e *Engine) upgrade(ctx context.Context, server *v1alpha1.JupyterServer, re
 		history.fail(record, err)
 		return nil, err
 	}
-	released := v1alpha1.ReleaseStatus{Name: record.Name, Revision: record.Version, InputDigest: rendered.Digest, SpecDigest: rendered.SpecDigest, RolledBack: back}
+	released := v1alpha1.ReleaseStatus{
+		Name: record.Name, Revision: record.Version, InputDigest: rendered.Digest, SpecDigest: rendered.SpecDigest,
+		RecordDigest: recordDigest(record), RolledBack: back,
+	}
 	if last != nil {
-		released.GoodRevision = last.GoodRevision
+		released.GoodRevision, released.GoodRecordDigest = last.GoodRevision, last.GoodRecordDigest
 	}
 	if err := history.finish(record, description); err != nil {
 		return nil, err
 	}
-	e.written.setRelease(server, released)
-	if history.adopted && obs.State != Repaired || obs.byHelm() {
-		e.written.setRepaired(server, e.clock.Now()) // Helm may not have written its record yet
+	if metHelm := history.adopted || obs.byHelm(); metHelm && obs.State != Repaired { // it may not have written its record yet
+		e.written.setRepaired(server, e.clock.Now())
+		released.ReviewDue = true
 	}
+	e.written.setRelease(server, released)
 	return &released, nil
 }
 
@@ -91,6 +92,15 @@ func (e *Engine) rehearse(ctx context.Context, server *v1alpha1.JupyterServer, o
 		_, err := e.applyAs(ctx, server, change, client.DryRunAll)
 		return err
 	})
+}
+
+// Rehearse asks the API server what it would say to an upgrade of a server that was released, and changes nothing.
+func (e *Engine) Rehearse(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered) error {
+	obs, err := e.Observe(ctx, server, rendered)
+	if err != nil || obs.State == Absent {
+		return err
+	}
+	return e.rehearse(ctx, server, obs)
 }
 
 // together does something about all changes at once, and returns the error of the first of them that fails. Others are not

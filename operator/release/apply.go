@@ -40,7 +40,7 @@ func payload(server *v1alpha1.JupyterServer, desired *unstructured.Unstructured)
 		annotations = map[string]string{}
 	}
 	annotations[helmReleaseAnnotation] = server.Name
-	annotations["meta.helm.sh/release-namespace"] = server.Namespace
+	annotations[helmNamespaceAnnotation] = server.Namespace
 	object.SetAnnotations(annotations)
 	if !retained(server, object) {
 		object.SetOwnerReferences([]metav1.OwnerReference{OwnerReference(server)})

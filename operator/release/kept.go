@@ -4,22 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-
-	helmrelease "helm.sh/helm/v3/pkg/release"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 )
 
 // Kept is what the newest release of a server was made of, by its record: what is in the cluster, where the spec renders to
-// something else that is not to be applied. It costs a request. Nil: the record is gone or damaged, or Helm wrote another one.
+// something else that is not to be applied. It costs a request. Nil: the record is gone, or somebody has changed it.
 func (e *Engine) Kept(ctx context.Context, server *v1alpha1.JupyterServer) (*render.Rendered, error) {
 	released := e.Released(server)
 	if released == nil {
 		return nil, nil
 	}
-	kept, err := e.recorded(ctx, server, released.Revision)
+	kept, err := e.recorded(ctx, server, released.Revision, released.RecordDigest)
 	if kept == nil || err != nil {
 		return nil, err
 	}
@@ -27,51 +24,26 @@ func (e *Engine) Kept(ctx context.Context, server *v1alpha1.JupyterServer) (*ren
 	return kept, nil
 }
 
-// ReleasedGeneration is the generation of the server whose spec the newest release holds, by its record. It costs a request. Zero: the
-// release does not hold a spec as it was given, or the record does not tell.
-func (e *Engine) ReleasedGeneration(ctx context.Context, server *v1alpha1.JupyterServer) (int64, error) {
-	released := e.Released(server)
-	if released == nil {
-		return 0, nil
-	}
-	record, err := e.ownRecord(ctx, server, released.Revision)
-	if record == nil || err != nil {
-		return 0, err
-	}
-	generation, _ := strconv.ParseInt(record.Labels[generationLabel], 10, 64)
-	return generation, nil
-}
-
-// recorded is what a revision was made of, but for its digests.
-func (e *Engine) recorded(ctx context.Context, server *v1alpha1.JupyterServer, revision int) (*render.Rendered, error) {
-	record, err := e.ownRecord(ctx, server, revision)
-	if record == nil || err != nil {
-		return nil, err
-	}
-	recorded, _ := render.Read(record.Manifest, record.Config) // where it cannot be read, somebody has written into it
-	return recorded, nil
-}
-
-// ownRecord is the record of a revision. Nil: it is gone or damaged, or Helm wrote another one.
-func (e *Engine) ownRecord(ctx context.Context, server *v1alpha1.JupyterServer, revision int) (*helmrelease.Release, error) {
+// recorded is what a revision was made of, but for its digests. Nil: the record is gone, or is not the one of this digest any more.
+func (e *Engine) recorded(ctx context.Context, server *v1alpha1.JupyterServer, revision int, digest string) (*render.Rendered, error) {
 	record, err := e.history(ctx, server).read(revision)
 	if errors.Is(err, errNoRecord) {
 		return nil, nil
 	}
-	if record == nil || err != nil || !writtenByUs(record.Labels, revision) {
+	if record == nil || err != nil || digest == "" || recordDigest(record) != digest {
 		return nil, err
 	}
-	return record, nil
+	return render.Read(record.Manifest, record.Config)
 }
 
 // Good is what the newest revision was made of with which the server was ready, where that is not the newest of all. Nil: there is
-// none to go back to, or its record is gone or damaged.
+// none to go back to, or its record is gone, or somebody has changed it.
 func (e *Engine) Good(ctx context.Context, server *v1alpha1.JupyterServer) (*render.Rendered, error) {
 	released := e.Released(server)
 	if released == nil || released.GoodRevision == 0 || released.GoodRevision == released.Revision {
 		return nil, nil
 	}
-	return e.recorded(ctx, server, released.GoodRevision)
+	return e.recorded(ctx, server, released.GoodRevision, released.GoodRecordDigest)
 }
 
 // RollBack makes a new revision of what Good returned, and remembers in the release what was taken back, and why.

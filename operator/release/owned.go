@@ -44,8 +44,8 @@ type ownedObject struct {
 	applied         string // value of appliedAnnotation
 	deleting        bool
 	fields          ownFields
-	byHelm          bool   // somebody's Helm command made or changed it
-	helmRelease     string // what release Helm says it is of; of those without owner that Helm made or changed
+	byHelm          bool             // somebody's Helm command made or changed it
+	helmRelease     client.ObjectKey // the release that it is of, of one without owner that Helm, or we, have written
 }
 
 func observed(o client.Object, gvk schema.GroupVersionKind) *ownedObject {
@@ -89,10 +89,10 @@ func (o *ownedObject) unowned(server *v1alpha1.JupyterServer) bool {
 	return len(o.owners) == 0 && o.applied != "" || o.madeByHelm(server)
 }
 
-// madeByHelm says whether somebody's `helm rollback` or `helm upgrade` made an object for the release of this server. A claim may hold
-// files from before there was one.
+// madeByHelm says whether somebody's `helm rollback` or `helm upgrade` made an object for the release of this server, or, with --force,
+// put one in the place of ours. A claim may hold files from before there was one.
 func (o *ownedObject) madeByHelm(server *v1alpha1.JupyterServer) bool {
-	return server.Status.Release != nil && o.helmRelease == server.Name && keyOf(o.object).kind != claimKind
+	return server.Status.Release != nil && o.helmRelease == client.ObjectKeyFromObject(server) && keyOf(o.object).kind != claimKind
 }
 
 // olderThan says whether an object is older than a resource version that we wrote, or not there. Resource versions are
@@ -154,16 +154,24 @@ func isHelms(entry metav1.ManagedFieldsEntry) bool {
 	return entry.Manager == helmManager && entry.Operation == metav1.ManagedFieldsOperationUpdate && entry.Subresource == ""
 }
 
-// helmReleaseAnnotation is on every object of a release (helm.sh/helm/v3/pkg/action/validate.go).
-const helmReleaseAnnotation = "meta.helm.sh/release-name"
+// What Helm expects on every object of a release (helm.sh/helm/v3/pkg/action/validate.go).
+const (
+	helmReleaseAnnotation   = "meta.helm.sh/release-name"
+	helmNamespaceAnnotation = "meta.helm.sh/release-namespace"
+)
 
-// helmReleaseOf is the release of an object without owner that Helm made or changed, of the API server or of the informers. Empty: of
+// helmReleaseOf is the release of an object without owner that Helm or we have written, of the API server or of the informers. Empty: of
 // none, or it is no such object.
-func helmReleaseOf(o client.Object) string {
-	if len(o.GetOwnerReferences()) > 0 || !slices.ContainsFunc(o.GetManagedFields(), isHelms) {
-		return ""
+func helmReleaseOf(o client.Object) client.ObjectKey {
+	written := slices.ContainsFunc(o.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool { return isHelms(entry) || isOurs(entry) })
+	if len(o.GetOwnerReferences()) > 0 || !written {
+		return client.ObjectKey{}
 	}
-	return cmp.Or(o.GetAnnotations()[helmReleaseAnnotation], o.GetLabels()[helmReleaseAnnotation])
+	kept := o.GetLabels() // by Strip
+	return client.ObjectKey{
+		Namespace: cmp.Or(o.GetAnnotations()[helmNamespaceAnnotation], kept[helmNamespaceAnnotation]),
+		Name:      cmp.Or(o.GetAnnotations()[helmReleaseAnnotation], kept[helmReleaseAnnotation]),
+	}
 }
 
 // cover says whether we still own every field of a desired object.
@@ -316,8 +324,8 @@ func Strip(in any) (any, error) {
 	if applied := appliedOf(o); applied != "" {
 		labels[appliedAnnotation] = applied
 	}
-	if helmRelease != "" {
-		labels[helmReleaseAnnotation] = helmRelease
+	if helmRelease.Name != "" {
+		labels[helmReleaseAnnotation], labels[helmNamespaceAnnotation] = helmRelease.Name, helmRelease.Namespace
 	}
 	if set, ok := in.(*appsv1.StatefulSet); ok {
 		if keys := ReadKeys(set); len(keys) > 0 {

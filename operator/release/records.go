@@ -2,6 +2,8 @@ package release
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,15 +32,20 @@ const (
 )
 
 // revisionLabel is on the records that we write. Helm keeps such labels when it marks a record, and copies them into the next one when it
-// rolls back or upgrades (helm.sh/helm/v3/pkg/action): there they name another revision.
+// rolls back or upgrades (helm.sh/helm/v3/pkg/action): there they name another revision. So they tell Helm's hand without reading what
+// is in a record; the owner does not, for Helm drops owners when it marks one. What somebody forged, they do not tell: see recordDigest.
 const revisionLabel = "jupyterserver.dev/revision"
 
-// generationLabel is the generation of the server whose spec a record holds. One that was rolled back to has none.
-const generationLabel = "jupyterserver.dev/generation"
-
-// writtenByUs says whether a revision is what we recorded of it. Its owner does not tell: Helm drops owners when it marks a record.
-func writtenByUs(labels map[string]string, revision int) bool {
-	return labels[revisionLabel] == strconv.Itoa(revision)
+// recordDigest is a digest of what a record says that was released.
+func recordDigest(record *helmrelease.Release) string {
+	values, err := json.Marshal(record.Config)
+	if err != nil {
+		return "" // of no record: values come from JSON
+	}
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%s\n", values)
+	sum.Write([]byte(record.Manifest))
+	return hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
 // errNoRecord says that a revision has no record, or none any more.
@@ -61,8 +68,6 @@ type history struct {
 	released bool
 	// good is the revision that a rollback would go back to: its record is kept. Zero: there is none.
 	good int
-	// generation is that of the spec that is recorded. Zero: it is another one's.
-	generation int64
 	// superseded is the record that was deployed before, if there is one.
 	superseded *helmrelease.Release
 	// adopted says that a record was taken up that Helm had written.
@@ -147,7 +152,7 @@ func (h *history) latest() (int, error) {
 	}
 	latest := 0
 	for _, record := range records {
-		if err := h.ensureOwned(record.Name, record.OwnerReferences); err != nil {
+		if err := h.ensureOwned(record.ObjectMeta); err != nil {
 			return 0, err
 		}
 		latest = max(latest, revisionOf(record))
@@ -183,7 +188,7 @@ func (h *history) read(revision int) (*helmrelease.Release, error) {
 		return nil, fmt.Errorf("reading the release record %s: %w", name, err)
 	}
 	h.seen[name] = secret.ResourceVersion
-	if err := h.ensureOwned(secret.Name, secret.OwnerReferences); err != nil {
+	if err := h.ensureOwned(secret.ObjectMeta); err != nil {
 		return nil, err
 	}
 	record := unpack(secret.Data["release"], largestRecord)
@@ -193,17 +198,17 @@ func (h *history) read(revision int) (*helmrelease.Release, error) {
 	return record, nil
 }
 
-// ensureOwned refuses a record of others. One of nobody's counts as ours once we have released: `helm rollback` by hand leaves
-// such. It gets an owner, so that it goes with the server.
-func (h *history) ensureOwned(name string, owners []metav1.OwnerReference) error {
-	there := &ownedObject{owners: owners}
+// ensureOwned refuses a record of others. One of nobody's counts as ours once we have released, or where it goes back to one that an
+// operator wrote: `helm rollback` by hand leaves such. It gets an owner, so that it goes with the server.
+func (h *history) ensureOwned(record metav1.ObjectMeta) error {
+	there := &ownedObject{owners: record.OwnerReferences}
 	switch {
 	case there.ownedBy(h.server):
 		return nil
-	case len(owners) == 0 && h.released:
-		return h.adopt(name)
+	case len(there.owners) == 0 && (h.released || record.Labels[revisionLabel] != ""):
+		return h.adopt(record.Name)
 	case there.ownedByNamesake(h.server):
-		return &TerminatingError{Object: "release record " + name}
+		return &TerminatingError{Object: "release record " + record.Name}
 	}
 	return &RecordConflictError{Name: h.server.Name}
 }
@@ -232,15 +237,11 @@ func (h *history) record(revision int, rendered *render.Rendered) *helmrelease.R
 	} else {
 		first = h.superseded.Info.FirstDeployed
 	}
-	labels := map[string]string{revisionLabel: strconv.Itoa(revision)}
-	if h.generation != 0 {
-		labels[generationLabel] = strconv.FormatInt(h.generation, 10)
-	}
 	return &helmrelease.Release{
 		Name:      h.server.Name,
 		Namespace: h.server.Namespace,
 		Version:   revision,
-		Labels:    labels,
+		Labels:    map[string]string{revisionLabel: strconv.Itoa(revision)},
 		Chart:     &chart.Chart{Metadata: h.chart},
 		Config:    rendered.Values,
 		Manifest:  rendered.Manifest,

@@ -3,6 +3,8 @@ package release
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +36,10 @@ func unreported(server *v1alpha1.JupyterServer) bool {
 // untilReview is how long until the records are to be looked at: 0 where they need not be, and less where they are overdue.
 func (e *Engine) untilReview(server *v1alpha1.JupyterServer) time.Duration {
 	at := e.written.repaired(server)
+	if released := server.Status.Release; at.IsZero() && released != nil && released.ReviewDue {
+		at = e.clock.Now() // who was to do it is gone
+		e.written.setRepaired(server, at)
+	}
 	if at.IsZero() {
 		return 0
 	}
@@ -62,13 +68,20 @@ func (e *Engine) review(ctx context.Context, server *v1alpha1.JupyterServer, ren
 		}
 	}
 	left := e.untilReview(server)
-	if left < 0 {
+	if left <= 0 {
 		e.written.setRepaired(server, time.Time{})
 	}
-	return released, max(left, 0), nil
+	return dueFor(released, left > 0), max(left, 0), nil
 }
 
-// records are the metadata of the records of a name, whoever made them.
+// dueFor is a release whose records are to be looked at, or have been.
+func dueFor(released *v1alpha1.ReleaseStatus, review bool) *v1alpha1.ReleaseStatus {
+	out := *released
+	out.ReviewDue = review
+	return &out
+}
+
+// records are the metadata of the records of a name, whoever made them. What only has their labels is none of them.
 func (e *Engine) records(ctx context.Context, server *v1alpha1.JupyterServer) ([]metav1.PartialObjectMetadata, error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
@@ -76,8 +89,14 @@ func (e *Engine) records(ctx context.Context, server *v1alpha1.JupyterServer) ([
 	if err != nil {
 		return nil, fmt.Errorf("listing the release records: %w", err)
 	}
-	return list.Items, nil
+	return slices.DeleteFunc(list.Items, func(record metav1.PartialObjectMetadata) bool {
+		revision := revisionOf(record)
+		return revision <= 0 || revision > largestRevision || record.Name != key(server.Name, revision)
+	}), nil
 }
+
+// largestRevision leaves room for more: somebody who writes a record with the largest number there is stops nothing.
+const largestRevision = math.MaxInt32
 
 // revisionOf reads the labels of a record (helm.sh/helm/v3/pkg/storage/driver/secrets.go).
 func revisionOf(record metav1.PartialObjectMetadata) int {
@@ -98,7 +117,7 @@ func onlyDeployed(records []metav1.PartialObjectMetadata, revision int) bool {
 		case is > revision, is != revision && deployed:
 			return false
 		case is == revision:
-			found = deployed && writtenByUs(record.Labels, revision)
+			found = deployed && record.Labels[revisionLabel] == record.Labels["version"]
 		}
 	}
 	return found

@@ -10,8 +10,11 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
 // What stock Helm shows of a release belongs together: the chart makes the manifest of the values, and the objects are there.
@@ -37,6 +40,37 @@ func TestHelmShowsWhatIsThere(t *testing.T) {
 			t.Errorf("the manifest has %s, the cluster has not", key)
 		}
 	}
+}
+
+// The operator is killed before it has looked at the records that somebody changed with Helm.
+func TestRecordsArePutRightAfterHelmAndAKill(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1)
+	o := w.operator()
+	w.create(w.namespace, "alice", nil)
+	w.released(w.namespace)
+	w.helm("uninstall", "alice")
+	w.eventually("the objects are put back, and the records are to be looked at", func() error {
+		server := &v1alpha1.JupyterServer{}
+		if err := errors.Join(w.tryGet(server, "alice"), w.tryGet(&appsv1.StatefulSet{}, "alice")); err != nil {
+			return err
+		}
+		if !server.Status.Release.ReviewDue {
+			return errors.New("nothing says so")
+		}
+		return nil
+	})
+	o.kill()
+	if list := w.helm("list", "--short"); list != "" {
+		t.Fatalf("the records were looked at before: %s", list)
+	}
+	o.start()
+	w.eventually("the release is recorded again", func() error {
+		if list := w.helm("list"); !strings.Contains(list, "deployed") {
+			return errors.New(list)
+		}
+		return nil
+	})
 }
 
 func (w *world) helm(args ...string) string {

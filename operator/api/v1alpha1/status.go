@@ -143,9 +143,21 @@ type ReleaseStatus struct {
 	// SpecDigest is a digest of the spec, and of the secrets it refers to. While it is the same, the server asks for nothing new.
 	// +optional
 	SpecDigest string `json:"specDigest,omitempty"`
+	// Generation is that of the newest spec that the release holds. Zero: what it holds is no spec as it was given.
+	// +optional
+	Generation int64 `json:"generation,omitempty"`
+	// RecordDigest is a digest of the manifest and the values in the record of the revision. Another record is not believed.
+	// +optional
+	RecordDigest string `json:"recordDigest,omitempty"`
 	// GoodRevision is the newest revision with which the server has been ready.
 	// +optional
 	GoodRevision int `json:"goodRevision,omitempty"`
+	// GoodRecordDigest is the RecordDigest of that revision.
+	// +optional
+	GoodRecordDigest string `json:"goodRecordDigest,omitempty"`
+	// ReviewDue says that Helm may have changed the records, which have not been looked at since.
+	// +optional
+	ReviewDue bool `json:"reviewDue,omitempty"`
 	// RolledBack is what was taken back, and is not tried again. Nil: nothing.
 	// +optional
 	RolledBack *RolledBack `json:"rolledBack,omitempty"`

@@ -1,0 +1,82 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/render"
+)
+
+// goOn is for a server whose spec is blocked, and which goes on as it was released: what somebody edits or removes is put back. A server
+// that was stopped stays so.
+func (r *Reconciler) goOn(ctx context.Context, server *v1alpha1.JupyterServer, out *outcome) error {
+	if err := r.putBack(ctx, server); err != nil {
+		return err
+	}
+	if out.release == nil || out.kept != "" || server.Spec.Suspend {
+		return nil // there is nothing to go on with, it is kept already, or it shall not go on
+	}
+	inputs := fmt.Sprintf("revision %d", out.release.Revision)
+	if inOrder, _, err := r.Engine.InOrder(ctx, server, inputs); inOrder || err != nil {
+		return err
+	}
+	kept, err := r.Engine.Kept(ctx, server)
+	if kept == nil || err != nil {
+		return err
+	}
+	if goesOn, err := r.mayGoOn(ctx, server, kept, out); !goesOn || err != nil {
+		return err
+	}
+	observation, err := r.Engine.Observe(ctx, server, kept)
+	if err != nil {
+		return err
+	}
+	before := out.release
+	released, lookAgain, err := r.Engine.Act(ctx, server, kept, observation)
+	if err != nil {
+		return ignoreBlocked(err) // somebody has put an object of theirs in the place of ours, for instance
+	}
+	r.announce(server, observation, before, released)
+	out.release, out.lookAgain = released, soonest(out.lookAgain, soonest(observation.Unsettled, lookAgain))
+	out.podChanges = observation.Changes("StatefulSet") || observation.Unsettled > 0
+	r.contest(ctx, server, observation, out)
+	r.Engine.Settle(server, inputs, observation)
+	return nil
+}
+
+// mayGoOn says whether a server may be put back as it was released. One that has no pod, because it was stopped, gets none: putting it
+// back would start what may be forbidden. One whose StatefulSet is gone is asked about as if it were new.
+func (r *Reconciler) mayGoOn(ctx context.Context, server *v1alpha1.JupyterServer, kept *render.Rendered, out *outcome) (bool, error) {
+	set, err := get(ctx, r.Client, server.Namespace, server.Name, &appsv1.StatefulSet{})
+	if err != nil {
+		return false, err
+	}
+	if set != nil {
+		return metav1.IsControlledBy(set, server) && ptr.Deref(set.Spec.Replicas, 1) > 0, nil
+	}
+	if out.judged.asked && out.judged.result.Denied() {
+		return false, nil
+	}
+	former, err := formerly(server, kept)
+	if err != nil {
+		return false, err
+	}
+	if err := r.permit(ctx, former, kept, &outcome{}); err != nil {
+		return false, ignoreBlocked(err)
+	}
+	r.Cluster.Reservations.Keep(server)
+	return true, nil
+}
+
+// ignoreBlocked leaves only what is worth another try.
+func ignoreBlocked(err error) error {
+	if blockedBy(err) != nil {
+		return nil
+	}
+	return err
+}
