@@ -39,7 +39,8 @@ func (r *Reconciler) goOn(ctx context.Context, server *v1alpha1.JupyterServer, o
 	before := out.release
 	released, lookAgain, err := r.Engine.Act(ctx, server, kept, observation)
 	if err != nil {
-		return ignoreBlocked(err) // somebody has put an object of theirs in the place of ours, for instance
+		_, again := whyNot(err) // somebody has put an object of theirs in the place of ours, for instance
+		return again
 	}
 	r.announce(server, observation, before, released)
 	out.release, out.lookAgain = released, soonest(out.lookAgain, soonest(observation.Unsettled, lookAgain))
@@ -67,16 +68,9 @@ func (r *Reconciler) mayGoOn(ctx context.Context, server *v1alpha1.JupyterServer
 		return false, err
 	}
 	if err := r.permit(ctx, former, kept, &outcome{}); err != nil {
-		return false, ignoreBlocked(err)
+		_, again := whyNot(err)
+		return false, again
 	}
 	r.Cluster.Reservations.Keep(server)
 	return true, nil
-}
-
-// ignoreBlocked leaves only what is worth another try.
-func ignoreBlocked(err error) error {
-	if blockedBy(err) != nil {
-		return nil
-	}
-	return err
 }
