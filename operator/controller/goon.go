@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 )
 
@@ -29,11 +30,11 @@ func (r *Reconciler) goOn(ctx context.Context, server *v1alpha1.JupyterServer, o
 	if kept == nil || err != nil {
 		return err
 	}
-	if goesOn, err := r.mayGoOn(ctx, server, kept, out); !goesOn || err != nil {
-		return err
-	}
 	observation, err := r.Engine.Observe(ctx, server, kept)
 	if err != nil {
+		return err
+	}
+	if goesOn, err := r.mayGoOn(ctx, server, kept, observation, out); !goesOn || err != nil {
 		return err
 	}
 	before := out.release
@@ -51,21 +52,25 @@ func (r *Reconciler) goOn(ctx context.Context, server *v1alpha1.JupyterServer, o
 }
 
 // mayGoOn says whether a server may be put back as it was released. One that has no pod, because it was stopped, gets none: putting it
-// back would start what may be forbidden. One whose StatefulSet is gone is asked about as if it were new.
-func (r *Reconciler) mayGoOn(ctx context.Context, server *v1alpha1.JupyterServer, kept *render.Rendered, out *outcome) (bool, error) {
+// back would start what may be forbidden. One whose StatefulSet is gone is asked about as if it were new, and so is one whose Ingress is
+// gone from a route that its spec does not claim any more: somebody else may have that by now.
+func (r *Reconciler) mayGoOn(ctx context.Context, server *v1alpha1.JupyterServer, kept *render.Rendered, observation release.Observation, out *outcome) (bool, error) {
 	set, err := get(ctx, r.Client, server.Namespace, server.Name, &appsv1.StatefulSet{})
 	if err != nil {
 		return false, err
 	}
-	if set != nil {
-		return metav1.IsControlledBy(set, server) && ptr.Deref(set.Spec.Replicas, 1) > 0, nil
-	}
-	if out.judged.asked && out.judged.result.Denied() {
-		return false, nil
-	}
 	former, err := formerly(server, kept)
 	if err != nil {
 		return false, err
+	}
+	moves := former.Spec.Routing.Host != server.Spec.Routing.Host || former.Spec.Routing.Path != server.Spec.Routing.Path
+	switch {
+	case set != nil && (!metav1.IsControlledBy(set, server) || ptr.Deref(set.Spec.Replicas, 1) == 0):
+		return false, nil
+	case set == nil && out.judged.asked && out.judged.result.Denied():
+		return false, nil
+	case set != nil && !(moves && observation.Changes("Ingress")):
+		return true, nil
 	}
 	if err := r.permit(ctx, former, kept, &outcome{}); err != nil {
 		_, again := whyNot(err)

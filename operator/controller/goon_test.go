@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
@@ -69,6 +70,41 @@ func TestServerWithARefusedEditGoesOn(t *testing.T) {
 	after := w.stalledServer("alice", "SuiteImage")
 	if after.Status.Release.Revision != before.Status.Release.Revision {
 		t.Errorf("there is a new revision: %+v", after.Status.Release)
+	}
+}
+
+// The route of a server that wants to go elsewhere, and is blocked, is free as soon as its Ingress is gone: not both may have it.
+func TestRouteThatIsLeftIsForOneServer(t *testing.T) {
+	w := newWorld(t)
+	const pairs = 10
+	for i := range pairs {
+		name, other := fmt.Sprintf("left%d", i), fmt.Sprintf("next%d", i)
+		w.create(w.server(name))
+		w.released(name)
+		w.change(name, func(s *v1alpha1.JupyterServer) {
+			s.Spec.Routing.Path = "/elsewhere-" + name
+			s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "missing", Key: "token"}}
+		})
+		w.stalled(name, v1alpha1.ReasonReferenceNotFound)
+		next := w.server(other)
+		next.Spec.Routing.Path = "/" + name
+		w.create(next)
+		w.stalled(other, "RouteTaken")
+		w.remove(name, &networkingv1.Ingress{})
+	}
+	w.quiet()
+	list := &networkingv1.IngressList{}
+	if err := suite.client.List(w.ctx, list, client.InNamespace(w.namespace)); err != nil {
+		t.Fatal(err)
+	}
+	at := map[string]int{}
+	for _, ingress := range list.Items {
+		at[ingress.Spec.Rules[0].HTTP.Paths[0].Path]++
+	}
+	for i := range pairs {
+		if path := fmt.Sprintf("/left%d", i); at[path] != 1 {
+			t.Errorf("%d servers are at %s", at[path], path)
+		}
 	}
 }
 
