@@ -1,13 +1,13 @@
 {{/* Labels that pick the server's pod. They can never change: a StatefulSet's selector is immutable. */}}
 {{- define "jupyter-server.selectorLabels" -}}
 app.kubernetes.io/name: jupyter-server
-jupyterserver.dev/name: {{ .Release.Name }}
+jupyterserver.dev/name: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* Labels of every object. No chart version here: it would change every object with every new chart. */}}
 {{- define "jupyter-server.labels" -}}
 {{ include "jupyter-server.selectorLabels" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 

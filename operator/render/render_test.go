@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"golang.org/x/tools/txtar"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/schema"
@@ -271,6 +272,34 @@ func BenchmarkDigest(b *testing.B) {
 			for b.Loop() {
 				if _, err := render.Digest(renderer, server, render.References{}); err != nil {
 					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// YAML reads some names as numbers or as booleans, and Kubernetes takes all of these.
+func TestNamesAreTexts(t *testing.T) {
+	renderer := newRenderer(t, config.Default())
+	archive, err := txtar.ParseFile("testdata/oidc.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"2024", "1e3", "0x10", "n", "on", "null"} {
+		t.Run(name, func(t *testing.T) {
+			server := read(t, section(archive, "server.yaml"))
+			server.Name, server.Namespace = name, name
+			rendered, err := renderer.Render(server, render.References{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, object := range rendered.Objects {
+				labels, _, err := unstructured.NestedStringMap(object.Object, "metadata", "labels")
+				if err != nil || labels["jupyterserver.dev/name"] != name {
+					t.Errorf("labels of the %s: %v, %v", object.GetKind(), labels, err)
+				}
+				if object.GetNamespace() != name || !strings.HasPrefix(object.GetName(), name) {
+					t.Errorf("the %s is %q in %q", object.GetKind(), object.GetName(), object.GetNamespace())
 				}
 			}
 		})
