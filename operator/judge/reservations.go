@@ -50,14 +50,17 @@ func (r *Reservations) Keep(server *v1alpha1.JupyterServer) {
 	r.set(key, reservation{uid: server.UID, released: r.servers[key].wanted})
 }
 
-// GiveBack is for a server that may not have what it reserved: it holds what it is released at.
+// GiveBack is for a server that may not have what it reserved: it holds what it is released at, unless somebody else has that by now.
 func (r *Reservations) GiveBack(server *v1alpha1.JupyterServer) {
 	defer r.lock()()
 	key := client.ObjectKeyFromObject(server)
 	if r == nil || r.servers[key].wanted == nil {
 		return
 	}
-	r.set(key, reservation{uid: r.servers[key].uid, released: r.servers[key].released})
+	free := slices.DeleteFunc(slices.Clone(r.servers[key].released), func(route string) bool {
+		return slices.ContainsFunc(r.holders[route], func(other client.ObjectKey) bool { return other != key })
+	})
+	r.set(key, reservation{uid: r.servers[key].uid, released: free})
 }
 
 // Forget drops what a server holds that is gone.

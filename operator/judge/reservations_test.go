@@ -1,0 +1,50 @@
+package judge
+
+import (
+	"slices"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/policies"
+)
+
+// A server that wants to go elsewhere and may not must not come back to where somebody else is by now.
+func TestGivingBackTakesNothingFromOthers(t *testing.T) {
+	here, there := policies.Route{Host: "h", Path: "/here"}, policies.Route{Host: "h", Path: "/there"}
+	alice, bob := reserving("alice"), reserving("bob")
+	tests := []struct {
+		reason string
+		bob    bool // comes while alice wants to be elsewhere
+		want   []client.ObjectKey
+	}{
+		{"what nobody took is held again", false, []client.ObjectKey{client.ObjectKeyFromObject(alice)}},
+		{"what somebody took stays theirs", true, []client.ObjectKey{client.ObjectKeyFromObject(bob)}},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			r := &Reservations{}
+			r.reserve(alice, []policies.Route{here})
+			r.Keep(alice)
+			r.reserve(alice, []policies.Route{there})
+			if test.bob {
+				r.reserve(bob, []policies.Route{here})
+			}
+			r.GiveBack(alice)
+			if got := r.at(here); !slices.Equal(got, test.want) {
+				t.Errorf("held by %v, want %v", got, test.want)
+			}
+			if got := r.at(there); len(got) != 0 {
+				t.Errorf("what was given back is held by %v", got)
+			}
+		})
+	}
+}
+
+func reserving(name string) *v1alpha1.JupyterServer {
+	server := &v1alpha1.JupyterServer{}
+	server.Namespace, server.Name, server.UID = "lab", name, types.UID(name)
+	return server
+}
