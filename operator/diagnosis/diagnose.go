@@ -21,6 +21,8 @@ type Observation struct {
 	StatefulSet *appsv1.StatefulSet
 	// Pod is nil when there is none.
 	Pod *corev1.Pod
+	// NameTakenBy is whose the pod is that has the name which the server's pod needs, such as "the Job backup". Empty: nobody's.
+	NameTakenBy string
 	// Claim is the claim that the pod mounts, nil when there is none.
 	Claim *corev1.PersistentVolumeClaim
 	// Events are those of the pod, the StatefulSet and the claim, in any order. Events of other objects are ignored.
@@ -63,6 +65,7 @@ func Diagnose(o Observation) (Finding, bool) {
 			return Finding{}, false
 		}
 		return first(o, []cause{
+			nameTaken,
 			creationRefused,
 			notCreated,
 		})

@@ -4,6 +4,16 @@ import (
 	"strings"
 )
 
+// nameTaken finds a pod of somebody else that the StatefulSet controller waits for, without an event, because a pod of a StatefulSet
+// can have no other name (pkg/controller/statefulset/stateful_pod_control.go, CreateStatefulPod).
+func nameTaken(o Observation) (Finding, bool) {
+	if o.NameTakenBy == "" || o.StatefulSet == nil {
+		return none()
+	}
+	return degraded("PodNameTaken", "There is a pod "+o.StatefulSet.Name+"-0 already, which belongs to "+o.NameTakenBy,
+		"Delete that pod, or give the JupyterServer another name")
+}
+
 // creationRefused finds why the API server refuses the pod. The StatefulSet controller writes an event for each try
 // (pkg/controller/statefulset/stateful_pod_control.go, recordPodEvent).
 func creationRefused(o Observation) (Finding, bool) {
