@@ -21,7 +21,7 @@ func (e *Engine) Act(ctx context.Context, server *v1alpha1.JupyterServer, render
 	case InSync:
 		return e.Released(server), obs.LookAgain, nil
 	case Drifted:
-		e.written.setRepaired(server, e.clock.Now())
+		e.written.wantReview(server, e.clock.Now())
 		if err := e.converge(ctx, server, obs); err != nil || !unreported(server) {
 			return dueFor(e.Released(server), true), reviewAfter, err
 		}
@@ -69,11 +69,14 @@ func (e *Engine) upgrade(ctx context.Context, server *v1alpha1.JupyterServer, re
 	if last != nil {
 		released.GoodRevision, released.GoodRecordDigest = last.GoodRevision, last.GoodRecordDigest
 	}
+	if last != nil && last.InputDigest == rendered.Digest {
+		released.Generation = last.Generation
+	}
 	if err := history.finish(record, description); err != nil {
 		return nil, err
 	}
 	if metHelm := history.adopted || obs.byHelm(); metHelm && obs.State != Repaired { // it may not have written its record yet
-		e.written.setRepaired(server, e.clock.Now())
+		e.written.wantReview(server, e.clock.Now())
 		released.ReviewDue = true
 	}
 	e.written.setRelease(server, released)
@@ -126,7 +129,7 @@ func (e *Engine) undo(ctx context.Context, server *v1alpha1.JupyterServer, obs O
 	}
 	for _, change := range obs.Apply {
 		made, ok := e.written.object(server, keyOf(change.Object))
-		if change.live != nil || !ok || change.Object.GetKind() == claimKind {
+		if change.live != nil || !ok || made.pruned || change.Object.GetKind() == claimKind {
 			continue
 		}
 		object := metadataOf(change.Object.GroupVersionKind())
@@ -169,5 +172,9 @@ func (e *Engine) converge(ctx context.Context, server *v1alpha1.JupyterServer, o
 	if obs.LetGo == nil {
 		return nil
 	}
-	return e.letGo(ctx, obs.LetGo)
+	if err := e.letGo(ctx, server, obs.LetGo); err != nil {
+		return err
+	}
+	e.repaired(server, obs.State, keyOf(obs.LetGo), "")
+	return nil
 }

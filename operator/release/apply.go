@@ -100,7 +100,7 @@ func (e *Engine) ownAlone(ctx context.Context, object *unstructured.Unstructured
 		return nil
 	}
 	patch, err := json.Marshal([]map[string]any{
-		{"op": "test", "path": "/metadata/resourceVersion", "value": object.GetResourceVersion()},
+		{"op": "replace", "path": "/metadata/resourceVersion", "value": object.GetResourceVersion()}, // a test that fails is no conflict
 		{"op": "replace", "path": "/metadata/managedFields", "value": others},
 	})
 	if err != nil {
@@ -164,9 +164,9 @@ func (e *Engine) resolve(ctx context.Context, server *v1alpha1.JupyterServer, ch
 	}
 	there := observed(found, gvk)
 	switch {
-	case there.ownedByNamesake(server), there.deleting:
+	case WhoseIs(server, there.owners) == Namesakes, there.deleting:
 		return nil, &TerminatingError{Object: key.String()}
-	case !there.ownedBy(server) && !there.unowned(server):
+	case !there.isOf(server):
 		return nil, &ConflictError{Object: key.String()}
 	}
 	object := change.Object.DeepCopy()
@@ -178,19 +178,26 @@ func (e *Engine) resolve(ctx context.Context, server *v1alpha1.JupyterServer, ch
 func (e *Engine) prune(ctx context.Context, server *v1alpha1.JupyterServer, object client.Object) error {
 	uid := object.GetUID()
 	err := e.client.Delete(ctx, object, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
-	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+	if client.IgnoreNotFound(err) != nil {
 		return &ApplyError{Object: keyOf(object).String(), Err: err}
 	}
-	e.written.forgetObject(server, keyOf(object))
+	e.written.setObject(server, keyOf(object), writing{uid: uid, pruned: true, at: e.clock.Now()})
 	return nil
 }
 
 // letGo takes the owner from a claim, so that it stays when the server goes.
-func (e *Engine) letGo(ctx context.Context, claim client.Object) error {
-	patch := fmt.Appendf(nil, `{"metadata":{"uid":%q,"ownerReferences":null}}`, claim.GetUID())
-	err := e.client.Patch(ctx, claim, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(FieldManager))
-	if client.IgnoreNotFound(err) != nil {
+func (e *Engine) letGo(ctx context.Context, server *v1alpha1.JupyterServer, claim client.Object) error {
+	patch := fmt.Appendf(nil, `{"metadata":{"uid":%q,"ownerReferences":[{"$patch":"delete","uid":%q}]}}`, claim.GetUID(), server.UID)
+	err := e.client.Patch(ctx, claim, client.RawPatch(types.StrategicMergePatchType, patch), client.FieldOwner(FieldManager))
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
 		return &ApplyError{Object: keyOf(claim).String(), Err: err}
 	}
+	is := observed(claim, claim.GetObjectKind().GroupVersionKind())
+	e.written.setObject(server, keyOf(claim), writing{
+		uid: is.uid, resourceVersion: is.resourceVersion, hash: is.applied, mark: is.mark(), at: e.clock.Now(),
+	})
 	return nil
 }

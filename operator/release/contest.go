@@ -70,7 +70,7 @@ type Contest struct {
 	Rival *Rival
 
 	key    objectKey
-	change *Change // nil: in order at present, or to be pruned
+	change *Change // nil: in order at present, to be pruned, or to be let go
 }
 
 // Rival is who is on the other side of a contest, as the API server tells (metadata.managedFields).
@@ -99,7 +99,7 @@ type fights struct {
 
 // fight is what is remembered of one object.
 type fight struct {
-	hash    string // of what was put back. Of a pruned object: none
+	hash    string // of what was put back. Of an object that was pruned, or let go: none
 	repairs int
 	last    time.Time
 	next    time.Time // no repair before this
@@ -166,6 +166,13 @@ func (e *Engine) holdBack(server *v1alpha1.JupyterServer, obs *Observation) {
 		wrong[key] = nil
 		return of.holds(key, "", e.clock.Now(), e.Metrics)
 	})
+	if obs.LetGo != nil {
+		key := keyOf(obs.LetGo)
+		wrong[key] = nil
+		if of.holds(key, "", e.clock.Now(), e.Metrics) {
+			obs.LetGo = nil
+		}
+	}
 	for key, fight := range of.objects {
 		change, isWrong := wrong[key]
 		switch {

@@ -84,7 +84,7 @@ type Observation struct {
 	Apply []Change
 	// Prune are objects of the release that are no longer rendered.
 	Prune []client.Object
-	// LetGo is the claim of a server that retains it and does not use it any more. Nil: there is none.
+	// LetGo is a claim to be retained that the server still owns, whoever made it so. Nil: there is none.
 	LetGo client.Object
 	// Contested are the objects that somebody else changes again and again. They are left out above while they wait.
 	Contested []Contest
@@ -197,13 +197,13 @@ func (e *Engine) Released(server *v1alpha1.JupyterServer) *v1alpha1.ReleaseStatu
 func (e *Engine) Stop(ctx context.Context, server *v1alpha1.JupyterServer) error {
 	set := &appsv1.StatefulSet{}
 	err := e.client.Get(ctx, client.ObjectKeyFromObject(server), set)
-	if apierrors.IsNotFound(err) || err == nil && (!metav1.IsControlledBy(set, server) || ptr.Deref(set.Spec.Replicas, 1) == 0) {
+	if apierrors.IsNotFound(err) || err == nil && (!IsOwnSet(server, set) || ptr.Deref(set.Spec.Replicas, 1) == 0) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("reading the StatefulSet: %w", err)
 	}
-	patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":0}}`))
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"uid":%q},"spec":{"replicas":0}}`, set.UID))
 	if err := e.client.Patch(ctx, set, patch, client.FieldOwner(FieldManager)); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("stopping the pod: %w", err)
 	}
@@ -216,6 +216,7 @@ func (e *Engine) Observe(ctx context.Context, server *v1alpha1.JupyterServer, re
 	if err != nil {
 		return Observation{}, err
 	}
+	claim := children[objectKey{claimKind, server.Name}]
 	obs := Observation{objects: len(rendered.Objects), inOrder: map[objectKey]mark{}}
 	for _, desired := range rendered.Objects {
 		object, hash, err := payload(server, desired)
@@ -225,6 +226,9 @@ func (e *Engine) Observe(ctx context.Context, server *v1alpha1.JupyterServer, re
 		key := keyOf(object)
 		child := children[key]
 		delete(children, key)
+		if child != nil && e.wasPruned(server, key, child) {
+			child = nil
+		}
 		last, lag := e.lag(server, key, child)
 		obs.Unsettled = max(obs.Unsettled, lag)
 		change := compare(server, object, hash, child, last, lag)
@@ -238,8 +242,8 @@ func (e *Engine) Observe(ctx context.Context, server *v1alpha1.JupyterServer, re
 			obs.inOrder[key] = child.mark()
 		}
 	}
-	obs.Prune = prunable(server, children)
-	if claim := children[objectKey{claimKind, server.Name}]; server.Spec.Storage.Retain && claim != nil && claim.ownedBy(server) {
+	obs.Prune = e.prunable(server, children)
+	if e.isToLetGo(server, claim) && !obs.Changes(claimKind) {
 		obs.LetGo = claim.object
 	}
 	e.holdBack(server, &obs)
@@ -302,7 +306,7 @@ func compare(server *v1alpha1.JupyterServer, object *unstructured.Unstructured, 
 		change.Cause = "is missing"
 	case child.deleting:
 		return nil // it comes back when it is gone: its deletion wakes us
-	case !child.ownedBy(server) && !child.unowned(server):
+	case !child.isOf(server):
 		change.live, change.Cause = nil, "is missing" // applying as new tells whose it is
 	case child.applied != hash:
 		change.Cause = "differs from the spec"
@@ -314,13 +318,23 @@ func compare(server *v1alpha1.JupyterServer, object *unstructured.Unstructured, 
 	return change
 }
 
+// isToLetGo says whether a claim that is to stay would go with the server.
+func (e *Engine) isToLetGo(server *v1alpha1.JupyterServer, claim *ownedObject) bool {
+	if !server.Spec.Storage.Retain || claim == nil || claim.deleting || !claim.ownedBy(server) {
+		return false
+	}
+	_, lag := e.lag(server, keyOf(claim.object), claim)
+	return lag == 0
+}
+
 // prunable are the objects that were applied for this server, or made by Helm for its release, and are rendered no more. A claim is
-// never among them, because it holds somebody's files: it goes with the server.
-func prunable(server *v1alpha1.JupyterServer, rest map[objectKey]*ownedObject) []client.Object {
+// never among them, because it holds somebody's files: it goes with the server. What the informers still show a moment after it was
+// pruned is gone.
+func (e *Engine) prunable(server *v1alpha1.JupyterServer, rest map[objectKey]*ownedObject) []client.Object {
 	var out []client.Object
 	for key, child := range rest {
 		ours := child.ownedBy(server) && child.applied != "" || child.madeByHelm(server)
-		if key.kind != claimKind && !child.deleting && ours {
+		if key.kind != claimKind && !child.deleting && ours && !e.wasPruned(server, key, child) {
 			out = append(out, child.object)
 		}
 	}

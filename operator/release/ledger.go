@@ -18,13 +18,15 @@ type ledger struct {
 }
 
 type page struct {
-	uid     types.UID // a server of the same name that comes later starts a new page
-	release *v1alpha1.ReleaseStatus
-	objects map[objectKey]writing
-	order   *order
-	// repaired is when objects were put back after which the records were not looked at. Zero: they were.
-	repaired time.Time
+	uid        types.UID // a server of the same name that comes later starts a new page
+	release    *v1alpha1.ReleaseStatus
+	objects    map[objectKey]writing
+	order      *order
+	unreviewed unreviewed
 }
+
+// unreviewed is when Helm may have changed records that were not looked at since: for the first time, and for the last. Zero: never.
+type unreviewed struct{ since, last time.Time }
 
 // writing is what the API server answered to a write.
 type writing struct {
@@ -34,7 +36,9 @@ type writing struct {
 	mark            mark
 	// altered says that admission made something else of what was written.
 	altered bool
-	at      time.Time
+	// pruned says that the object was deleted.
+	pruned bool
+	at     time.Time
 }
 
 func newLedger() *ledger { return &ledger{servers: map[client.ObjectKey]*page{}} }
@@ -111,14 +115,31 @@ func (l *ledger) setOrder(server *v1alpha1.JupyterServer, is order) {
 	l.page(server).order = &is
 }
 
-func (l *ledger) repaired(server *v1alpha1.JupyterServer) time.Time {
+func (l *ledger) unreviewed(server *v1alpha1.JupyterServer) unreviewed {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.page(server).repaired
+	return l.page(server).unreviewed
 }
 
-func (l *ledger) setRepaired(server *v1alpha1.JupyterServer, at time.Time) {
+// wantReview remembers that the records are to be looked at.
+func (l *ledger) wantReview(server *v1alpha1.JupyterServer, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.page(server).repaired = at
+	wanted := &l.page(server).unreviewed
+	if wanted.since.IsZero() {
+		wanted.since = at
+	}
+	wanted.last = at
+}
+
+// setReviewed remembers that the records were looked at. That counts for what was done before a time.
+func (l *ledger) setReviewed(server *v1alpha1.JupyterServer, before time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	wanted := &l.page(server).unreviewed
+	if wanted.last.After(before) {
+		wanted.since = wanted.last
+		return
+	}
+	*wanted = unreviewed{}
 }

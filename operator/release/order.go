@@ -48,12 +48,15 @@ func (e *Engine) Settle(server *v1alpha1.JupyterServer, inputs string, obs Obser
 // lag behind our own writes. It makes no API call, and does not need to know what the server renders to.
 func (e *Engine) InOrder(ctx context.Context, server *v1alpha1.JupyterServer, inputs string) (inOrder bool, unsettled time.Duration, err error) {
 	was, ok := e.written.orderOf(server)
-	if !ok || was.inputs != inputs || !e.written.repaired(server).IsZero() || e.contested(server) {
+	if !ok || was.inputs != inputs || !e.written.unreviewed(server).since.IsZero() || e.contested(server) {
 		return false, 0, nil
 	}
 	children, err := e.children(ctx, server)
 	if err != nil {
 		return false, 0, err
+	}
+	if e.isToLetGo(server, children[objectKey{claimKind, server.Name}]) {
+		return false, 0, nil
 	}
 	for key, mark := range was.objects {
 		child := children[key]
@@ -66,13 +69,13 @@ func (e *Engine) InOrder(ctx context.Context, server *v1alpha1.JupyterServer, in
 			return false, 0, nil
 		}
 	}
-	return len(prunable(server, children)) == 0, unsettled, nil
+	return len(e.prunable(server, children)) == 0, unsettled, nil
 }
 
 // lag is for how long the word of the informers about an object does not count, because they lag behind what we wrote last.
 func (e *Engine) lag(server *v1alpha1.JupyterServer, key objectKey, child *ownedObject) (writing, time.Duration) {
 	last, ok := e.written.object(server, key)
-	if !ok {
+	if !ok || last.pruned {
 		return writing{}, 0
 	}
 	if !child.olderThan(last.resourceVersion) {
@@ -80,4 +83,10 @@ func (e *Engine) lag(server *v1alpha1.JupyterServer, key objectKey, child *owned
 		return writing{}, 0
 	}
 	return last, max(0, settleTime-e.clock.Since(last.at))
+}
+
+// wasPruned says whether an object is one that was pruned, and that the informers only show because they lag behind.
+func (e *Engine) wasPruned(server *v1alpha1.JupyterServer, key objectKey, child *ownedObject) bool {
+	last, ok := e.written.object(server, key)
+	return ok && last.pruned && last.uid == child.uid && e.clock.Since(last.at) < settleTime
 }

@@ -66,21 +66,13 @@ func observed(o client.Object, gvk schema.GroupVersionKind) *ownedObject {
 	}
 }
 
-func (o *ownedObject) ownedBy(server *v1alpha1.JupyterServer) bool { return isOwned(server, o.owners) }
-
-// isOwned says whether a server is among the owners of an object.
-func isOwned(server *v1alpha1.JupyterServer, owners []metav1.OwnerReference) bool {
-	return slices.ContainsFunc(owners, func(owner metav1.OwnerReference) bool { return owner.UID == server.UID })
+func (o *ownedObject) ownedBy(server *v1alpha1.JupyterServer) bool {
+	return WhoseIs(server, o.owners) == Ours
 }
 
-// ownedByNamesake says whether the owner is an earlier server of the same name, whose objects are being collected.
-func (o *ownedObject) ownedByNamesake(server *v1alpha1.JupyterServer) bool {
-	for _, owner := range o.owners {
-		if owner.Kind == v1alpha1.Kind && owner.Name == server.Name && owner.UID != server.UID {
-			return true
-		}
-	}
-	return false
+// isOf says whether an object is the server's to change: its own, or one without owner that may be taken up.
+func (o *ownedObject) isOf(server *v1alpha1.JupyterServer) bool {
+	return o.ownedBy(server) || o.unowned(server)
 }
 
 // unowned says whether an object without owner may be taken up: we applied it and then let go of it, as of a claim that was retained, or

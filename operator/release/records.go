@@ -17,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/utils/clock"
 
@@ -68,8 +69,12 @@ type history struct {
 	released bool
 	// good is the revision that a rollback would go back to: its record is kept. Zero: there is none.
 	good int
-	// superseded is the record that was deployed before, if there is one.
+	// superseded is the record that was deployed before, if there is one that can be read.
 	superseded *helmrelease.Release
+	// damaged is the revision that was deployed before, where its record cannot be read any more. Zero: it can.
+	damaged int
+	// listed are the revisions that were found when all records were looked through. Mostly none: they need not be.
+	listed []int
 	// adopted says that a record was taken up that Helm had written.
 	adopted bool
 }
@@ -118,7 +123,13 @@ func (h *history) begin(revision int, rendered *render.Rendered) (*helmrelease.R
 			revision++
 			continue
 		}
-		return record, h.update(record)
+		if err := h.update(record); !isLocked(err) {
+			return record, err
+		}
+		if err := h.label(revision, helmrelease.StatusFailed); err != nil {
+			return nil, err
+		}
+		revision++
 	}
 }
 
@@ -134,7 +145,9 @@ func (h *history) next(released *v1alpha1.ReleaseStatus) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	h.superseded = previous
+	if h.superseded = previous; previous == nil {
+		h.damaged = released.Revision
+	}
 	return released.Revision + 1, nil
 }
 
@@ -156,6 +169,7 @@ func (h *history) latest() (int, error) {
 			return 0, err
 		}
 		latest = max(latest, revisionOf(record))
+		h.listed = append(h.listed, revisionOf(record))
 	}
 	for _, record := range records {
 		if revision := revisionOf(record); revision < latest && record.Labels["status"] == helmrelease.StatusDeployed.String() {
@@ -170,14 +184,46 @@ func (h *history) latest() (int, error) {
 // supersede marks a revision that is not the newest one.
 func (h *history) supersede(revision int) error {
 	record, err := h.read(revision)
-	if record == nil || err != nil {
+	switch {
+	case errors.Is(err, errNoRecord):
+		return nil
+	case err != nil:
 		return err
+	case record == nil:
+		return h.label(revision, helmrelease.StatusSuperseded)
 	}
-	record.Info.Status = helmrelease.StatusSuperseded
-	return h.update(record)
+	return h.mark(record, helmrelease.StatusSuperseded)
 }
 
-// read returns a record of ours, or nil for one that cannot be decoded any more.
+// mark sets the status of a record. What is in one that somebody has made immutable stays as it is, but its labels tell.
+func (h *history) mark(record *helmrelease.Release, status helmrelease.Status) error {
+	record.Info.Status = status
+	if err := h.update(record); !isLocked(err) {
+		return err
+	}
+	return h.label(record.Version, status)
+}
+
+// isLocked says whether the API server refuses a write because the Secret is immutable (ValidateSecretUpdate of
+// kubernetes/pkg/apis/core/validation/validation.go).
+func isLocked(err error) bool {
+	return apierrors.IsInvalid(err) && apierrors.HasStatusCause(err, metav1.CauseType(field.ErrorTypeForbidden))
+}
+
+// label sets the status in the labels of a record that cannot be read or written. What only has the name of one has no such label.
+func (h *history) label(revision int, status helmrelease.Status) error {
+	patch := fmt.Appendf(nil, `[{"op":"replace","path":"/metadata/labels/status","value":%q}]`, status)
+	_, err := h.secrets.Patch(h.ctx, key(h.server.Name, revision), types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: FieldManager})
+	if apierrors.IsNotFound(err) || apierrors.IsInvalid(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("marking a release record: %w", err)
+	}
+	return nil
+}
+
+// read returns a record of ours, or nil for one that cannot be decoded any more, and for a Secret that only has the name of one.
 func (h *history) read(revision int) (*helmrelease.Release, error) {
 	name := key(h.server.Name, revision)
 	secret, err := h.secrets.Get(h.ctx, name, metav1.GetOptions{})
@@ -186,6 +232,9 @@ func (h *history) read(revision int) (*helmrelease.Release, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the release record %s: %w", name, err)
+	}
+	if secret.Type != RecordType {
+		return nil, nil
 	}
 	h.seen[name] = secret.ResourceVersion
 	if err := h.ensureOwned(secret.ObjectMeta); err != nil {
@@ -201,13 +250,13 @@ func (h *history) read(revision int) (*helmrelease.Release, error) {
 // ensureOwned refuses a record of others. One of nobody's counts as ours once we have released, or where it goes back to one that an
 // operator wrote: `helm rollback` by hand leaves such. It gets an owner, so that it goes with the server.
 func (h *history) ensureOwned(record metav1.ObjectMeta) error {
-	there := &ownedObject{owners: record.OwnerReferences}
+	whose := WhoseIs(h.server, record.OwnerReferences)
 	switch {
-	case there.ownedBy(h.server):
+	case whose == Ours:
 		return nil
-	case len(there.owners) == 0 && (h.released || record.Labels[revisionLabel] != ""):
+	case whose == Nobodys && (h.released || record.Labels[revisionLabel] != ""):
 		return h.adopt(record.Name)
-	case there.ownedByNamesake(h.server):
+	case whose == Namesakes:
 		return &TerminatingError{Object: "release record " + record.Name}
 	}
 	return &RecordConflictError{Name: h.server.Name}
@@ -303,9 +352,8 @@ func (h *history) secret(record *helmrelease.Release, written string) (*corev1.S
 
 // finish marks a record as deployed, and tidies up after it.
 func (h *history) finish(record *helmrelease.Release, description string) error {
-	record.Info.Status = helmrelease.StatusDeployed
 	record.Info.Description = description
-	if err := h.update(record); err != nil {
+	if err := h.mark(record, helmrelease.StatusDeployed); err != nil {
 		return err
 	}
 	return h.tidy(record.Version)
@@ -314,15 +362,27 @@ func (h *history) finish(record *helmrelease.Release, description string) error 
 // tidy follows a revision that was deployed: it marks the one before as superseded, and drops the oldest, unless it is the good one.
 func (h *history) tidy(revision int) error {
 	if h.superseded != nil && h.superseded.Info.Status == helmrelease.StatusDeployed {
-		h.superseded.Info.Status = helmrelease.StatusSuperseded
-		if err := h.update(h.superseded); err != nil {
+		if err := h.mark(h.superseded, helmrelease.StatusSuperseded); err != nil {
 			return err
 		}
 	}
-	if oldest := revision - keepRevisions; oldest > 0 && oldest != h.good {
-		return h.drop(oldest)
+	if h.damaged != 0 {
+		if err := h.label(h.damaged, helmrelease.StatusSuperseded); err != nil {
+			return err
+		}
 	}
-	return nil
+	oldest := revision - keepRevisions
+	for _, old := range h.listed { // Helm may have made many
+		if old < oldest && old != h.good {
+			if err := h.drop(old); err != nil {
+				return err
+			}
+		}
+	}
+	if oldest <= 0 || oldest == h.good {
+		return nil
+	}
+	return h.drop(oldest)
 }
 
 func (h *history) drop(revision int) error {

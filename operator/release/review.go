@@ -24,6 +24,8 @@ import (
 // writes them last, should be done.
 const (
 	reviewAfter = settleTime
+	// latestReview is for how long one repair after the other puts that off.
+	latestReview = time.Minute
 	// patience is for how long a record that says that Helm is at work is believed.
 	patience = 5 * time.Minute
 )
@@ -35,15 +37,19 @@ func unreported(server *v1alpha1.JupyterServer) bool {
 
 // untilReview is how long until the records are to be looked at: 0 where they need not be, and less where they are overdue.
 func (e *Engine) untilReview(server *v1alpha1.JupyterServer) time.Duration {
-	at := e.written.repaired(server)
-	if released := server.Status.Release; at.IsZero() && released != nil && released.ReviewDue {
-		at = e.clock.Now() // who was to do it is gone
-		e.written.setRepaired(server, at)
+	if released := server.Status.Release; released != nil && released.ReviewDue && e.written.unreviewed(server).since.IsZero() {
+		e.written.wantReview(server, e.clock.Now()) // who was to do it is gone
 	}
-	if at.IsZero() {
+	return e.leftUntilReview(server)
+}
+
+func (e *Engine) leftUntilReview(server *v1alpha1.JupyterServer) time.Duration {
+	wanted := e.written.unreviewed(server)
+	if wanted.since.IsZero() {
 		return 0
 	}
-	if left := reviewAfter - e.clock.Since(at); left > 0 {
+	left := min(reviewAfter-e.clock.Since(wanted.last), latestReview-e.clock.Since(wanted.since))
+	if left > 0 {
 		return left
 	}
 	return -1
@@ -59,19 +65,27 @@ func (e *Engine) review(ctx context.Context, server *v1alpha1.JupyterServer, ren
 	}
 	switch {
 	case onlyDeployed(records, released.Revision):
-	case helmIsAtWork(server, records, released.Revision) && e.clock.Since(e.written.repaired(server)) < patience:
-		return released, reviewAfter, nil
+	case helmIsAtWork(server, records, released.Revision) && !e.hasWaited(server):
+		return dueFor(released, true), reviewAfter, nil
 	default:
 		released, err = e.upgrade(ctx, server, rendered, Observation{State: Repaired}, "Recorded again", released.RolledBack)
 		if err != nil {
 			return nil, 0, err
 		}
 	}
-	left := e.untilReview(server)
-	if left <= 0 {
-		e.written.setRepaired(server, time.Time{})
-	}
+	e.written.setReviewed(server, e.clock.Now().Add(-reviewAfter))
+	left := e.leftUntilReview(server)
 	return dueFor(released, left > 0), max(left, 0), nil
+}
+
+// hasWaited says whether Helm had the time to finish. The time starts when that is asked first.
+func (e *Engine) hasWaited(server *v1alpha1.JupyterServer) bool {
+	since := e.written.unreviewed(server).since
+	if since.IsZero() {
+		e.written.wantReview(server, e.clock.Now())
+		return false
+	}
+	return e.clock.Since(since) >= patience
 }
 
 // dueFor is a release whose records are to be looked at, or have been.
@@ -85,7 +99,8 @@ func dueFor(released *v1alpha1.ReleaseStatus, review bool) *v1alpha1.ReleaseStat
 func (e *Engine) records(ctx context.Context, server *v1alpha1.JupyterServer) ([]metav1.PartialObjectMetadata, error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-	err := e.live.List(ctx, list, client.InNamespace(server.Namespace), client.MatchingLabels{"owner": "helm", "name": server.Name})
+	err := e.live.List(ctx, list, client.InNamespace(server.Namespace), client.MatchingLabels{"owner": "helm", "name": server.Name},
+		client.MatchingFields{"type": string(RecordType)})
 	if err != nil {
 		return nil, fmt.Errorf("listing the release records: %w", err)
 	}
@@ -128,7 +143,7 @@ func onlyDeployed(records []metav1.PartialObjectMetadata, revision int) bool {
 func helmIsAtWork(server *v1alpha1.JupyterServer, records []metav1.PartialObjectMetadata, revision int) bool {
 	for _, record := range records {
 		status := record.Labels["status"]
-		if revisionOf(record) >= revision && !isOwned(server, record.OwnerReferences) &&
+		if revisionOf(record) >= revision && WhoseIs(server, record.OwnerReferences) != Ours &&
 			(strings.HasPrefix(status, "pending-") || status == helmrelease.StatusUninstalling.String()) {
 			return true
 		}
