@@ -139,16 +139,24 @@ type blocked struct {
 
 func (b *blocked) Error() string { return b.message }
 
-// converge brings the release in line with the spec. A blocked spec is part of the outcome, and the server goes on as it is; an error
-// is tried again.
+// converge brings the release in line with the spec. A blocked spec is part of the outcome, and the server goes on as it is, or is
+// stopped if that is what it shall be; an error is tried again.
 func (r *Reconciler) converge(ctx context.Context, server *v1alpha1.JupyterServer) (outcome, error) {
 	out := outcome{release: r.Engine.Released(server)}
 	err := r.release(ctx, server, &out)
-	if stop := blockedBy(err); stop != nil {
-		out.blocked, out.lookAgain = stop, soonest(out.lookAgain, min(max(r.blockedFor(server)/2, soonestRetry), latestRetry))
-		return out, r.goOn(ctx, server, &out)
+	stop := blockedBy(err)
+	if stop == nil {
+		return out, err
 	}
-	return out, err
+	out.blocked, out.lookAgain = stop, soonest(out.lookAgain, min(max(r.blockedFor(server)/2, soonestRetry), latestRetry))
+	r.Cluster.Reservations.GiveBack(server)
+	if out.release != nil && server.Spec.Suspend {
+		if err := r.Engine.Stop(ctx, server); err != nil {
+			return out, err
+		}
+		out.stopped = true
+	}
+	return out, r.goOn(ctx, server, &out)
 }
 
 // blockedFor is for how long a server has been blocked.
@@ -171,7 +179,7 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 		err = cmp.Or(r.permit(ctx, server, nil, out), err) // what is missing is not worth looking for if it is refused
 	}
 	if err != nil {
-		return r.refused(ctx, server, out, err)
+		return err
 	}
 	inputs, err := r.inputs(ctx, server, refs.digests)
 	if err != nil {
@@ -184,12 +192,10 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 	}
 	rendered, err := r.render(server, refs.digests)
 	if err != nil {
-		r.Cluster.Reservations.GiveBack(server)
-	} else {
-		err = r.permit(ctx, server, rendered, out)
+		return err
 	}
-	if err != nil {
-		return r.refused(ctx, server, out, err)
+	if err := r.permit(ctx, server, rendered, out); err != nil {
+		return err
 	}
 	if refs.write != nil && out.release != nil {
 		if err := r.Engine.Rehearse(ctx, server, rendered); err != nil {
@@ -275,7 +281,7 @@ func blockedBy(err error) *blocked {
 	case errors.As(err, &stop):
 		return stop
 	case errors.As(err, &conflict):
-		return &blocked{v1alpha1.ReasonNameConflict, sentence(err.Error() + ", so it was left alone: delete it, or give the JupyterServer another name")}
+		return &blocked{v1alpha1.ReasonNameConflict, sentence(err.Error() + ", so it was left alone: " + wayOut(conflict))}
 	case errors.As(err, &record):
 		return &blocked{v1alpha1.ReasonReleaseConflict, sentence(err.Error() + ", so it was left alone: run `helm uninstall`, or give the JupyterServer another name")}
 	case apierrors.IsRequestEntityTooLargeError(err) || tooLong(err):
@@ -284,6 +290,14 @@ func blockedBy(err error) *blocked {
 		return &blocked{v1alpha1.ReasonApplyRefused, sentence("the API server refused the " + apply.Object + ": " + withoutDiff(apply.Err.Error()))}
 	}
 	return nil
+}
+
+// wayOut is what to do about an object that is in the way. Nobody is told to delete a claim: it may hold files.
+func wayOut(conflict *release.ConflictError) string {
+	if claim, isClaim := strings.CutPrefix(conflict.Object, "PersistentVolumeClaim "); isClaim {
+		return "give the JupyterServer another name; to use the files of that claim, name it in spec.storage.existingClaim (" + claim + ")"
+	}
+	return "delete it, or give the JupyterServer another name"
 }
 
 // tooLong says that the API server finds an object, such as the record of the release, larger than it may be.

@@ -33,6 +33,7 @@ func TestRecordOfAnUpgradeThatWasTakenBack(t *testing.T) {
 			if err := records.Create("sh.helm.release.v1.alice.v2", record); err != nil {
 				t.Fatal(err)
 			}
+			w.own("sh.helm.release.v1.alice.v2")
 			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)} })
 			w.eventually("the records are right", func() error {
 				list, history := w.helm("list"), w.helm("history", "alice")
@@ -55,17 +56,14 @@ func TestRecordsOfInstallsThatWereCutShort(t *testing.T) {
 	server.Spec.Storage.ExistingClaim = "later"
 	w.create(server)
 	w.stalled("alice", v1alpha1.ReasonReferenceNotFound)
-	w.get("alice", server)
 	records := w.records()
-	owner := release.OwnerReference(server)
 	for revision := range 2 {
 		record := helmrelease.Mock(&helmrelease.MockReleaseOptions{Name: "alice", Version: revision + 1, Namespace: w.namespace})
 		name := fmt.Sprintf("sh.helm.release.v1.alice.v%d", revision+1)
 		if err := records.Create(name, record); err != nil {
 			t.Fatal(err)
 		}
-		w.patch(name, &corev1.Secret{}, fmt.Sprintf(`{"metadata":{"ownerReferences":[{"apiVersion":%q,"kind":%q,"name":%q,"uid":%q,"controller":true}]}}`,
-			owner.APIVersion, owner.Kind, owner.Name, owner.UID))
+		w.own(name)
 	}
 	w.create(&corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Name: "later", Namespace: w.namespace},
@@ -78,4 +76,14 @@ func TestRecordsOfInstallsThatWereCutShort(t *testing.T) {
 	if history := w.helm("history", "alice"); strings.Count(history, "deployed") != 1 {
 		t.Errorf("helm history:\n%s", history)
 	}
+}
+
+// own makes a record one of the operator's.
+func (w *world) own(record string) {
+	w.Helper()
+	server := &v1alpha1.JupyterServer{}
+	w.get("alice", server)
+	owner := release.OwnerReference(server)
+	w.patch(record, &corev1.Secret{}, fmt.Sprintf(`{"metadata":{"ownerReferences":[{"apiVersion":%q,"kind":%q,"name":%q,"uid":%q,"controller":true}]}}`,
+		owner.APIVersion, owner.Kind, owner.Name, owner.UID))
 }

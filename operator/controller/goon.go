@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -65,7 +64,7 @@ func (r *Reconciler) mayGoOn(ctx context.Context, server *v1alpha1.JupyterServer
 	}
 	moves := former.Spec.Routing.Host != server.Spec.Routing.Host || former.Spec.Routing.Path != server.Spec.Routing.Path
 	switch {
-	case set != nil && (!metav1.IsControlledBy(set, server) || ptr.Deref(set.Spec.Replicas, 1) == 0):
+	case set != nil && !release.IsOwnSet(server, set), isStopped(set):
 		return false, nil
 	case set == nil && out.judged.asked && out.judged.result.Denied():
 		return false, nil
@@ -78,4 +77,9 @@ func (r *Reconciler) mayGoOn(ctx context.Context, server *v1alpha1.JupyterServer
 	}
 	r.Cluster.Reservations.Keep(server)
 	return true, nil
+}
+
+// isStopped says whether a StatefulSet is to have no pod. Nil is none that was stopped.
+func isStopped(set *appsv1.StatefulSet) bool {
+	return set != nil && ptr.Deref(set.Spec.Replicas, 1) == 0
 }

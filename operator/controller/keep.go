@@ -117,7 +117,7 @@ type failing struct {
 // notOfTheRevision are findings that no other revision would mend.
 var notOfTheRevision = map[string]bool{
 	"NodeLost": true, "NodeNotReady": true, "NodeShutdown": true, "Preempted": true, "Evicted": true, "Terminating": true,
-	"SchedulerError": true, "ClaimLost": true,
+	"SchedulerError": true, "ClaimLost": true, "PodNameTaken": true,
 	v1alpha1.ReasonProviderUnreachable: true, v1alpha1.ReasonProviderInvalid: true, v1alpha1.ReasonClientRefused: true,
 }
 

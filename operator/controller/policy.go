@@ -58,7 +58,7 @@ func (r *Reconciler) judge(ctx context.Context, server *v1alpha1.JupyterServer, 
 		return &blocked{v1alpha1.ReasonRenderFailed, sentence(err.Error())}
 	case errors.As(err, &failed) && ctx.Err() == nil:
 		out.judged = judged{asked: true, failure: failed}
-		return &blocked{v1alpha1.ReasonPolicyError, sentence("the policies gave no answer, so nothing was changed: " + failed.Err.Error() + "; ask the admin to look at them")}
+		return &blocked{v1alpha1.ReasonPolicyError, noAnswer(failed)}
 	case err != nil:
 		return err
 	}
@@ -67,6 +67,10 @@ func (r *Reconciler) judge(ctx context.Context, server *v1alpha1.JupyterServer, 
 		return &blocked{conditionReason(denials[0].ID), refusal(denials)}
 	}
 	return nil
+}
+
+func noAnswer(failed *policies.EvaluationError) string {
+	return sentence("the policies gave no answer, so nothing was changed: " + failed.Err.Error() + "; ask the admin to look at them")
 }
 
 // conditionReason is the id of a rule in the spelling of reasons: auth-none is AuthNone.
@@ -101,20 +105,6 @@ func otherRules(verdicts []policies.Verdict) []string {
 	return rules
 }
 
-// refused is for a spec that was not let through. A server that the policies do not allow and that shall be suspended is stopped,
-// whatever else they say.
-func (r *Reconciler) refused(ctx context.Context, server *v1alpha1.JupyterServer, out *outcome, why error) error {
-	var stop *blocked
-	if !out.judged.asked || out.release == nil || !server.Spec.Suspend || !errors.As(why, &stop) {
-		return why
-	}
-	if err := r.Engine.Stop(ctx, server); err != nil {
-		return err
-	}
-	out.stopped = true
-	return why
-}
-
 // policyCondition: what is blocked before the policies were asked keeps what they said last.
 func (r *Reconciler) policyCondition(status *v1alpha1.JupyterServerStatus, rep report) {
 	j := rep.outcome.judged
@@ -127,9 +117,9 @@ func (r *Reconciler) policyCondition(status *v1alpha1.JupyterServerStatus, rep r
 	case !j.asked:
 		set(metav1.ConditionUnknown, v1alpha1.ReasonNotJudged, "The policies were not asked yet.")
 	case j.failure != nil:
-		set(metav1.ConditionUnknown, v1alpha1.ReasonPolicyError, rep.outcome.blocked.message)
+		set(metav1.ConditionUnknown, v1alpha1.ReasonPolicyError, noAnswer(j.failure))
 	case j.result.Denied():
-		set(metav1.ConditionFalse, conditionReason(j.result.Denials()[0].ID), rep.outcome.blocked.message)
+		set(metav1.ConditionFalse, conditionReason(j.result.Denials()[0].ID), refusal(j.result.Denials()))
 	case len(j.result.Exempted()) > 0:
 		set(metav1.ConditionTrue, v1alpha1.ReasonExempt, notes(j.result))
 	default:

@@ -9,7 +9,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -66,7 +65,7 @@ func (r *Reconciler) putBack(ctx context.Context, server *v1alpha1.JupyterServer
 // readKeys are the keys of the server's own Secret that its pod reads, by the StatefulSet that is in the cluster.
 func (r *Reconciler) readKeys(ctx context.Context, server *v1alpha1.JupyterServer) ([]string, error) {
 	set, err := get(ctx, r.Client, server.Namespace, server.Name, &appsv1.StatefulSet{})
-	if set == nil || err != nil || !metav1.IsControlledBy(set, server) {
+	if set == nil || err != nil || !release.IsOwnSet(server, set) {
 		return nil, err
 	}
 	return release.ReadKeys(set), nil

@@ -372,3 +372,57 @@ func TestBlockedServerTellsWhyItsPodDoesNotRun(t *testing.T) {
 		return nil
 	})
 }
+
+// The mark of an inline token keeps it from living on as the generated one.
+func TestMarkOfAnInlineTokenIsPutBack(t *testing.T) {
+	w := newWorld(t)
+	server := w.server("alice")
+	server.Spec.Auth.Token = &v1alpha1.SecretValue{Value: "an-inline-token-that-is-long-enough"}
+	w.create(server)
+	w.released("alice")
+	secret := &corev1.Secret{}
+	w.patch("alice-jupyter", secret, `{"metadata":{"labels":{"jupyterserver.dev/token":null}}}`)
+	w.eventually("the mark is back", func() error {
+		w.get("alice-jupyter", secret)
+		return expect(secret.Labels["jupyterserver.dev/token"], "inline")
+	})
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth.Token = nil })
+	w.released("alice")
+	if w.get("alice-jupyter", secret); string(secret.Data["token"]) == "an-inline-token-that-is-long-enough" {
+		t.Error("the inline token is the generated one now")
+	}
+}
+
+// An inline value that the spec does not hold any more is of no use to anybody but a thief.
+func TestInlineTokenGoesWhereTheSpecNamesASecret(t *testing.T) {
+	w := newWorld(t)
+	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "mine", Namespace: w.namespace}, StringData: map[string]string{"token": "a-token-of-my-own-that-is-long"}})
+	server := w.server("alice")
+	server.Spec.Auth.Token = &v1alpha1.SecretValue{Value: "an-inline-token-that-is-long-enough"}
+	w.create(server)
+	w.released("alice")
+	w.change("alice", func(s *v1alpha1.JupyterServer) {
+		s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "mine", Key: "token"}}
+	})
+	w.eventually("the inline token is gone", func() error {
+		secret := &corev1.Secret{}
+		w.get("alice-jupyter", secret)
+		return expect(len(secret.Data["token"]), 0)
+	})
+	w.quiet()
+	w.released("alice")
+}
+
+// What the API server refuses of the server's own Secret is told, and is not tried for ever.
+func TestOwnSecretThatMayNotBeWrittenIsTold(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	w.patch("alice-jupyter", &corev1.Secret{}, `{"immutable":true}`)
+	w.change("alice", func(s *v1alpha1.JupyterServer) {
+		s.Spec.Auth.Token = &v1alpha1.SecretValue{Value: "an-inline-token-that-is-long-enough"}
+	})
+	if message := w.stalled("alice", v1alpha1.ReasonApplyRefused); !strings.Contains(message, "Secret alice-jupyter") || !strings.Contains(message, "immutable") {
+		t.Errorf("message %q", message)
+	}
+}

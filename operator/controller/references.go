@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/render"
 )
 
@@ -78,7 +79,7 @@ func (r *Reconciler) checkClaim(ctx context.Context, server *v1alpha1.JupyterSer
 	if err != nil {
 		return fmt.Errorf("reading the claim %s: %w", name, err)
 	}
-	if owner := metav1.GetControllerOf(claim); owner != nil && owner.Kind == v1alpha1.Kind {
+	if owner := metav1.GetControllerOf(claim); owner != nil && release.IsServer(*owner) {
 		return &blocked{v1alpha1.ReasonClaimOwned, fmt.Sprintf("The claim %s of spec.storage.existingClaim belongs to the JupyterServer %s and would be deleted with it: remove existingClaim, or set storage.retain on that server and delete it first.", name, owner.Name)}
 	}
 	return nil

@@ -94,24 +94,37 @@ const saltKey = "salt"
 // show it, with digests for values, and what writes it: nil where it is there already, or the server needs none. It writes nothing.
 func (r *Reconciler) planSecret(ctx context.Context, server *v1alpha1.JupyterServer) (planned *corev1.Secret, write secretWrite, err error) {
 	keys := ownKeys(server)
-	if len(keys) == 0 {
-		return nil, nil, nil
-	}
-	secret := &corev1.Secret{}
-	key := client.ObjectKey{Namespace: server.Namespace, Name: render.SecretName(server.Name)}
-	err = r.Client.Get(ctx, key, secret)
-	if apierrors.IsNotFound(err) {
+	secret, err := get(ctx, r.Client, server.Namespace, render.SecretName(server.Name), &corev1.Secret{})
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case len(keys) == 0:
+		write, err = r.clearSecret(ctx, server, secret)
+		return nil, write, err
+	case secret == nil:
 		secret = newSecret(server, keys)
 		write = func(ctx context.Context) (*corev1.Secret, error) { return r.createSecret(ctx, server, secret) }
 		return stripped(secret.DeepCopy()), write, nil
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading the server's Secret: %w", err)
 	}
 	if err := checkOwner(server, secret); err != nil {
 		return nil, nil, err
 	}
 	return r.fillSecret(ctx, server, secret, keys)
+}
+
+// clearSecret plans what goes of the Secret of a server that needs none of its own any more.
+func (r *Reconciler) clearSecret(ctx context.Context, server *v1alpha1.JupyterServer, secret *corev1.Secret) (secretWrite, error) {
+	if secret == nil || !isOwn(server, secret) {
+		return nil, nil
+	}
+	_, write, err := r.fillSecret(ctx, server, secret, nil)
+	if write == nil || err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (*corev1.Secret, error) {
+		_, err := write(ctx)
+		return nil, err
+	}, nil
 }
 
 // secretWrite writes the server's own Secret, and returns it as the informers will show it. That is not what was planned where another
@@ -176,7 +189,7 @@ func (r *Reconciler) createSecret(ctx context.Context, server *v1alpha1.JupyterS
 		return r.foundSecret(ctx, server)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("creating the server's Secret: %w", err)
+		return nil, &release.ApplyError{Object: "Secret " + secret.Name, Err: err}
 	}
 	return stripped(created), nil
 }
@@ -194,26 +207,27 @@ func (r *Reconciler) foundSecret(ctx context.Context, server *v1alpha1.JupyterSe
 	return stripped(secret), nil
 }
 
-// fillSecret plans the keys that are missing or differ, and leaves the others alone. An inline client secret that is no longer in the
-// spec goes, once no pod reads it and there is no way back to the revision that needs it.
+// fillSecret plans the keys that are missing or differ, and leaves the others alone. An inline value that is no longer in the spec goes,
+// once no pod reads it and there is no way back to the revision that needs it. A spec that names the Secret may mean any key of it.
 func (r *Reconciler) fillSecret(ctx context.Context, server *v1alpha1.JupyterServer, secret *corev1.Secret, keys []ownKey) (planned *corev1.Secret, write secretWrite, err error) {
 	data := map[string][]byte{}
-	if _, there := secret.StringData[render.ClientSecretKey]; there && !r.mayGoBack(server) {
+	if left := leftOver(secret, keys); len(left) > 0 && !r.mayGoBack(server) && !slices.Contains(secretNames(server), secret.Name) {
 		reads, err := r.readKeys(ctx, server)
 		if err != nil {
 			return nil, nil, err
 		}
-		if !slices.Contains(reads, render.ClientSecretKey) {
-			data[render.ClientSecretKey] = nil
+		for _, key := range left {
+			if !slices.Contains(reads, key) {
+				data[key] = nil
+			}
 		}
 	}
 	for _, key := range keys {
-		delete(data, key.name)
 		if !key.heldBy(secret) {
 			data[key.name] = key.value()
 		}
 	}
-	if len(data) == 0 && !lostItsOwner(server, secret) {
+	if len(data) == 0 && areToldBy(keys, secret) && !lostItsOwner(server, secret) {
 		return secret, nil, nil
 	}
 	planned = secret.DeepCopy()
@@ -226,6 +240,28 @@ func (r *Reconciler) fillSecret(ctx context.Context, server *v1alpha1.JupyterSer
 	return planned, func(ctx context.Context) (*corev1.Secret, error) {
 		return r.patchSecret(ctx, server, secret, labelsOf(keys), data)
 	}, nil
+}
+
+// leftOver are the inline values in a Secret that none of the keys is for.
+func leftOver(secret *corev1.Secret, keys []ownKey) []string {
+	inline := []string{render.ClientSecretKey}
+	if secret.Labels[originLabel] == inlineOrigin {
+		inline = append(inline, render.TokenKey)
+	}
+	return slices.DeleteFunc(inline, func(name string) bool {
+		_, there := secret.StringData[name]
+		return !there || slices.ContainsFunc(keys, func(k ownKey) bool { return k.name == name })
+	})
+}
+
+// areToldBy says whether the labels of a Secret tell what its values belong to.
+func areToldBy(keys []ownKey, secret *corev1.Secret) bool {
+	for label, origin := range labelsOf(keys) {
+		if secret.Labels[label] != origin {
+			return false
+		}
+	}
+	return true
 }
 
 // patchSecret writes some keys, and removes those that are nil. The resource version guards what was read: somebody may just have
@@ -241,7 +277,7 @@ func (r *Reconciler) patchSecret(ctx context.Context, server *v1alpha1.JupyterSe
 	}
 	updated := secret.DeepCopy()
 	if err := r.Client.Patch(ctx, updated, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(release.FieldManager)); err != nil {
-		return nil, fmt.Errorf("updating the server's Secret: %w", err)
+		return nil, &release.ApplyError{Object: "Secret " + secret.Name, Err: err}
 	}
 	return stripped(updated), nil
 }
@@ -267,21 +303,22 @@ func (k ownKey) value() []byte {
 
 // checkOwner keeps the operator from touching a Secret that it did not make.
 func checkOwner(server *v1alpha1.JupyterServer, secret *corev1.Secret) error {
-	if isOwn(server, secret) {
+	switch {
+	case isOwn(server, secret):
 		return nil
-	}
-	if owner := metav1.GetControllerOf(secret); owner != nil && owner.Kind == v1alpha1.Kind && owner.Name == server.Name {
+	case release.WhoseIs(server, secret.OwnerReferences) == release.Namesakes:
 		return &release.TerminatingError{Object: "Secret " + secret.Name}
 	}
 	return &release.ConflictError{Object: "Secret " + secret.Name}
 }
 
 func isOwn(server *v1alpha1.JupyterServer, secret *corev1.Secret) bool {
-	return metav1.IsControlledBy(secret, server) || lostItsOwner(server, secret)
+	return release.WhoseIs(server, secret.OwnerReferences) == release.Ours || lostItsOwner(server, secret)
 }
 
 // lostItsOwner says whether somebody took the owner from the Secret of a server. Only of one that was released: its pod reads the Secret of
 // this name, whosever it is. It gets its owner back.
 func lostItsOwner(server *v1alpha1.JupyterServer, secret *corev1.Secret) bool {
-	return server.Status.Release != nil && len(secret.OwnerReferences) == 0 && secret.Labels[release.ServerLabel] == server.Name
+	return server.Status.Release != nil && secret.Labels[release.ServerLabel] == server.Name &&
+		release.WhoseIs(server, secret.OwnerReferences) == release.Nobodys
 }

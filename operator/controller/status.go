@@ -133,10 +133,14 @@ func summarizeBlocked(out outcome, w workload) summary {
 	case w.ready:
 		s.state = v1alpha1.StateRunning
 	}
-	if out.release == nil || out.stopped {
-		return s
-	}
-	if w.ready || w.finding == nil {
+	switch {
+	case out.release == nil:
+	case out.stopped:
+		s.message += " Besides, the server is suspended; its files are kept."
+	case w.finding != nil && !w.ready: // told below
+	case isStopped(w.set):
+		s.message += " Until then the server stays stopped."
+	default:
 		s.message += " Until then the server stays as it is."
 	}
 	if w.finding != nil {

@@ -8,6 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -48,6 +49,12 @@ func (r *Reconciler) observeWorkload(ctx context.Context, server *v1alpha1.Jupyt
 	if w.pod, err = get(ctx, r.Client, server.Namespace, server.Name+"-0", &corev1.Pod{}); err != nil {
 		return w, err
 	}
+	if w.pod != nil && !isPodOf(server, w.set, w.pod) {
+		w.pod = nil // it only has the name
+	}
+	if w.set != nil && !release.IsOwnSet(server, w.set) {
+		w.set = nil
+	}
 	w.ready = w.pod != nil && w.pod.DeletionTimestamp == nil && isReady(w.pod)
 	w.current = !out.podChanges && isCurrent(w.set, w.pod)
 	if out.release == nil || server.Spec.Suspend {
@@ -69,6 +76,16 @@ func (r *Reconciler) observeWorkload(ctx context.Context, server *v1alpha1.Jupyt
 		w.finding = &finding
 	}
 	return w, nil
+}
+
+// isPodOf says whether a pod is of the StatefulSet of a server, or of an earlier one: what nobody owns is taken up by the next.
+func isPodOf(server *v1alpha1.JupyterServer, set *appsv1.StatefulSet, pod *corev1.Pod) bool {
+	owner := metav1.GetControllerOf(pod)
+	if owner == nil {
+		return true
+	}
+	isForeign := set != nil && set.UID == owner.UID && !release.IsOwnSet(server, set)
+	return owner.Kind == "StatefulSet" && owner.Name == server.Name && !isForeign
 }
 
 func isReady(pod *corev1.Pod) bool {
@@ -119,11 +136,37 @@ func (r *Reconciler) diagnose(ctx context.Context, server *v1alpha1.JupyterServe
 			return err
 		}
 	}
+	if w.pod == nil && isObserved(w.set) && !isStopped(w.set) {
+		if observation.NameTakenBy, err = r.whoHasThePod(ctx, server); err != nil {
+			return err
+		}
+	}
 	if finding, found := diagnosis.Diagnose(observation); found {
 		w.finding = &finding
 		w.lookAgain = soonest(w.lookAgain, finding.Recheck)
 	}
 	return nil
+}
+
+// whoHasThePod asks the API server for a pod of somebody else with the name of the server's: the informers know of labelled pods only.
+// Empty: there is none.
+func (r *Reconciler) whoHasThePod(ctx context.Context, server *v1alpha1.JupyterServer) (string, error) {
+	pod := &metav1.PartialObjectMetadata{}
+	pod.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
+	pod, err := get(ctx, r.Live, server.Namespace, server.Name+"-0", pod)
+	if pod == nil || err != nil {
+		return "", err
+	}
+	owner := metav1.GetControllerOf(pod)
+	switch {
+	case owner == nil && pod.Labels[release.ServerLabel] == server.Name:
+		return "", nil // the StatefulSet controller takes it up
+	case owner == nil:
+		return "nobody", nil
+	case owner.Kind == "StatefulSet" && owner.Name == server.Name:
+		return "", nil // it has just been made, or is of an earlier StatefulSet and goes
+	}
+	return "the " + owner.Kind + " " + owner.Name, nil
 }
 
 func (r *Reconciler) claim(ctx context.Context, server *v1alpha1.JupyterServer) (*corev1.PersistentVolumeClaim, error) {

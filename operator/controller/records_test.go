@@ -1,0 +1,154 @@
+package controller_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+)
+
+// Who damages a record, or makes it immutable, holds up nothing, and leaves one deployed release.
+func TestRecordsThatCannotBeMarked(t *testing.T) {
+	tests := []struct {
+		reason, patch string
+		deployed      string // of the revisions, as their labels say
+	}{
+		{"an immutable record", `{"immutable":true}`, "2"},
+		{"a damaged record", `{"data":{"release":"eA=="}}`, "2"},
+		{"a damaged record that is immutable", `{"data":{"release":"eA=="},"immutable":true}`, "2"},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			w := newWorld(t)
+			w.create(w.server("alice"))
+			w.released("alice")
+			w.patch("sh.helm.release.v1.alice.v1", &corev1.Secret{}, test.patch)
+			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = "another" })
+			if revision := w.released("alice").Status.Release.Revision; revision != 2 {
+				t.Errorf("revision %d", revision)
+			}
+			w.eventually("one release is deployed", func() error { return expect(w.deployed(), test.deployed) })
+			w.runsImage("alice", "another")
+		})
+	}
+}
+
+// A record of ours that a crash left pending, and that somebody has made immutable, is passed over.
+func TestPendingRecordThatIsImmutable(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	records, record := w.record(1)
+	record.Version, record.Info.Status = 2, helmrelease.StatusPendingUpgrade
+	if err := records.Create("sh.helm.release.v1.alice.v2", record); err != nil {
+		t.Fatal(err)
+	}
+	w.own("sh.helm.release.v1.alice.v2")
+	w.patch("sh.helm.release.v1.alice.v2", &corev1.Secret{}, `{"immutable":true}`)
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = "another" })
+	w.released("alice")
+	w.eventually("one release is deployed", func() error { return expect(w.deployed(), "3") })
+}
+
+// deployed are the revisions of alice that are deployed, by their labels.
+func (w *world) deployed() string {
+	w.Helper()
+	var list corev1.SecretList
+	if err := suite.client.List(w.ctx, &list, client.InNamespace(w.namespace),
+		client.MatchingLabels{"owner": "helm", "status": helmrelease.StatusDeployed.String()}); err != nil {
+		w.Fatal(err)
+	}
+	var revisions []string
+	for _, record := range list.Items {
+		revisions = append(revisions, record.Labels["version"])
+	}
+	return strings.Join(revisions, " ")
+}
+
+// A Secret that only has the name which the next record needs is not the operator's.
+func TestSecretWithTheNameOfARecordIsLeftAlone(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	theirs := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "sh.helm.release.v1.alice.v2", Namespace: w.namespace, Labels: map[string]string{"owner": "helm", "name": "alice", "version": "2"}},
+		StringData: map[string]string{"release": "theirs"},
+	}
+	w.create(theirs)
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = "another" })
+	if revision := w.released("alice").Status.Release.Revision; revision != 3 {
+		t.Errorf("revision %d", revision)
+	}
+	after := &corev1.Secret{}
+	if w.get(theirs.Name, after); after.ResourceVersion != theirs.ResourceVersion {
+		t.Errorf("it was changed: %+v", after.ObjectMeta)
+	}
+}
+
+// Helm keeps ten revisions, and makes one for each rollback.
+func TestRecordsOfHelmAreFew(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	records, record := w.record(1)
+	for revision := 2; revision <= 8; revision++ {
+		record.Version, record.Info.Status = revision, helmrelease.StatusSuperseded
+		if err := records.Create(fmt.Sprintf("sh.helm.release.v1.alice.v%d", revision), record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)} })
+	w.eventually("the release is recorded again, and the old ones are gone", func() error { return w.hasRecords(5, 6, 7, 8, 9) })
+}
+
+// Helm writes its record before it changes anything. A new generation is no reason to take that for a record of a crash.
+func TestRecordThatHelmIsWritingIsLeft(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	w.quiet()
+	records, record := w.record(1)
+	record.Version, record.Info.Status = 2, helmrelease.StatusPendingRollback
+	if err := records.Create("sh.helm.release.v1.alice.v2", record); err != nil {
+		t.Fatal(err)
+	}
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)} })
+	w.status("alice", "the records are to be looked at", func(s v1alpha1.JupyterServerStatus) bool { return s.Release.ReviewDue })
+	w.quiet()
+	if _, record = w.record(2); record.Info.Status != helmrelease.StatusPendingRollback {
+		t.Errorf("the record is %s", record.Info.Status)
+	}
+}
+
+// What the newest release was made of is known as long as it is the newest, however often it is recorded.
+func TestRecordingAgainKeepsTheGeneration(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.DefaultURL = "/tree" })
+	before := w.released("alice").Status.Release.Generation
+	w.change("alice", func(s *v1alpha1.JupyterServer) {
+		s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "missing", Key: "token"}}
+	})
+	w.stalled("alice", v1alpha1.ReasonReferenceNotFound)
+	w.helm("rollback", "alice", "1")
+	server := &v1alpha1.JupyterServer{}
+	w.eventually("the release is recorded again", func() error {
+		w.get("alice", server)
+		if server.Status.Release.Revision < 4 {
+			return errors.New(w.helm("history", "alice"))
+		}
+		return nil
+	})
+	if after := server.Status.Release.Generation; after != before || before == 0 {
+		t.Errorf("generation %d, before %d", after, before)
+	}
+}

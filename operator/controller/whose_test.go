@@ -1,0 +1,214 @@
+package controller_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+)
+
+// foreign are the owners of an object of another project's JupyterServer of the same name.
+var foreign = []metav1.OwnerReference{{APIVersion: "hub.example.org/v1", Kind: v1alpha1.Kind, Name: "alice", UID: "another", Controller: ptr.To(true)}}
+
+// Other projects have a kind of this name, too.
+func TestServersOfOtherProjectsAreNotOurs(t *testing.T) {
+	t.Run("their claims may be used", func(t *testing.T) {
+		w := newWorld(t)
+		w.create(w.claim("files", foreign))
+		server := w.server("alice")
+		server.Spec.Storage.ExistingClaim = "files"
+		w.create(server)
+		w.released("alice")
+	})
+	t.Run("their Secret is in the way, and nobody waits for it to go", func(t *testing.T) {
+		w := newWorld(t)
+		w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "alice-jupyter", Namespace: w.namespace, OwnerReferences: foreign}})
+		w.create(w.server("alice"))
+		w.stalled("alice", v1alpha1.ReasonNameConflict)
+	})
+}
+
+func (w *world) claim(name string, owners []metav1.OwnerReference) *corev1.PersistentVolumeClaim {
+	return &corev1.PersistentVolumeClaim{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace, OwnerReferences: owners},
+		Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: quantity("1Gi")}},
+		},
+	}
+}
+
+// A claim may hold files, so nobody is told to delete it.
+func TestWayOutOfAClaimThatIsInTheWay(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.claim("alice", nil))
+	w.create(w.server("alice"))
+	message := w.stalled("alice", v1alpha1.ReasonNameConflict)
+	if strings.Contains(message, "delete") || !strings.Contains(message, "spec.storage.existingClaim") {
+		t.Errorf("message %q", message)
+	}
+}
+
+// Who says that the files are to stay must not lose them because somebody made the server their owner again.
+func TestRetainedClaimStaysWhoeverGaveItAnOwner(t *testing.T) {
+	w := newWorld(t)
+	server := w.server("alice")
+	server.Spec.Storage.Retain = true
+	w.create(server)
+	w.released("alice")
+	before := len(w.quiet())
+	w.patch("alice", &corev1.PersistentVolumeClaim{}, fmt.Sprintf(`{"metadata":{"ownerReferences":[
+		{"apiVersion":"jupyterserver.dev/v1alpha1","kind":"JupyterServer","name":"alice","uid":%q}]}}`, server.UID))
+	claim := &corev1.PersistentVolumeClaim{}
+	w.eventually("the server is not its owner", func() error {
+		claim = &corev1.PersistentVolumeClaim{}
+		w.get("alice", claim)
+		return expect(len(claim.OwnerReferences), 0)
+	})
+	fixes := 0
+	for _, request := range w.quiet()[before:] {
+		if strings.HasPrefix(request, "PATCH") && strings.Contains(request, "persistentvolumeclaims") {
+			fixes++
+		}
+	}
+	if fixes != 1 {
+		t.Errorf("it was let go %d times", fixes)
+	}
+}
+
+// A pod of a StatefulSet must have its name, so one of somebody else's holds up the server without a word of Kubernetes.
+func TestPodOfSomebodyElseIsTold(t *testing.T) {
+	job := []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: "backup", UID: "job", Controller: ptr.To(true)}}
+	tests := []struct {
+		reason string
+		labels map[string]string
+		owners []metav1.OwnerReference
+		want   string
+	}{
+		{"one that somebody made by hand", nil, nil, "belongs to nobody"},
+		{"one of a Job", nil, job, "the Job backup"},
+		{"one of a Job that looks like the server's, and is ready", map[string]string{"jupyterserver.dev/name": "alice"}, job, "the Job backup"},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			w := newWorld(t)
+			pod := &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Name: "alice-0", Namespace: w.namespace, Labels: test.labels, OwnerReferences: test.owners},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "jupyter", Image: "x"}}},
+			}
+			w.create(pod)
+			w.podStatus(pod, corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}})
+			w.create(w.server("alice"))
+			w.released("alice")
+			w.observe("alice")
+			server := w.status("alice", "failed", func(s v1alpha1.JupyterServerStatus) bool { return s.State == v1alpha1.StateFailed })
+			if !strings.Contains(server.Status.Message, test.want) || server.Status.Pod != nil {
+				t.Errorf("status %+v", server.Status)
+			}
+		})
+	}
+}
+
+// observe plays the StatefulSet controller: it has seen the newest template, and made no pod.
+func (w *world) observe(name string) {
+	w.Helper()
+	w.eventually("the status of the StatefulSet", func() error {
+		set := &appsv1.StatefulSet{}
+		w.get(name, set)
+		set.Status = appsv1.StatefulSetStatus{ObservedGeneration: set.Generation, CurrentRevision: name + "-1", UpdateRevision: name + "-2"}
+		return suite.client.Status().Update(w.ctx, set)
+	})
+}
+
+// The pod of a StatefulSet that took the place of the server's is not to be deleted because it looks stuck.
+func TestPodOfAForeignStatefulSetIsNotTheServers(t *testing.T) {
+	w := newWorld(t)
+	pod := w.oldPod("alice", corev1.PodStatus{})
+	w.status("alice", "its pod is shown", func(s v1alpha1.JupyterServerStatus) bool { return s.Pod != nil })
+	set := &appsv1.StatefulSet{}
+	w.get("alice", set)
+	w.eventually("the StatefulSet is somebody else's", func() error {
+		w.get("alice", set)
+		set.OwnerReferences = foreign
+		set.Annotations = nil
+		set.ManagedFields = []metav1.ManagedFieldsEntry{{}}
+		return suite.client.Update(w.ctx, set)
+	})
+	w.stalled("alice", v1alpha1.ReasonNameConflict)
+	w.status("alice", "the pod is not its own", func(s v1alpha1.JupyterServerStatus) bool { return s.Pod == nil })
+	w.quiet()
+	if !w.stays(pod) {
+		t.Error("the pod of somebody else was deleted")
+	}
+}
+
+// spec.suspend stops the pod, whatever keeps the rest of the spec from being applied.
+func TestSuspendStopsABlockedServer(t *testing.T) {
+	tests := []struct {
+		reason, blocked string
+		edit            func(*v1alpha1.JupyterServer)
+	}{
+		{"a Secret is missing", v1alpha1.ReasonReferenceNotFound, func(s *v1alpha1.JupyterServer) {
+			s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "missing", Key: "token"}}
+		}},
+		{"it cannot be rendered", v1alpha1.ReasonRenderFailed, func(s *v1alpha1.JupyterServer) {
+			s.Spec.Patches = []v1alpha1.Patch{{Target: v1alpha1.PatchTarget{Kind: "Deployment"}, Type: v1alpha1.PatchTypeMerge, Patch: `{"spec":{"replicas":1}}`}}
+		}},
+		{"the API server refuses an object", v1alpha1.ReasonApplyRefused, func(s *v1alpha1.JupyterServer) {
+			s.Spec.Storage.Size = "2Gi" // no storage class here lets a claim grow
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			w := newWorld(t)
+			w.create(w.server("alice"))
+			w.released("alice")
+			w.change("alice", func(s *v1alpha1.JupyterServer) {
+				s.Spec.Suspend = true
+				test.edit(s)
+			})
+			w.eventually("the pod is stopped", func() error {
+				set := &appsv1.StatefulSet{}
+				w.get("alice", set)
+				return expect(*set.Spec.Replicas, 0)
+			})
+			w.eventually("both are told", func() error {
+				server := w.stalledServer("alice", test.blocked)
+				if server.Status.State != v1alpha1.StateSuspended || !strings.HasSuffix(server.Status.Message, "the server is suspended; its files are kept.") {
+					return fmt.Errorf("%s: %s", server.Status.State, server.Status.Message)
+				}
+				return nil
+			})
+			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Suspend = false })
+			w.eventually("that it stays stopped is told", func() error {
+				if message := w.stalled("alice", test.blocked); !strings.HasSuffix(message, "stays stopped.") {
+					return errors.New(message)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// A server that cannot be upgraded stays where it is, so that where it wants to go is for others.
+func TestBlockedServerHoldsNoRoute(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("older"))
+	w.released("older")
+	w.create(w.server("younger"))
+	w.released("younger")
+	w.change("younger", func(s *v1alpha1.JupyterServer) {
+		s.Spec.Routing.Path = "/wanted"
+		s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "missing", Key: "token"}}
+	})
+	w.stalled("younger", v1alpha1.ReasonReferenceNotFound)
+	w.change("older", func(s *v1alpha1.JupyterServer) { s.Spec.Routing.Path = "/wanted" })
+	w.released("older")
+}
