@@ -141,7 +141,12 @@ func TestPodOfAForeignStatefulSetIsNotTheServers(t *testing.T) {
 		set.ManagedFields = []metav1.ManagedFieldsEntry{{}}
 		return suite.client.Update(w.ctx, set)
 	})
-	w.stalled("alice", v1alpha1.ReasonNameConflict)
+	w.eventually("that it has no pod is told", func() error {
+		if message := w.stalled("alice", v1alpha1.ReasonNameConflict); !strings.HasSuffix(message, "Until then the server has no pod.") {
+			return errors.New(message)
+		}
+		return nil
+	})
 	w.status("alice", "the pod is not its own", func(s v1alpha1.JupyterServerStatus) bool { return s.Pod == nil })
 	w.quiet()
 	if !w.stays(pod) {

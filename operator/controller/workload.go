@@ -120,6 +120,9 @@ func isObserved(set *appsv1.StatefulSet) bool {
 
 // diagnose looks for the root cause, at first in what the informers show, after a moment in the events as well.
 func (r *Reconciler) diagnose(ctx context.Context, server *v1alpha1.JupyterServer, out outcome, w *workload) error {
+	if out.blocked != nil && !out.podChanges && w.set == nil {
+		return nil // nobody makes a pod
+	}
 	unready := r.Clock.Since(unreadySince(server, r.Clock.Now()))
 	if w.pod == nil && unready < eventDelay {
 		w.lookAgain = eventDelay
