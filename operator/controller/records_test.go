@@ -75,21 +75,28 @@ func (w *world) deployed() string {
 
 // A Secret that only has the name which the next record needs is not the operator's.
 func TestSecretWithTheNameOfARecordIsLeftAlone(t *testing.T) {
-	w := newWorld(t)
-	w.create(w.server("alice"))
-	w.released("alice")
-	theirs := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: "sh.helm.release.v1.alice.v2", Namespace: w.namespace, Labels: map[string]string{"owner": "helm", "name": "alice", "version": "2"}},
-		StringData: map[string]string{"release": "theirs"},
-	}
-	w.create(theirs)
-	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = "another" })
-	if revision := w.released("alice").Status.Release.Revision; revision != 3 {
-		t.Errorf("revision %d", revision)
-	}
-	after := &corev1.Secret{}
-	if w.get(theirs.Name, after); after.ResourceVersion != theirs.ResourceVersion {
-		t.Errorf("it was changed: %+v", after.ObjectMeta)
+	for reason, lost := range map[string]bool{"the newest record is there": false, "all records are looked through": true} {
+		t.Run(reason, func(t *testing.T) {
+			w := newWorld(t)
+			w.create(w.server("alice"))
+			w.released("alice")
+			theirs := &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Name: "sh.helm.release.v1.alice.v2", Namespace: w.namespace, Labels: map[string]string{"owner": "helm", "name": "alice", "version": "2"}},
+				StringData: map[string]string{"release": "theirs"},
+			}
+			w.create(theirs)
+			if lost {
+				w.remove("sh.helm.release.v1.alice.v1", &corev1.Secret{})
+			}
+			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = "another" })
+			if revision := w.released("alice").Status.Release.Revision; revision != 3 {
+				t.Errorf("revision %d", revision)
+			}
+			after := &corev1.Secret{}
+			if w.get(theirs.Name, after); after.ResourceVersion != theirs.ResourceVersion {
+				t.Errorf("it was changed: %+v", after.ObjectMeta)
+			}
+		})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -226,4 +227,29 @@ func managedBy(manager string, operation metav1.ManagedFieldsOperationType, fiel
 	entry := metav1.ManagedFieldsEntry{Manager: manager, Operation: operation, FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{}}
 	entry.FieldsV1.SetRawBytes([]byte(fields))
 	return entry
+}
+
+// Who makes a server the owner of a claim again and again, which it is to retain, is not fought at full speed.
+func TestFightOverTheOwnerOfAClaim(t *testing.T) {
+	d := newDuel(t)
+	claim := metadataOf(corev1.SchemeGroupVersion.WithKind(claimKind))
+	claim.Name = "alice"
+	letGo := func() (wanted, contested bool) {
+		obs := Observation{LetGo: claim}
+		d.engine.holdBack(d.server, &obs)
+		return obs.LetGo != nil, len(obs.Contested) == 1
+	}
+	for range 2 {
+		if wanted, _ := letGo(); !wanted {
+			t.Fatal("the first are not let go at once")
+		}
+		d.engine.repaired(d.server, Drifted, keyOf(claim), "")
+	}
+	if wanted, contested := letGo(); wanted || !contested {
+		t.Errorf("wanted %t, contested %t", wanted, contested)
+	}
+	d.clock.SetTime(d.clock.Now().Add(10 * time.Second))
+	if wanted, _ := letGo(); !wanted {
+		t.Error("it is not let go when its time has come")
+	}
 }
