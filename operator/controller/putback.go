@@ -57,8 +57,12 @@ func (r *Reconciler) putBack(ctx context.Context, server *v1alpha1.JupyterServer
 	if len(keys) == 0 {
 		return nil
 	}
+	var names []string
+	for _, key := range keys {
+		names = append(names, key.name)
+	}
 	r.Events.Eventf(server, nil, corev1.EventTypeWarning, "SecretPutBack", "Repair",
-		"put back what the pod needs of the Secret %s to start again: %s; what had to be made anew counts from that start on", name, strings.Join(missing, ", "))
+		"put back what the pod needs of the Secret %s to start again: %s; what had to be made anew counts from that start on", name, strings.Join(names, ", "))
 	return nil
 }
 

@@ -189,17 +189,28 @@ func holds(secret *corev1.Secret, want map[string]string) error {
 	return expect(len(secret.Data), len(want)+1)
 }
 
-// What is put back is told, because a new token counts only when the pod starts again.
+// What is put back is told, because a new token counts only when the pod starts again. What cannot be put back is not.
 func TestPuttingBackIsTold(t *testing.T) {
 	w := newWorld(t)
-	server := w.server("alice")
+	server := w.oidcServer("alice")
 	server.Spec.JupyterServer.Image = "old"
+	server.Spec.Auth.OIDC.ClientSecret = &v1alpha1.SecretValue{Value: "an-inline-client-secret"}
 	w.create(server)
 	w.released("alice")
 	w.label(map[string]string{forbidden: "old"})
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth.OIDC.ClientSecret.Value = "another-client-secret" })
 	w.stalled("alice", "SuiteImage")
 	w.remove("alice-jupyter", &corev1.Secret{})
 	w.eventually("the event", func() error { return w.hasEvent("alice", "SecretPutBack") })
+	list := &corev1.EventList{}
+	if err := suite.client.List(w.ctx, list, client.InNamespace(w.namespace)); err != nil {
+		t.Fatal(err)
+	}
+	for _, event := range list.Items {
+		if event.Reason == "SecretPutBack" && (!strings.Contains(event.Message, "cookie-secret") || strings.Contains(event.Message, "client-secret")) {
+			t.Errorf("the event says %q", event.Message)
+		}
+	}
 }
 
 // Sessions must not outlive a change of the provider, also where the key of the cookies was put back without knowing whose it was.
