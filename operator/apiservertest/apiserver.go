@@ -58,6 +58,8 @@ func Start(configure ...func(*envtest.Environment)) (*envtest.Environment, *rest
 	}
 	_, here, _, _ := runtime.Caller(0)
 	env := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join(filepath.Dir(here), "../api/schema")}, ErrorIfCRDPathMissing: true}
+	// envtest's own range has room for 254 Services, and nothing here collects those of the tests that are over.
+	env.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16")
 	for _, c := range configure {
 		c(env)
 	}

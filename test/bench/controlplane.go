@@ -24,8 +24,6 @@ type controlPlane struct {
 
 func startControlPlane() (*controlPlane, error) {
 	env, config, err := apiservertest.Start(func(env *envtest.Environment) {
-		// Every server has a Service: the default is a network of 254 addresses.
-		env.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16")
 		env.ControlPlaneStartTimeout = 2 * time.Minute // envtest's retries are in the way of one that is only slow
 	})
 	if err != nil {
