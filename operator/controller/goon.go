@@ -16,12 +16,14 @@ import (
 // that was stopped stays so.
 func (r *Reconciler) goOn(ctx context.Context, server *v1alpha1.JupyterServer, out *outcome) error {
 	if err := r.putBack(ctx, server); err != nil {
-		return err
+		if _, again := whyNot(err); again != nil {
+			return again
+		} // what the API server refuses of the Secret keeps nobody from putting back the rest
 	}
 	if out.release == nil || out.kept != "" || server.Spec.Suspend {
 		return nil // there is nothing to go on with, it is kept already, or it shall not go on
 	}
-	inputs := fmt.Sprintf("revision %d", out.release.Revision)
+	inputs := fmt.Sprintf("revision %d, retain %t", out.release.Revision, server.Spec.Storage.Retain)
 	if inOrder, _, err := r.Engine.InOrder(ctx, server, inputs); inOrder || err != nil {
 		return err
 	}
@@ -29,15 +31,20 @@ func (r *Reconciler) goOn(ctx context.Context, server *v1alpha1.JupyterServer, o
 	if kept == nil || err != nil {
 		return err
 	}
-	observation, err := r.Engine.Observe(ctx, server, kept)
+	former, err := formerly(server, kept)
 	if err != nil {
 		return err
 	}
-	if goesOn, err := r.mayGoOn(ctx, server, kept, observation, out); !goesOn || err != nil {
+	former.Spec.Storage.Retain = former.Spec.Storage.Retain || server.Spec.Storage.Retain // who errs keeps the files
+	observation, err := r.Engine.Observe(ctx, former, kept)
+	if err != nil {
+		return err
+	}
+	if goesOn, err := r.mayGoOn(ctx, server, former, kept, observation, out); !goesOn || err != nil {
 		return err
 	}
 	before := out.release
-	released, lookAgain, err := r.Engine.Act(ctx, server, kept, observation)
+	released, lookAgain, err := r.Engine.Act(ctx, former, kept, observation)
 	if err != nil {
 		_, again := whyNot(err) // somebody has put an object of theirs in the place of ours, for instance
 		return again
@@ -53,12 +60,8 @@ func (r *Reconciler) goOn(ctx context.Context, server *v1alpha1.JupyterServer, o
 // mayGoOn says whether a server may be put back as it was released. One that has no pod, because it was stopped, gets none: putting it
 // back would start what may be forbidden. One whose StatefulSet is gone is asked about as if it were new, and so is one whose Ingress is
 // gone from a route that its spec does not claim any more: somebody else may have that by now.
-func (r *Reconciler) mayGoOn(ctx context.Context, server *v1alpha1.JupyterServer, kept *render.Rendered, observation release.Observation, out *outcome) (bool, error) {
+func (r *Reconciler) mayGoOn(ctx context.Context, server, former *v1alpha1.JupyterServer, kept *render.Rendered, observation release.Observation, out *outcome) (bool, error) {
 	set, err := get(ctx, r.Client, server.Namespace, server.Name, &appsv1.StatefulSet{})
-	if err != nil {
-		return false, err
-	}
-	former, err := formerly(server, kept)
 	if err != nil {
 		return false, err
 	}

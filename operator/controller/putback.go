@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -52,7 +51,7 @@ func (r *Reconciler) putBack(ctx context.Context, server *v1alpha1.JupyterServer
 		return nil // the informers are behind, and will wake us
 	}
 	if err != nil {
-		return fmt.Errorf("putting back what the pod needs of the Secret %s: %w", name, err)
+		return &release.ApplyError{Object: "Secret " + name, Err: err}
 	}
 	if len(keys) == 0 {
 		return nil

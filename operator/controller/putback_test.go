@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -435,5 +436,57 @@ func TestOwnSecretThatMayNotBeWrittenIsTold(t *testing.T) {
 	})
 	if message := w.stalled("alice", v1alpha1.ReasonApplyRefused); !strings.Contains(message, "Secret alice-jupyter") || !strings.Contains(message, "immutable") {
 		t.Errorf("message %q", message)
+	}
+}
+
+// Whoever makes the Secret unwritable keeps nobody from putting back the rest, such as the NetworkPolicy.
+func TestUnwritableSecretDoesNotStopDriftRepair(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	w.patch("alice-jupyter", &corev1.Secret{}, `{"data":{"token":null},"immutable":true}`)
+	w.stalled("alice", v1alpha1.ReasonApplyRefused)
+	w.remove("alice", &networkingv1.NetworkPolicy{})
+	w.eventually("it is put back", func() error { return w.tryGet("alice", &networkingv1.NetworkPolicy{}) })
+	w.stalled("alice", v1alpha1.ReasonApplyRefused)
+}
+
+// A Secret that somebody keeps by hand, and names, is not to go with the server, whatever its labels are from.
+func TestNamedSecretKeepsItsOwner(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	w.change("alice", func(s *v1alpha1.JupyterServer) {
+		s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "alice-jupyter", Key: "token"}}
+	})
+	w.released("alice")
+	w.quiet()
+	secret := &corev1.Secret{}
+	w.patchJSON("alice-jupyter", secret, `[{"op":"remove","path":"/metadata/ownerReferences"}]`)
+	w.quiet()
+	if w.get("alice-jupyter", secret); len(secret.OwnerReferences) > 0 {
+		t.Error("it would go with the server")
+	}
+}
+
+// Who mounts the whole Secret reads every key of it.
+func TestInlineTokenStaysWhileAPodReadsTheWholeSecret(t *testing.T) {
+	w := newWorld(t)
+	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "mine", Namespace: w.namespace}, StringData: map[string]string{"token": "a-token-of-my-own-that-is-long"}})
+	server := w.server("alice")
+	server.Spec.Auth.Token = &v1alpha1.SecretValue{Value: "an-inline-token-that-is-long-enough"}
+	server.Spec.Pod = &v1alpha1.PodExtras{Containers: []corev1.Container{{
+		Name: "backup", Image: "x", EnvFrom: []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "alice-jupyter"}}}},
+	}}}
+	w.create(server)
+	w.released("alice")
+	w.change("alice", func(s *v1alpha1.JupyterServer) {
+		s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "mine", Key: "token"}}
+	})
+	w.released("alice")
+	w.quiet()
+	secret := &corev1.Secret{}
+	if w.get("alice-jupyter", secret); len(secret.Data["token"]) == 0 {
+		t.Error("it was taken from under the pod")
 	}
 }

@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -39,6 +40,26 @@ func TestRecordsThatCannotBeMarked(t *testing.T) {
 			w.runsImage("alice", "another")
 		})
 	}
+}
+
+// Where a policy of the cluster makes every Secret immutable, what is in a record says for ever that it is pending.
+func TestRecordThatIsImmutableFromTheStart(t *testing.T) {
+	w := newWorld(t)
+	w.create(w.server("alice"))
+	w.released("alice")
+	records, record := w.record(1)
+	record.Version, record.Info.Status = 9, helmrelease.StatusPendingInstall
+	if err := records.Create("pending", record); err != nil {
+		t.Fatal(err)
+	}
+	pending := &corev1.Secret{}
+	w.get("pending", pending)
+	w.remove("pending", &corev1.Secret{})
+	w.patch("sh.helm.release.v1.alice.v1", &corev1.Secret{}, fmt.Sprintf(`{"data":{"release":%q},"immutable":true}`,
+		base64.StdEncoding.EncodeToString(pending.Data["release"])))
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = "another" })
+	w.released("alice")
+	w.eventually("one release is deployed", func() error { return expect(w.deployed(), "2") })
 }
 
 // A record of ours that a crash left pending, and that somebody has made immutable, is passed over.

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -114,7 +115,7 @@ func (r *Reconciler) planSecret(ctx context.Context, server *v1alpha1.JupyterSer
 
 // clearSecret plans what goes of the Secret of a server that needs none of its own any more.
 func (r *Reconciler) clearSecret(ctx context.Context, server *v1alpha1.JupyterServer, secret *corev1.Secret) (secretWrite, error) {
-	if secret == nil || !isOwn(server, secret) {
+	if secret == nil || !isOwn(server, secret) || len(leftOver(secret, nil)) == 0 || slices.Contains(secretNames(server), secret.Name) {
 		return nil, nil
 	}
 	_, write, err := r.fillSecret(ctx, server, secret, nil)
@@ -217,7 +218,7 @@ func (r *Reconciler) fillSecret(ctx context.Context, server *v1alpha1.JupyterSer
 			return nil, nil, err
 		}
 		for _, key := range left {
-			if !slices.Contains(reads, key) {
+			if !slices.Contains(reads, key) && !slices.Contains(reads, release.AllKeys) {
 				data[key] = nil
 			}
 		}
@@ -238,12 +239,19 @@ func (r *Reconciler) fillSecret(ctx context.Context, server *v1alpha1.JupyterSer
 		}
 	}
 	return planned, func(ctx context.Context) (*corev1.Secret, error) {
-		return r.patchSecret(ctx, server, secret, labelsOf(keys), data)
+		written, err := r.patchSecret(ctx, server, secret, labelsOf(keys), data)
+		if apierrors.IsConflict(err) {
+			return r.foundSecret(ctx, server) // the informers are behind, and will wake us
+		}
+		return written, err
 	}, nil
 }
 
-// leftOver are the inline values in a Secret that none of the keys is for.
+// leftOver are the inline values in a Secret that none of the keys is for. Nobody can take them out of one that is immutable.
 func leftOver(secret *corev1.Secret, keys []ownKey) []string {
+	if ptr.Deref(secret.Immutable, false) {
+		return nil
+	}
 	inline := []string{render.ClientSecretKey}
 	if secret.Labels[originLabel] == inlineOrigin {
 		inline = append(inline, render.TokenKey)

@@ -85,6 +85,7 @@ func TestRetainedClaimStaysWhoeverGaveItAnOwner(t *testing.T) {
 
 // A pod of a StatefulSet must have its name, so one of somebody else's holds up the server without a word of Kubernetes.
 func TestPodOfSomebodyElseIsTold(t *testing.T) {
+	kruise := []metav1.OwnerReference{{APIVersion: "apps.kruise.io/v1beta1", Kind: "StatefulSet", Name: "alice", UID: "kruise", Controller: ptr.To(true)}}
 	job := []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: "backup", UID: "job", Controller: ptr.To(true)}}
 	tests := []struct {
 		reason string
@@ -93,6 +94,8 @@ func TestPodOfSomebodyElseIsTold(t *testing.T) {
 		want   string
 	}{
 		{"one that somebody made by hand", nil, nil, "belongs to nobody"},
+		{"one that somebody made by hand and labelled", map[string]string{"jupyterserver.dev/name": "alice"}, nil, "belongs to nobody"},
+		{"one of another project's StatefulSet of the name", nil, kruise, "the StatefulSet alice"},
 		{"one of a Job", nil, job, "the Job backup"},
 		{"one of a Job that looks like the server's, and is ready", map[string]string{"jupyterserver.dev/name": "alice"}, job, "the Job backup"},
 	}
@@ -154,11 +157,14 @@ func TestPodOfAForeignStatefulSetIsNotTheServers(t *testing.T) {
 	}
 }
 
+// unreadable adds to a spec what the schema lets pass, and Go's types do not take.
+const unreadable = `{"op":"add","path":"/spec/pod","value":{"containers":[{"name":"x","image":"x","resources":{"limits":{"memory":"1e1.5"}}}]}}`
+
 // spec.suspend stops the pod, whatever keeps the rest of the spec from being applied.
 func TestSuspendStopsABlockedServer(t *testing.T) {
 	tests := []struct {
 		reason, blocked string
-		edit            func(*v1alpha1.JupyterServer)
+		edit            func(*v1alpha1.JupyterServer) // nil: what Go's types do not take
 	}{
 		{"a Secret is missing", v1alpha1.ReasonReferenceNotFound, func(s *v1alpha1.JupyterServer) {
 			s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "missing", Key: "token"}}
@@ -166,6 +172,7 @@ func TestSuspendStopsABlockedServer(t *testing.T) {
 		{"it cannot be rendered", v1alpha1.ReasonRenderFailed, func(s *v1alpha1.JupyterServer) {
 			s.Spec.Patches = []v1alpha1.Patch{{Target: v1alpha1.PatchTarget{Kind: "Deployment"}, Type: v1alpha1.PatchTypeMerge, Patch: `{"spec":{"replicas":1}}`}}
 		}},
+		{"it cannot be read", v1alpha1.ReasonSpecUnreadable, nil},
 		{"the API server refuses an object", v1alpha1.ReasonApplyRefused, func(s *v1alpha1.JupyterServer) {
 			s.Spec.Storage.Size = "2Gi" // no storage class here lets a claim grow
 		}},
@@ -175,10 +182,14 @@ func TestSuspendStopsABlockedServer(t *testing.T) {
 			w := newWorld(t)
 			w.create(w.server("alice"))
 			w.released("alice")
-			w.change("alice", func(s *v1alpha1.JupyterServer) {
-				s.Spec.Suspend = true
-				test.edit(s)
-			})
+			if test.edit == nil {
+				w.patchJSON("alice", &v1alpha1.JupyterServer{}, "["+unreadable+`,{"op":"add","path":"/spec/suspend","value":true}]`)
+			} else {
+				w.change("alice", func(s *v1alpha1.JupyterServer) {
+					s.Spec.Suspend = true
+					test.edit(s)
+				})
+			}
 			w.eventually("the pod is stopped", func() error {
 				set := &appsv1.StatefulSet{}
 				w.get("alice", set)
@@ -191,7 +202,7 @@ func TestSuspendStopsABlockedServer(t *testing.T) {
 				}
 				return nil
 			})
-			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Suspend = false })
+			w.patchJSON("alice", &v1alpha1.JupyterServer{}, `[{"op":"add","path":"/spec/suspend","value":false}]`)
 			w.eventually("that it stays stopped is told", func() error {
 				if message := w.stalled("alice", test.blocked); !strings.HasSuffix(message, "stays stopped.") {
 					return errors.New(message)
@@ -204,16 +215,55 @@ func TestSuspendStopsABlockedServer(t *testing.T) {
 
 // A server that cannot be upgraded stays where it is, so that where it wants to go is for others.
 func TestBlockedServerHoldsNoRoute(t *testing.T) {
-	w := newWorld(t)
-	w.create(w.server("older"))
-	w.released("older")
-	w.create(w.server("younger"))
-	w.released("younger")
-	w.change("younger", func(s *v1alpha1.JupyterServer) {
-		s.Spec.Routing.Path = "/wanted"
-		s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "missing", Key: "token"}}
-	})
-	w.stalled("younger", v1alpha1.ReasonReferenceNotFound)
-	w.change("older", func(s *v1alpha1.JupyterServer) { s.Spec.Routing.Path = "/wanted" })
-	w.released("older")
+	for reason, blocked := range map[string]string{"the younger one is blocked": "younger", "the older one is blocked": "older"} {
+		t.Run(reason, func(t *testing.T) {
+			w := newWorld(t)
+			for _, name := range []string{"older", "younger"} {
+				w.create(w.server(name))
+				w.released(name)
+			}
+			other := map[string]string{"older": "younger", "younger": "older"}[blocked]
+			w.change(blocked, func(s *v1alpha1.JupyterServer) {
+				s.Spec.Routing.Path = "/wanted"
+				s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "missing", Key: "token"}}
+			})
+			w.stalled(blocked, v1alpha1.ReasonReferenceNotFound)
+			w.change(other, func(s *v1alpha1.JupyterServer) { s.Spec.Routing.Path = "/wanted" })
+			w.released(other)
+		})
+	}
+}
+
+// A spec that is not in force does not decide that files go with the server.
+func TestBlockedSpecDoesNotTakeARetainedClaim(t *testing.T) {
+	tests := []struct {
+		reason, blocked string
+		block           func(w *world)
+	}{
+		{"it cannot be read", v1alpha1.ReasonSpecUnreadable, func(w *world) {
+			w.patchJSON("alice", &v1alpha1.JupyterServer{}, "["+unreadable+"]")
+		}},
+		{"it is refused", "SuiteImage", func(w *world) {
+			w.label(map[string]string{forbidden: "evil"})
+			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image, s.Spec.Storage.Retain = "evil", false })
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			w := newWorld(t)
+			server := w.server("alice")
+			server.Spec.Storage.Retain = true
+			w.create(server)
+			w.released("alice")
+			test.block(w)
+			w.stalled("alice", test.blocked)
+			w.remove("alice", &corev1.Service{})
+			w.eventually("it goes on", func() error { return w.tryGet("alice", &corev1.Service{}) })
+			w.quiet()
+			claim := &corev1.PersistentVolumeClaim{}
+			if w.get("alice", claim); len(claim.OwnerReferences) > 0 {
+				t.Error("the claim would go with the server")
+			}
+		})
+	}
 }

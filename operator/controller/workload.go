@@ -78,14 +78,15 @@ func (r *Reconciler) observeWorkload(ctx context.Context, server *v1alpha1.Jupyt
 	return w, nil
 }
 
-// isPodOf says whether a pod is of the StatefulSet of a server, or of an earlier one: what nobody owns is taken up by the next.
-func isPodOf(server *v1alpha1.JupyterServer, set *appsv1.StatefulSet, pod *corev1.Pod) bool {
+// isPodOf says whether a pod is of the StatefulSet of a server, or of an earlier one. One that an earlier one has left to nobody, which its
+// revision tells, is taken up by the next.
+func isPodOf(server *v1alpha1.JupyterServer, set *appsv1.StatefulSet, pod client.Object) bool {
 	owner := metav1.GetControllerOf(pod)
 	if owner == nil {
-		return true
+		return pod.GetLabels()[appsv1.ControllerRevisionHashLabelKey] != ""
 	}
 	isForeign := set != nil && set.UID == owner.UID && !release.IsOwnSet(server, set)
-	return owner.Kind == "StatefulSet" && owner.Name == server.Name && !isForeign
+	return release.IsSet(server, *owner) && !isForeign
 }
 
 func isReady(pod *corev1.Pod) bool {
@@ -140,7 +141,7 @@ func (r *Reconciler) diagnose(ctx context.Context, server *v1alpha1.JupyterServe
 		}
 	}
 	if w.pod == nil && isObserved(w.set) && !isStopped(w.set) {
-		if observation.NameTakenBy, err = r.whoHasThePod(ctx, server); err != nil {
+		if observation.NameTakenBy, err = r.whoHasThePod(ctx, server, w.set); err != nil {
 			return err
 		}
 	}
@@ -153,23 +154,17 @@ func (r *Reconciler) diagnose(ctx context.Context, server *v1alpha1.JupyterServe
 
 // whoHasThePod asks the API server for a pod of somebody else with the name of the server's: the informers know of labelled pods only.
 // Empty: there is none.
-func (r *Reconciler) whoHasThePod(ctx context.Context, server *v1alpha1.JupyterServer) (string, error) {
+func (r *Reconciler) whoHasThePod(ctx context.Context, server *v1alpha1.JupyterServer, set *appsv1.StatefulSet) (string, error) {
 	pod := &metav1.PartialObjectMetadata{}
 	pod.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
 	pod, err := get(ctx, r.Live, server.Namespace, server.Name+"-0", pod)
-	if pod == nil || err != nil {
+	if pod == nil || err != nil || isPodOf(server, set, pod) {
 		return "", err
 	}
-	owner := metav1.GetControllerOf(pod)
-	switch {
-	case owner == nil && pod.Labels[release.ServerLabel] == server.Name:
-		return "", nil // the StatefulSet controller takes it up
-	case owner == nil:
-		return "nobody", nil
-	case owner.Kind == "StatefulSet" && owner.Name == server.Name:
-		return "", nil // it has just been made, or is of an earlier StatefulSet and goes
+	if owner := metav1.GetControllerOf(pod); owner != nil {
+		return "the " + owner.Kind + " " + owner.Name, nil
 	}
-	return "the " + owner.Kind + " " + owner.Name, nil
+	return "nobody", nil
 }
 
 func (r *Reconciler) claim(ctx context.Context, server *v1alpha1.JupyterServer) (*corev1.PersistentVolumeClaim, error) {

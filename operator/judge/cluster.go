@@ -190,7 +190,7 @@ func (c Cluster) inTheWay(ctx context.Context, server *v1alpha1.JupyterServer, r
 		if other.DeletionTimestamp != nil {
 			continue // it goes nowhere any more, and no rule looks at its spec
 		}
-		if name != key && !held[name] && isOlder(other, server) && !isRefused(other) {
+		if name != key && !held[name] && isOlder(other, server) && !isRefused(other) && !staysWhereItIs(other) {
 			out = append(out, named(name, routesOf(other))...)
 		}
 	}
@@ -236,6 +236,12 @@ func isOlder(one, other *v1alpha1.JupyterServer) bool {
 // isRefused says whether the rules refuse a server, so that it will not be reached where it wants to.
 func isRefused(server *v1alpha1.JupyterServer) bool {
 	return meta.IsStatusConditionFalse(server.Status.Conditions, v1alpha1.ConditionPolicyCompliant)
+}
+
+// staysWhereItIs says whether a server was released somewhere, and cannot go where its spec says.
+func staysWhereItIs(server *v1alpha1.JupyterServer) bool {
+	return server.Status.Release != nil && server.Status.ObservedGeneration == server.Generation &&
+		meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionStalled)
 }
 
 func named(key client.ObjectKey, routes []policies.Route) []policies.Route {

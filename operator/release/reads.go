@@ -13,6 +13,9 @@ import (
 // readsLabel is on StatefulSets of the informers only: the keys of the server's own Secret that their pods read.
 const readsLabel = "jupyterserver.dev/reads"
 
+// AllKeys stands for every key of a Secret, where a pod reads it as a whole.
+const AllKeys = "*"
+
 // ReadKeys are the keys of the server's own Secret that the pods of a StatefulSet read, sorted. It takes one of the API server, or of
 // informers with Strip as their transform.
 func ReadKeys(set *appsv1.StatefulSet) []string {
@@ -29,6 +32,11 @@ func ReadKeys(set *appsv1.StatefulSet) []string {
 		for _, env := range container.Env {
 			if from := env.ValueFrom; from != nil && from.SecretKeyRef != nil && from.SecretKeyRef.Name == own {
 				keys = append(keys, from.SecretKeyRef.Key)
+			}
+		}
+		for _, from := range container.EnvFrom {
+			if from.SecretRef != nil && from.SecretRef.Name == own {
+				keys = append(keys, AllKeys)
 			}
 		}
 	}
@@ -49,7 +57,11 @@ func ReadKeys(set *appsv1.StatefulSet) []string {
 	return slices.Compact(keys)
 }
 
+// appendKeys takes no items for all.
 func appendKeys(keys []string, items []corev1.KeyToPath) []string {
+	if len(items) == 0 {
+		return append(keys, AllKeys)
+	}
 	for _, item := range items {
 		keys = append(keys, item.Key)
 	}

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -105,11 +106,11 @@ func (h *history) begin(revision int, rendered *render.Rendered) (*helmrelease.R
 			return nil, err
 		}
 		there, err := h.read(revision)
-		if err != nil {
+		if err != nil && !errors.Is(err, errNoRecord) {
 			return nil, err
 		}
 		if there == nil {
-			revision++ // ours, and not to be decoded any more
+			revision++ // it is none, or cannot be decoded any more
 			continue
 		}
 		if there.Info.Status == helmrelease.StatusDeployed && there.Manifest == record.Manifest {
@@ -210,7 +211,7 @@ func isLocked(err error) bool {
 	return apierrors.IsInvalid(err) && apierrors.HasStatusCause(err, metav1.CauseType(field.ErrorTypeForbidden))
 }
 
-// label sets the status in the labels of a record that cannot be read or written. What only has the name of one has no such label.
+// label sets the status in the labels of a record that cannot be decoded or written.
 func (h *history) label(revision int, status helmrelease.Status) error {
 	patch := fmt.Appendf(nil, `[{"op":"replace","path":"/metadata/labels/status","value":%q}]`, status)
 	_, err := h.secrets.Patch(h.ctx, key(h.server.Name, revision), types.JSONPatchType, patch, metav1.PatchOptions{FieldManager: FieldManager})
@@ -223,7 +224,8 @@ func (h *history) label(revision int, status helmrelease.Status) error {
 	return nil
 }
 
-// read returns a record of ours, or nil for one that cannot be decoded any more, and for a Secret that only has the name of one.
+// read returns a record of ours, or nil for one that cannot be decoded any more. Its status is that of its labels: of one that somebody
+// has made immutable, only they can tell.
 func (h *history) read(revision int) (*helmrelease.Release, error) {
 	name := key(h.server.Name, revision)
 	secret, err := h.secrets.Get(h.ctx, name, metav1.GetOptions{})
@@ -234,7 +236,7 @@ func (h *history) read(revision int) (*helmrelease.Release, error) {
 		return nil, fmt.Errorf("reading the release record %s: %w", name, err)
 	}
 	if secret.Type != RecordType {
-		return nil, nil
+		return nil, errNoRecord // it only has the name of one
 	}
 	h.seen[name] = secret.ResourceVersion
 	if err := h.ensureOwned(secret.ObjectMeta); err != nil {
@@ -243,6 +245,7 @@ func (h *history) read(revision int) (*helmrelease.Release, error) {
 	record := unpack(secret.Data["release"], largestRecord)
 	if record != nil {
 		record.Name, record.Version, record.Labels = h.server.Name, revision, secret.Labels // whatever somebody wrote into it
+		record.Info.Status = helmrelease.Status(cmp.Or(secret.Labels["status"], record.Info.Status.String()))
 	}
 	return record, nil
 }

@@ -45,6 +45,13 @@ func IsServer(owner metav1.OwnerReference) bool {
 	return err == nil && version.Group == v1alpha1.GroupVersion.Group && owner.Kind == v1alpha1.Kind
 }
 
+// IsSet says whether an owner is a StatefulSet with the name of a server: Kubernetes' own, and not one of a project that has a kind of
+// this name.
+func IsSet(server *v1alpha1.JupyterServer, owner metav1.OwnerReference) bool {
+	version, err := schema.ParseGroupVersion(owner.APIVersion)
+	return err == nil && version.Group == appsv1.GroupName && owner.Kind == "StatefulSet" && owner.Name == server.Name
+}
+
 // IsOwnSet says whether a StatefulSet of the informers is the server's, which it also is while somebody has taken the owner from it.
 func IsOwnSet(server *v1alpha1.JupyterServer, set *appsv1.StatefulSet) bool {
 	return observed(set, appsv1.SchemeGroupVersion.WithKind("StatefulSet")).isOf(server)

@@ -10,12 +10,22 @@ import (
 // container. A list of which one object cannot be decoded fails as a whole, and with it the informer: one object would
 // stop the operator for the whole cluster. So decoding never fails: a spec that cannot be read says so itself.
 
-// UnmarshalJSON decodes a spec, or keeps why it cannot.
+// UnmarshalJSON decodes a spec, or keeps why it cannot. What must hold in any case is read nevertheless: that the pod is to be stopped,
+// and that the files are to stay.
 func (s *JupyterServerSpec) UnmarshalJSON(raw []byte) error {
 	type plain JupyterServerSpec
 	var decoded plain
 	if err := json.UnmarshalCaseSensitivePreserveInts(raw, &decoded); err != nil {
 		decoded = plain{unreadable: err.Error()}
+		var part struct {
+			Suspend bool `json:"suspend"`
+			Storage struct {
+				Retain bool `json:"retain"`
+			} `json:"storage"`
+		}
+		if json.UnmarshalCaseSensitivePreserveInts(raw, &part) == nil {
+			decoded.Suspend, decoded.Storage.Retain = part.Suspend, part.Storage.Retain
+		}
 	}
 	*s = JupyterServerSpec(decoded)
 	return nil
