@@ -1,0 +1,33 @@
+package v1alpha1
+
+import (
+	"encoding/json"
+	"testing"
+)
+
+func TestDecodingASpec(t *testing.T) {
+	const broken = `"pod": {"containers": [{"name": "x", "resources": {"limits": {"memory": "1e1.5"}}}]}`
+	tests := []struct {
+		reason, spec             string
+		readable, suspend, stays bool
+	}{
+		{"one that can be read", `{"suspend": true, "storage": {"retain": true}}`, true, true, true},
+		{"one that cannot be read", `{` + broken + `}`, false, false, false},
+		{"one that cannot be read stops the pod, and keeps the files", `{"suspend": true, "storage": {"retain": true, "size": "1Gi"}, ` + broken + `}`, false, true, true},
+		{"one that is none at all", `{"suspend": 1, "storage": {"retain": true}}`, false, false, false},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			var spec JupyterServerSpec
+			if err := json.Unmarshal([]byte(test.spec), &spec); err != nil {
+				t.Fatal(err)
+			}
+			if err := spec.Unreadable(); (err == nil) != test.readable {
+				t.Errorf("readable: %v", err)
+			}
+			if spec.Suspend != test.suspend || spec.Storage.Retain != test.stays {
+				t.Errorf("suspend %t, retain %t", spec.Suspend, spec.Storage.Retain)
+			}
+		})
+	}
+}
