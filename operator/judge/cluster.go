@@ -3,6 +3,7 @@ package judge
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -190,7 +191,7 @@ func (c Cluster) inTheWay(ctx context.Context, server *v1alpha1.JupyterServer, r
 		if other.DeletionTimestamp != nil {
 			continue // it goes nowhere any more, and no rule looks at its spec
 		}
-		if name != key && !held[name] && isOlder(other, server) && !isRefused(other) && !staysWhereItIs(other) {
+		if name != key && !held[name] && isOlder(other, server) && !isRefused(other) && !staysElsewhere(other) {
 			out = append(out, named(name, routesOf(other))...)
 		}
 	}
@@ -238,10 +239,15 @@ func isRefused(server *v1alpha1.JupyterServer) bool {
 	return meta.IsStatusConditionFalse(server.Status.Conditions, v1alpha1.ConditionPolicyCompliant)
 }
 
-// staysWhereItIs says whether a server was released somewhere, and cannot go where its spec says.
-func staysWhereItIs(server *v1alpha1.JupyterServer) bool {
-	return server.Status.Release != nil && server.Status.ObservedGeneration == server.Generation &&
-		meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionStalled)
+// staysElsewhere says whether a server was released at another route than its spec wants, and cannot go there.
+func staysElsewhere(server *v1alpha1.JupyterServer) bool {
+	blocked := server.Status.ObservedGeneration == server.Generation && meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionStalled)
+	is, err := url.Parse(server.Status.URL)
+	if !blocked || server.Status.Release == nil || err != nil {
+		return false
+	}
+	here := policies.Route{Host: is.Hostname(), Path: is.Path}
+	return !isAt(server, here)
 }
 
 func named(key client.ObjectKey, routes []policies.Route) []policies.Route {
