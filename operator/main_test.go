@@ -54,7 +54,7 @@ func TestRender(t *testing.T) {
 		err    string // in the error; the output is empty then
 	}{
 		{reason: "the standard input is read", args: []string{"-f", "-"}, stdin: server, want: "kind: StatefulSet"},
-		{reason: "the namespace is the one of the flag", args: []string{"-f", "-", "-n", "science"}, stdin: server, want: "namespace: science"},
+		{reason: "the namespace is the one of the flag", args: []string{"-f", "-", "-n", "science"}, stdin: server, want: `namespace: "science"`},
 		{reason: "the configuration of the operator counts", args: []string{"-f", "-", "--config", config}, stdin: server, want: `ingressClassName: "special"`},
 		{reason: "a misspelt configuration is refused", args: []string{"-f", "-", "--config", misspelt}, stdin: server, err: `unknown field "ingres"`},
 		{reason: "a file is needed", err: `required flag(s) "filename" not set`},

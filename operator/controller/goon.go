@@ -15,10 +15,8 @@ import (
 // goOn is for a server whose spec is blocked, and which goes on as it was released: what somebody edits or removes is put back. A server
 // that was stopped stays so.
 func (r *Reconciler) goOn(ctx context.Context, server *v1alpha1.JupyterServer, out *outcome) error {
-	if err := r.putBack(ctx, server); err != nil {
-		if _, again := whyNot(err); again != nil {
-			return again
-		} // what the API server refuses of the Secret keeps nobody from putting back the rest
+	if err := r.putBack(ctx, server); err != nil && blockedBy(err) == nil {
+		return err // what the API server refuses of the Secret keeps nobody from putting back the rest
 	}
 	if out.release == nil || out.kept != "" || server.Spec.Suspend {
 		return nil // there is nothing to go on with, it is kept already, or it shall not go on
