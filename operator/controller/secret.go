@@ -240,10 +240,17 @@ func (r *Reconciler) fillSecret(ctx context.Context, server *v1alpha1.JupyterSer
 	}
 	return planned, func(ctx context.Context) (*corev1.Secret, error) {
 		written, err := r.patchSecret(ctx, server, secret, labelsOf(keys), data)
-		if apierrors.IsConflict(err) {
-			return r.foundSecret(ctx, server) // the informers are behind, and will wake us
+		if !apierrors.IsConflict(err) {
+			return written, err
 		}
-		return written, err
+		live, err := r.foundSecret(ctx, server) // the informers are behind
+		if err != nil {
+			return nil, err
+		}
+		maps.DeleteFunc(data, func(name string, _ []byte) bool {
+			return slices.ContainsFunc(keys, func(k ownKey) bool { return k.name == name && k.heldBy(live) })
+		})
+		return r.patchSecret(ctx, server, live, labelsOf(keys), data)
 	}, nil
 }
 

@@ -53,6 +53,9 @@ func recordDigest(record *helmrelease.Release) string {
 // errNoRecord says that a revision has no record, or none any more.
 var errNoRecord = errors.New("there is no such release record")
 
+// errOtherSecret says that a Secret only has the name of a record, which there is none of therefore.
+var errOtherSecret = fmt.Errorf("a Secret with the name of a release record is none: %w", errNoRecord)
+
 // history is the records of one server's release. They are Secrets as Helm keeps them (helm.sh/helm/v3/pkg/storage/driver/secrets.go),
 // with an owner.
 type history struct {
@@ -106,11 +109,11 @@ func (h *history) begin(revision int, rendered *render.Rendered) (*helmrelease.R
 			return nil, err
 		}
 		there, err := h.read(revision)
-		if err != nil && !errors.Is(err, errNoRecord) {
+		if err != nil && !errors.Is(err, errOtherSecret) {
 			return nil, err
 		}
 		if there == nil {
-			revision++ // it is none, or cannot be decoded any more
+			revision++ // somebody else's, or one of ours that cannot be decoded any more
 			continue
 		}
 		if there.Info.Status == helmrelease.StatusDeployed && there.Manifest == record.Manifest {
@@ -236,7 +239,7 @@ func (h *history) read(revision int) (*helmrelease.Release, error) {
 		return nil, fmt.Errorf("reading the release record %s: %w", name, err)
 	}
 	if secret.Type != RecordType {
-		return nil, errNoRecord // it only has the name of one
+		return nil, errOtherSecret
 	}
 	h.seen[name] = secret.ResourceVersion
 	if err := h.ensureOwned(secret.ObjectMeta); err != nil {
