@@ -8,7 +8,6 @@ import (
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -28,11 +27,9 @@ func TestRecordOfAnUpgradeThatWasTakenBack(t *testing.T) {
 			w.create(w.server("alice"))
 			w.released("alice")
 			w.quiet()
-			records, record := w.record(1)
+			_, record := w.record(1)
 			record.Version, record.Manifest, record.Info.Status = 2, "# another one", status
-			if err := records.Create("sh.helm.release.v1.alice.v2", record); err != nil {
-				t.Fatal(err)
-			}
+			w.writeRecord(record)
 			w.own("sh.helm.release.v1.alice.v2")
 			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)} })
 			w.eventually("the records are right", func() error {
@@ -56,22 +53,13 @@ func TestRecordsOfInstallsThatWereCutShort(t *testing.T) {
 	server.Spec.Storage.ExistingClaim = "later"
 	w.create(server)
 	w.stalled("alice", v1alpha1.ReasonReferenceNotFound)
-	records := w.records()
 	for revision := range 2 {
 		record := helmrelease.Mock(&helmrelease.MockReleaseOptions{Name: "alice", Version: revision + 1, Namespace: w.namespace})
 		name := fmt.Sprintf("sh.helm.release.v1.alice.v%d", revision+1)
-		if err := records.Create(name, record); err != nil {
-			t.Fatal(err)
-		}
+		w.writeRecord(record)
 		w.own(name)
 	}
-	w.create(&corev1.PersistentVolumeClaim{
-		ObjectMeta: metav1.ObjectMeta{Name: "later", Namespace: w.namespace},
-		Spec: corev1.PersistentVolumeClaimSpec{
-			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: quantity("1Gi")}},
-		},
-	})
+	w.create(w.claim("later", nil))
 	w.released("alice")
 	if history := w.helm("history", "alice"); strings.Count(history, "deployed") != 1 {
 		t.Errorf("helm history:\n%s", history)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -99,12 +98,8 @@ func podTemplate(rendered *render.Rendered) any {
 
 // jupyterRuns says whether there is somebody's work to lose.
 func (r *Reconciler) jupyterRuns(ctx context.Context, server *v1alpha1.JupyterServer) (bool, error) {
-	set, err := get(ctx, r.Client, server.Namespace, server.Name, &appsv1.StatefulSet{})
-	if err != nil {
-		return false, err
-	}
-	pod, err := get(ctx, r.Client, server.Namespace, server.Name+"-0", &corev1.Pod{})
-	if err != nil || pod == nil || pod.DeletionTimestamp != nil || !isPodOf(server, set, pod) {
+	_, pod, err := r.ownPod(ctx, server)
+	if err != nil || pod == nil || pod.DeletionTimestamp != nil {
 		return false, err
 	}
 	jupyter := jupyterOf(pod)

@@ -408,14 +408,7 @@ func TestMarkOfAnInlineTokenIsPutBack(t *testing.T) {
 // An inline value that the spec does not hold any more is of no use to anybody but a thief.
 func TestInlineTokenGoesWhereTheSpecNamesASecret(t *testing.T) {
 	w := newWorld(t)
-	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "mine", Namespace: w.namespace}, StringData: map[string]string{"token": "a-token-of-my-own-that-is-long"}})
-	server := w.server("alice")
-	server.Spec.Auth.Token = &v1alpha1.SecretValue{Value: "an-inline-token-that-is-long-enough"}
-	w.create(server)
-	w.released("alice")
-	w.change("alice", func(s *v1alpha1.JupyterServer) {
-		s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "mine", Key: "token"}}
-	})
+	w.namesItsToken(w.server("alice"))
 	w.eventually("the inline token is gone", func() error {
 		secret := &corev1.Secret{}
 		w.get("alice-jupyter", secret)
@@ -423,6 +416,18 @@ func TestInlineTokenGoesWhereTheSpecNamesASecret(t *testing.T) {
 	})
 	w.quiet()
 	w.released("alice")
+}
+
+// namesItsToken releases a server with an inline token, and then has its spec name a Secret instead.
+func (w *world) namesItsToken(server *v1alpha1.JupyterServer) {
+	w.Helper()
+	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "mine", Namespace: w.namespace}, StringData: map[string]string{"token": "a-token-of-my-own-that-is-long"}})
+	server.Spec.Auth.Token = &v1alpha1.SecretValue{Value: "an-inline-token-that-is-long-enough"}
+	w.create(server)
+	w.released(server.Name)
+	w.change(server.Name, func(s *v1alpha1.JupyterServer) {
+		s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "mine", Key: "token"}}
+	})
 }
 
 // What the API server refuses of the server's own Secret is told, and is not tried for ever.
@@ -472,17 +477,11 @@ func TestNamedSecretKeepsItsOwner(t *testing.T) {
 // Who mounts the whole Secret reads every key of it.
 func TestInlineTokenStaysWhileAPodReadsTheWholeSecret(t *testing.T) {
 	w := newWorld(t)
-	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "mine", Namespace: w.namespace}, StringData: map[string]string{"token": "a-token-of-my-own-that-is-long"}})
 	server := w.server("alice")
-	server.Spec.Auth.Token = &v1alpha1.SecretValue{Value: "an-inline-token-that-is-long-enough"}
 	server.Spec.Pod = &v1alpha1.PodExtras{Containers: []corev1.Container{{
 		Name: "backup", Image: "x", EnvFrom: []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "alice-jupyter"}}}},
 	}}}
-	w.create(server)
-	w.released("alice")
-	w.change("alice", func(s *v1alpha1.JupyterServer) {
-		s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "mine", Key: "token"}}
-	})
+	w.namesItsToken(server)
 	w.released("alice")
 	w.quiet()
 	secret := &corev1.Secret{}

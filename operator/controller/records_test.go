@@ -67,11 +67,9 @@ func TestPendingRecordThatIsImmutable(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
-	records, record := w.record(1)
+	_, record := w.record(1)
 	record.Version, record.Info.Status = 2, helmrelease.StatusPendingUpgrade
-	if err := records.Create("sh.helm.release.v1.alice.v2", record); err != nil {
-		t.Fatal(err)
-	}
+	w.writeRecord(record)
 	w.own("sh.helm.release.v1.alice.v2")
 	w.patch("sh.helm.release.v1.alice.v2", &corev1.Secret{}, `{"immutable":true}`)
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = "another" })
@@ -126,12 +124,10 @@ func TestRecordsOfHelmAreFew(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
-	records, record := w.record(1)
+	_, record := w.record(1)
 	for revision := 2; revision <= 8; revision++ {
 		record.Version, record.Info.Status = revision, helmrelease.StatusSuperseded
-		if err := records.Create(fmt.Sprintf("sh.helm.release.v1.alice.v%d", revision), record); err != nil {
-			t.Fatal(err)
-		}
+		w.writeRecord(record)
 	}
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)} })
 	w.eventually("the release is recorded again, and the old ones are gone", func() error { return w.hasRecords(5, 6, 7, 8, 9) })
@@ -143,11 +139,9 @@ func TestRecordThatHelmIsWritingIsLeft(t *testing.T) {
 	w.create(w.server("alice"))
 	w.released("alice")
 	w.quiet()
-	records, record := w.record(1)
+	_, record := w.record(1)
 	record.Version, record.Info.Status = 2, helmrelease.StatusPendingRollback
-	if err := records.Create("sh.helm.release.v1.alice.v2", record); err != nil {
-		t.Fatal(err)
-	}
+	w.writeRecord(record)
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)} })
 	w.status("alice", "the records are to be looked at", func(s v1alpha1.JupyterServerStatus) bool { return s.Release.ReviewDue })
 	w.quiet()

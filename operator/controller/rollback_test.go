@@ -333,9 +333,7 @@ func TestRecordThatHelmWritesAfterAnUpgrade(t *testing.T) {
 	w.released("alice")
 	records, record := w.record(1)
 	record.Version, record.Info.Status = 2, helmrelease.StatusPendingRollback
-	if err := records.Create("sh.helm.release.v1.alice.v2", record); err != nil {
-		t.Fatal(err)
-	}
+	w.writeRecord(record)
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.DefaultURL = "/tree" })
 	if revision := w.released("alice").Status.Release.Revision; revision != 2 {
 		t.Fatalf("revision %d: the two did not meet", revision)
@@ -357,11 +355,9 @@ func TestNewerRecordIsSuperseded(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
-	records, record := w.record(1)
+	_, record := w.record(1)
 	record.Version, record.Manifest = 9, "# another one"
-	if err := records.Create("sh.helm.release.v1.alice.v9", record); err != nil {
-		t.Fatal(err)
-	}
+	w.writeRecord(record)
 	w.remove("alice", &corev1.Service{})
 	w.eventually("the release is the newest, and the only one that is deployed", func() error {
 		list, history := w.helm("list", "--output", "json"), w.helm("history", "alice")
@@ -410,6 +406,14 @@ func (w *world) record(revision int) (*driver.Secrets, *helmrelease.Release) {
 		w.Fatal(err)
 	}
 	return records, record
+}
+
+// writeRecord writes a record as Helm would: without an owner.
+func (w *world) writeRecord(record *helmrelease.Release) {
+	w.Helper()
+	if err := w.records().Create(fmt.Sprintf("sh.helm.release.v1.alice.v%d", record.Version), record); err != nil {
+		w.Fatal(err)
+	}
 }
 
 func (w *world) isGone(name string, o client.Object) error {

@@ -138,7 +138,7 @@ func summarizeBlocked(out outcome, w workload) summary {
 	case out.stopped:
 		s.message += " Besides, the server is suspended; its files are kept."
 	case w.finding != nil && !w.ready: // told below
-	case w.set == nil && w.pod == nil && w.finding == nil:
+	case w.set == nil && w.pod == nil:
 		s.message += " Until then the server has no pod."
 	case isStopped(w.set):
 		s.message += " Until then the server stays stopped."

@@ -54,12 +54,9 @@ func (w *world) oldPod(name string, status corev1.PodStatus) *corev1.Pod {
 	w.Helper()
 	w.create(w.server(name))
 	w.released(name)
+	w.observe(name)
 	set := &appsv1.StatefulSet{}
-	w.eventually("the status of the StatefulSet", func() error {
-		w.get(name, set)
-		set.Status = appsv1.StatefulSetStatus{ObservedGeneration: set.Generation, CurrentRevision: name + "-1", UpdateRevision: name + "-2"}
-		return suite.client.Status().Update(w.ctx, set)
-	})
+	w.get(name, set)
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: name + "-0", Namespace: w.namespace,

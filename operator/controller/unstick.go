@@ -75,7 +75,7 @@ func (r *Reconciler) unstick(ctx context.Context, server *v1alpha1.JupyterServer
 func isStuck(set *appsv1.StatefulSet, pod *corev1.Pod) bool {
 	return isObserved(set) && pod != nil &&
 		set.DeletionTimestamp == nil && pod.DeletionTimestamp == nil && metav1.IsControlledBy(pod, set) &&
-		ptr.Deref(set.Spec.Replicas, 1) > 0 && replacesPods(set) &&
+		!isStopped(set) && replacesPods(set) &&
 		set.Status.UpdateRevision != "" &&
 		pod.Labels[appsv1.ControllerRevisionHashLabelKey] != set.Status.UpdateRevision &&
 		!isReady(pod) && !mayHoldKernels(pod)

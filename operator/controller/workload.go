@@ -43,17 +43,8 @@ type workload struct {
 func (r *Reconciler) observeWorkload(ctx context.Context, server *v1alpha1.JupyterServer, out outcome) (workload, error) {
 	var w workload
 	var err error
-	if w.set, err = get(ctx, r.Client, server.Namespace, server.Name, &appsv1.StatefulSet{}); err != nil {
+	if w.set, w.pod, err = r.ownPod(ctx, server); err != nil {
 		return w, err
-	}
-	if w.pod, err = get(ctx, r.Client, server.Namespace, server.Name+"-0", &corev1.Pod{}); err != nil {
-		return w, err
-	}
-	if w.pod != nil && !isPodOf(server, w.set, w.pod) {
-		w.pod = nil // it only has the name
-	}
-	if w.set != nil && !release.IsOwnSet(server, w.set) {
-		w.set = nil
 	}
 	w.ready = w.pod != nil && w.pod.DeletionTimestamp == nil && isReady(w.pod)
 	w.current = !out.podChanges && isCurrent(w.set, w.pod)
@@ -76,6 +67,25 @@ func (r *Reconciler) observeWorkload(ctx context.Context, server *v1alpha1.Jupyt
 		w.finding = &finding
 	}
 	return w, nil
+}
+
+// ownPod is the StatefulSet of a server, and its pod. What only has the names is neither.
+func (r *Reconciler) ownPod(ctx context.Context, server *v1alpha1.JupyterServer) (*appsv1.StatefulSet, *corev1.Pod, error) {
+	set, err := get(ctx, r.Client, server.Namespace, server.Name, &appsv1.StatefulSet{})
+	if err != nil {
+		return nil, nil, err
+	}
+	pod, err := get(ctx, r.Client, server.Namespace, server.Name+"-0", &corev1.Pod{})
+	if err != nil {
+		return nil, nil, err
+	}
+	if pod != nil && !isPodOf(server, set, pod) {
+		pod = nil
+	}
+	if set != nil && !release.IsOwnSet(server, set) {
+		set = nil
+	}
+	return set, pod, nil
 }
 
 // isPodOf says whether a pod is of the StatefulSet of a server, or of an earlier one. One that an earlier one has left to nobody, which its

@@ -80,11 +80,16 @@ func (e *Engine) apply(ctx context.Context, server *v1alpha1.JupyterServer, chan
 	}
 	answer := observed(object, object.GroupVersionKind())
 	answer.fields = answer.fields.canonical()
-	e.written.setObject(server, keyOf(object), writing{
-		uid: object.GetUID(), resourceVersion: object.GetResourceVersion(), hash: change.hash, at: e.clock.Now(),
-		mark: answer.mark(), altered: answer.applied != change.hash,
-	})
+	e.wrote(server, answer, change.hash)
 	return nil
+}
+
+// wrote remembers what the API server answered to a write of what has this digest.
+func (e *Engine) wrote(server *v1alpha1.JupyterServer, answer *ownedObject, hash string) {
+	e.written.setObject(server, keyOf(answer.object), writing{
+		uid: answer.uid, resourceVersion: answer.resourceVersion, hash: hash, at: e.clock.Now(),
+		mark: answer.mark(), altered: answer.applied != hash,
+	})
 }
 
 // beforeFirstApply is the manager that the API server makes up for the fields of an object whose managers somebody has erased
@@ -195,9 +200,7 @@ func (e *Engine) letGo(ctx context.Context, server *v1alpha1.JupyterServer, clai
 	if err != nil {
 		return &ApplyError{Object: keyOf(claim).String(), Err: err}
 	}
-	is := observed(claim, claim.GetObjectKind().GroupVersionKind())
-	e.written.setObject(server, keyOf(claim), writing{
-		uid: is.uid, resourceVersion: is.resourceVersion, hash: is.applied, mark: is.mark(), at: e.clock.Now(),
-	})
+	answer := observed(claim, claim.GetObjectKind().GroupVersionKind())
+	e.wrote(server, answer, answer.applied)
 	return nil
 }

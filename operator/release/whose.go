@@ -41,15 +41,18 @@ func WhoseIs(server *v1alpha1.JupyterServer, owners []metav1.OwnerReference) Who
 
 // IsServer says whether an owner is a JupyterServer: one of ours, and not of another project that has a kind of this name.
 func IsServer(owner metav1.OwnerReference) bool {
-	version, err := schema.ParseGroupVersion(owner.APIVersion)
-	return err == nil && version.Group == v1alpha1.GroupVersion.Group && owner.Kind == v1alpha1.Kind
+	return isKind(owner, v1alpha1.GroupVersion.Group, v1alpha1.Kind)
 }
 
 // IsSet says whether an owner is a StatefulSet with the name of a server: Kubernetes' own, and not one of a project that has a kind of
 // this name.
 func IsSet(server *v1alpha1.JupyterServer, owner metav1.OwnerReference) bool {
+	return isKind(owner, appsv1.GroupName, "StatefulSet") && owner.Name == server.Name
+}
+
+func isKind(owner metav1.OwnerReference, group, kind string) bool {
 	version, err := schema.ParseGroupVersion(owner.APIVersion)
-	return err == nil && version.Group == appsv1.GroupName && owner.Kind == "StatefulSet" && owner.Name == server.Name
+	return err == nil && version.Group == group && owner.Kind == kind
 }
 
 // IsOwnSet says whether a StatefulSet of the informers is the server's, which it also is while somebody has taken the owner from it.
