@@ -278,7 +278,7 @@ func BenchmarkDigest(b *testing.B) {
 	}
 }
 
-// YAML reads some names as numbers or as booleans, and Kubernetes takes all of these.
+// YAML reads some names as numbers or as booleans. A namespace may have any of these, and a server those that begin with a letter.
 func TestNamesAreTexts(t *testing.T) {
 	renderer := newRenderer(t, config.Default())
 	archive, err := txtar.ParseFile("testdata/oidc.txtar")
