@@ -1,7 +1,7 @@
 // Package chart embeds the chart of one Jupyter server.
 //
 // What may live here: the chart, and the Go variable that embeds it. No code that reads or renders it (see
-// operator/render), no imports of this project.
+// operator/internal/render), no imports of this project.
 package chart
 
 import "embed"

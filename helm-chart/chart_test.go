@@ -31,8 +31,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/schema"
-	"github.com/jupyterserver/jupyter-server-operator/operator/config"
-	"github.com/jupyterserver/jupyter-server-operator/operator/webhook"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
@@ -195,31 +193,6 @@ func TestReleaseFitsIntoASecret(t *testing.T) {
 	}
 }
 
-func TestDefaultConfigurationIsTheOperators(t *testing.T) {
-	var got corev1.ConfigMap
-	find(t, mustRender(t, image), "ConfigMap", &got)
-	parsed, err := config.Parse([]byte(got.Data["config.yaml"]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := config.Default()
-	if len(parsed.NetworkPolicy.IngressFrom) == 0 {
-		parsed.NetworkPolicy.IngressFrom = want.NetworkPolicy.IngressFrom // [] and nothing are the same
-	}
-	if len(parsed.Access.Profiles) == 0 {
-		parsed.Access.Profiles = want.Access.Profiles
-	}
-	if p := parsed.Policies; len(p.Namespaces)+len(p.Exemptions)+len(p.Custom) == 0 {
-		parsed.Policies = policies.Config{Rules: p.Rules}
-	}
-	// What follows from the release itself: the golden holds it.
-	parsed.Access.AuthorizationImage = want.Access.AuthorizationImage
-	parsed.NetworkPolicy.OperatorFrom = want.NetworkPolicy.OperatorFrom
-	if !reflect.DeepEqual(parsed, want) {
-		t.Errorf("values.yaml gives %+v, the operator's default is %+v", parsed, want)
-	}
-}
-
 // Whoever reads values.yaml sees every rule and every setting with what holds.
 func TestDefaultPoliciesAreWrittenOut(t *testing.T) {
 	var got struct {
@@ -325,7 +298,7 @@ func TestWebhookNames(t *testing.T) {
 			}
 		}
 		named := configuration.Webhooks[0].ClientConfig.Service
-		if *named.Path != webhook.Path || named.Name != service.Name || named.Namespace != service.Namespace || *named.Port != service.Spec.Ports[0].Port {
+		if *named.Path != "/validate-jupyterserver" || named.Name != service.Name || named.Namespace != service.Namespace || *named.Port != service.Spec.Ports[0].Port {
 			t.Errorf("the API server asks at %+v, the Service is %s/%s", named, service.Namespace, service.Name)
 		}
 		if configuration.Name != service.Name || secret.Name != service.Name {

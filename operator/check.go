@@ -16,10 +16,10 @@ import (
 
 	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
-	"github.com/jupyterserver/jupyter-server-operator/operator/config"
-	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
-	"github.com/jupyterserver/jupyter-server-operator/operator/render"
-	"github.com/jupyterserver/jupyter-server-operator/operator/report"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/config"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/judge"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/report"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 

@@ -18,8 +18,8 @@ import (
 	kubeconfig "sigs.k8s.io/controller-runtime/pkg/client/config"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
-	"github.com/jupyterserver/jupyter-server-operator/operator/report"
-	"github.com/jupyterserver/jupyter-server-operator/operator/rules"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/report"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/rules"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/schema"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
-	"github.com/jupyterserver/jupyter-server-operator/operator/report"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/report"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 

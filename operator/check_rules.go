@@ -16,7 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/kustomize/kyaml/yaml"
 
-	"github.com/jupyterserver/jupyter-server-operator/operator/rules"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/rules"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 

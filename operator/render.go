@@ -12,8 +12,8 @@ import (
 	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/schema"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
-	"github.com/jupyterserver/jupyter-server-operator/operator/config"
-	"github.com/jupyterserver/jupyter-server-operator/operator/render"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/config"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
 )
 
 func newRenderCommand() *cobra.Command {

@@ -28,13 +28,13 @@ import (
 
 	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
-	"github.com/jupyterserver/jupyter-server-operator/operator/config"
-	"github.com/jupyterserver/jupyter-server-operator/operator/controller"
-	"github.com/jupyterserver/jupyter-server-operator/operator/judge"
-	"github.com/jupyterserver/jupyter-server-operator/operator/release"
-	"github.com/jupyterserver/jupyter-server-operator/operator/render"
-	"github.com/jupyterserver/jupyter-server-operator/operator/rules"
-	"github.com/jupyterserver/jupyter-server-operator/operator/webhook"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/config"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/controller"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/judge"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/rules"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/webhook"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 

@@ -18,7 +18,7 @@ import (
 func BenchmarkEvaluate(b *testing.B) {
 	evaluator := newEvaluator(b, "")
 	for _, golden := range []string{"minimal", "oidc", "everything"} {
-		archive, err := txtar.ParseFile("../operator/render/testdata/" + golden + ".txtar")
+		archive, err := txtar.ParseFile("../operator/internal/render/testdata/" + golden + ".txtar")
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -63,7 +63,7 @@ func benchmark(b *testing.B, evaluator *policies.Evaluator, in policies.Input) {
 func BenchmarkManyAtOnce(b *testing.B) {
 	const many = 200
 	for _, name := range []string{"minimal", "oidc"} {
-		archive, err := txtar.ParseFile("../operator/render/testdata/" + name + ".txtar")
+		archive, err := txtar.ParseFile("../operator/internal/render/testdata/" + name + ".txtar")
 		if err != nil {
 			b.Fatal(err)
 		}

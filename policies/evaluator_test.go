@@ -8,20 +8,15 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/schema"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
-	"github.com/jupyterserver/jupyter-server-operator/operator/config"
-	"github.com/jupyterserver/jupyter-server-operator/operator/render"
+	"github.com/jupyterserver/jupyter-server-operator/operator/rendertest"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 	"github.com/jupyterserver/jupyter-server-operator/policies/policiestest"
 )
 
-// renderer and reader take a moment to make.
-var (
-	newRenderer = sync.OnceValues(func() (*render.Renderer, error) { return render.New(chart.Files, config.Default()) })
-	newReader   = sync.OnceValues(schema.NewReader)
-)
+// A reader takes a moment to make.
+var newReader = sync.OnceValues(schema.NewReader)
 
 // read is the server of a file, as the API server stores it.
 func read(t testing.TB, text string) *v1alpha1.JupyterServer {
@@ -40,21 +35,17 @@ func read(t testing.TB, text string) *v1alpha1.JupyterServer {
 // rendered are a server's objects, with and without its patches.
 func rendered(t testing.TB, server *v1alpha1.JupyterServer) (objects, expected []*unstructured.Unstructured) {
 	t.Helper()
-	renderer, err := newRenderer()
-	if err != nil {
-		t.Fatal(err)
-	}
-	with, err := renderer.Render(server, render.References{})
+	objects, err := rendertest.Objects(server)
 	if err != nil {
 		t.Fatal(err)
 	}
 	plain := server.DeepCopy()
 	plain.Spec.Patches = nil
-	without, err := renderer.Render(plain, render.References{})
+	expected, err = rendertest.Objects(plain)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return with.Objects, without.Objects
+	return objects, expected
 }
 
 // input is that of a new server.

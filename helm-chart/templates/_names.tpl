@@ -39,7 +39,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
-{{/* What the operator may do, as controller-gen made it of the markers in operator/controller/setup.go. */}}
+{{/* What the operator may do, as controller-gen made it of the markers in operator/internal/controller/setup.go. */}}
 {{- define "operator.rules" -}}
 {{- (.Files.Get "files/role.yaml" | fromYaml).rules | toYaml }}
 {{- end }}

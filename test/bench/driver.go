@@ -23,7 +23,6 @@ import (
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
-	"github.com/jupyterserver/jupyter-server-operator/operator/release"
 )
 
 // driver does what people, the StatefulSet controller and the kubelet would do, and sees what comes of it. It counts its own
@@ -247,7 +246,7 @@ func running(o client.Object) bool {
 // whole says that a Service is as rendered.
 func whole(o client.Object) bool {
 	service, ok := o.(*corev1.Service)
-	return ok && service.Labels[release.ServerLabel] != "" && service.Spec.Selector["app.kubernetes.io/name"] == "jupyter-server"
+	return ok && service.Labels[v1alpha1.ServerLabel] != "" && service.Spec.Selector["app.kubernetes.io/name"] == "jupyter-server"
 }
 
 // requestCount counts requests as the API server does.

@@ -19,7 +19,7 @@ type benchmark struct {
 
 // measured are the packages whose benchmarks belong to the way of a server, and which of them.
 var (
-	measured = []string{"./operator/render", "./postrender", "./policies"}
+	measured = []string{"./operator/internal/render", "./postrender", "./policies"}
 	chosen   = "^Benchmark(Render|Digest|Run|Evaluate)$"
 )
 

@@ -6,5 +6,5 @@
 // process has a user of its own, with the rights that the chart gives it.
 //
 // What may live here: what only a process of its own can show. What may not: what one turn of the loop does, which the tests of
-// operator/controller show faster.
+// operator/internal/controller show faster.
 package process

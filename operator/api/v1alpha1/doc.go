@@ -20,6 +20,9 @@ var GroupVersion = schema.GroupVersion{Group: "jupyterserver.dev", Version: "v1a
 // Kind is the kind of the one resource of the group.
 const Kind = "JupyterServer"
 
+// ServerLabel is on every object of a server. Its value is the server's name.
+const ServerLabel = "jupyterserver.dev/name"
+
 // AddToScheme registers the types of this package with a scheme.
 func AddToScheme(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion, &JupyterServer{}, &JupyterServerList{})

@@ -53,7 +53,7 @@ func labelSelector(spec apiextensionsv1.JSONSchemaProps) apiextensionsv1.JSONSch
 	return spec.Properties["scheduling"].Properties["topologySpreadConstraints"].Items.Schema.Properties["labelSelector"]
 }
 
-// operatorSection describes what is not of the spec (see operator/render/values.go).
+// operatorSection describes what is not of the spec (see operator/internal/render/values.go).
 func operatorSection(selector object) object {
 	text := func(description string) object { return object{"type": "string", "description": description} }
 	peer := closed(object{

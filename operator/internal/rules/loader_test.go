@@ -1,0 +1,522 @@
+package rules
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/policies"
+)
+
+// rego is a module of one rule that always refuses.
+func rego(id string) map[string]string {
+	return map[string]string{"rule.rego": strings.Replace(good, "one", id, 1)}
+}
+
+// bad is wrong in its fourth line.
+var bad = map[string]string{"rule.rego": broken}
+
+// This test is not parallel, so that no other one's goroutines are there.
+func TestNothingRunsAfterTheEnd(t *testing.T) {
+	w := newWorld(t)
+	w.apply("a", rego("a"))
+	w.apply("b", bad)
+	r := w.ready()
+	w.apply("b", rego("b"))
+	r.says("a", "b")
+	r.stop()
+	w.eventually(patient, func() error { // the manager does not wait for what writes events
+		var stacks bytes.Buffer
+		if err := pprof.Lookup("goroutine").WriteTo(&stacks, 2); err != nil {
+			return err
+		}
+		for stack := range strings.SplitSeq(stacks.String(), "\n\n") {
+			for _, part := range []string{"rules.(*Loader)", "tools/cache", "tools/events", "policies.", "opa/v1"} {
+				if strings.Contains(stack, part) {
+					return fmt.Errorf("still runs: %s", stack)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// This test is not parallel, for it measures how long changes take.
+func TestRulesFollowTheConfigMaps(t *testing.T) {
+	w := newWorld(t)
+	r := w.ready()
+	r.saysSoon()
+	nothing := r.digest()
+	if nothing == "" {
+		t.Error("there is no digest of no rules")
+	}
+
+	w.apply("a", rego("a"))
+	r.saysSoon("a")
+	w.told("a", "Normal RulesAccepted The rules are in force.")
+	r.measures(acceptedMetric, map[string]float64{"a": 1})
+	r.measures(infoMetric, map[string]float64{r.digest(): 1})
+	r.measures(inForceMetric, map[string]float64{"": 1})
+
+	// The data may change without the rule, and the other way round.
+	w.apply("b", map[string]string{"rule.rego": strings.Replace(good, `"one"`, "data.ids.b", 1), "ids.yaml": "ids: {b: b-first}"})
+	r.saysSoon("a", "b-first")
+	w.patch("b", `{"data": {"ids.yaml": "ids: {b: b-second}"}}`)
+	r.saysSoon("a", "b-second")
+
+	w.patch("b", `{"metadata": {"labels": {"`+Label+`": null}}}`)
+	r.saysSoon("a")
+	r.measures(acceptedMetric, map[string]float64{"a": 1})
+	w.patch("b", `{"metadata": {"labels": {"`+Label+`": "true"}}}`)
+	r.saysSoon("a", "b-second")
+	w.patch("b", `{"metadata": {"labels": {"`+Label+`": "false"}}}`)
+	r.saysSoon("a")
+	w.patch("a", `{"data": null}`)
+	r.saysSoon()
+	w.delete("a")
+	r.measures(acceptedMetric, map[string]float64{})
+	r.eventually(patient, func() error {
+		if got := r.digest(); got != nothing {
+			return fmt.Errorf("the digest of no rules is %s now, it was %s", got, nothing)
+		}
+		return nil
+	})
+	r.measures(refusalsMetric, map[string]float64{"": 0})
+}
+
+func TestOtherConfigMapsDoNotCount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.applyIn(w.newNamespace(), "elsewhere", rego("elsewhere"))
+	w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "no-label"}, Data: rego("no-label")})
+	w.create(&corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "of-a-server", Labels: map[string]string{Label: LabelValue, v1alpha1.ServerLabel: "alice"}},
+		Data:       rego("of-a-server"),
+	})
+	r := w.ready()
+	w.applyIn(w.newNamespace(), "elsewhere-later", rego("elsewhere-later"))
+	w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "no-label-later"}, Data: rego("no-label-later")})
+	r.keeps()
+}
+
+func TestABadConfigMapIsRefused(t *testing.T) {
+	for _, test := range []struct {
+		reason string
+		files  map[string]string
+		note   string
+		slow   bool // keeps a processor busy
+	}{
+		{"it does not parse", bad, "rule.rego:4: ", false},
+		{"it does not compile", map[string]string{"rule.rego": good + "\nx := inptu.object\n"}, "rule.rego:5: ", false},
+		{"a test of it fails", map[string]string{"rule.rego": good, "rule_test.rego": "package jupyterserver.custom.a_test\n\ntest_it if false\n"}, "rule_test.rego:3: ", false},
+		{"it takes too long", map[string]string{"rule.rego": "package jupyterserver.custom.a\n\nverdicts := {x | some x in numbers.range(1, 100000000)}\n"}, "rule.rego: ", true},
+		{"it has a file of another kind", map[string]string{"rule.rego": good, "notes.txt": "x"}, "notes.txt: ", false},
+		{"its data are none", map[string]string{"rule.rego": good, "ids.json": "{"}, "ids.json: ", false},
+		{"it has a library's name wrong", map[string]string{"rule.rego": strings.Replace(needs, "lib.shared", "lib.wrong", 1)}, "rule.rego:3: ", false},
+	} {
+		t.Run(test.reason, func(t *testing.T) {
+			w := newWorld(t)
+			if test.slow {
+				w.timeout = 2 * time.Second
+			} else {
+				t.Parallel()
+			}
+			w.apply("a", rego("a"))
+			w.apply("b", rego("b"))
+			r := w.ready()
+			r.says("a", "b")
+
+			// The version before stays, and others' changes are taken.
+			w.apply("a", test.files)
+			w.apply("b", rego("b-second"))
+			w.apply("c", rego("c"))
+			r.says("a", "b-second", "c")
+			w.told("a", "Warning RulesRefused "+test.note)
+			if got := w.events("a")[0]; !strings.HasSuffix(got, ". The version that was accepted last stays in force.") {
+				t.Errorf("the event is %q", got)
+			}
+			w.told("b", "Normal RulesAccepted ")
+			r.measures(acceptedMetric, map[string]float64{"a": 0, "b": 1, "c": 1})
+			r.measures(refusalsMetric, map[string]float64{"": 1})
+
+			// Others may still change, and what is said once is said.
+			w.apply("c", rego("c-second"))
+			r.says("a", "b-second", "c-second")
+			w.told("a", "Warning RulesRefused "+test.note)
+
+			w.apply("a", rego("mended"))
+			r.says("b-second", "c-second", "mended")
+			w.told("a", "Warning RulesRefused "+test.note, "Normal RulesAccepted ")
+			r.measures(acceptedMetric, map[string]float64{"a": 1, "b": 1, "c": 1})
+		})
+	}
+}
+
+func TestABadConfigMapThatIsNewIsLeftOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply("b", rego("b"))
+	r := w.ready()
+	w.apply("a", bad)
+	w.told("a", "Warning RulesRefused rule.rego:4: ")
+	if got := w.events("a")[0]; !strings.HasSuffix(got, ". Nothing of this ConfigMap is in force.") {
+		t.Errorf("the event is %q", got)
+	}
+	r.says("b")
+	r.measures(inForceMetric, map[string]float64{"": 1})
+	w.create(&corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "c", Labels: map[string]string{Label: LabelValue}}, BinaryData: map[string][]byte{"rule.rego": {0xff}},
+	})
+	w.told("c", "Warning RulesRefused rule.rego: is binary")
+	r.measures(acceptedMetric, map[string]float64{"a": 0, "b": 1, "c": 0})
+
+	// Another bad change is told as well, and going away ends it.
+	w.apply("a", map[string]string{"rule.rego": "package main\n"})
+	w.told("a", "Warning RulesRefused rule.rego:4: ", "Warning RulesRefused rule.rego:1: ")
+	w.delete("a")
+	r.measures(acceptedMetric, map[string]float64{"b": 1, "c": 0})
+	r.says("b")
+}
+
+func TestStartWithABadConfigMap(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply("a", rego("a"))
+	w.apply("b", bad)
+	r := w.ready() // a readiness that waits for people would take away the webhook's answers
+
+	refused := func(parts ...string) error {
+		_, err := r.ids()
+		var evaluation *policies.EvaluationError
+		if !errors.As(err, &evaluation) || evaluation.Reason() != policies.ReasonPolicyError {
+			return fmt.Errorf("got %w, want an EvaluationError", err)
+		}
+		for _, part := range parts {
+			if !strings.Contains(err.Error(), part) {
+				return fmt.Errorf("got %w, want %q in it", err, part)
+			}
+		}
+		return nil
+	}
+	if err := refused("b/rule.rego:4: ", w.namespace); err != nil {
+		t.Error(err)
+	}
+	w.told("b", "Warning RulesRefused rule.rego:4: ")
+	if got := w.events("b")[0]; !strings.HasSuffix(got, ". No policies are in force: no server is installed or changed until this is mended.") {
+		t.Errorf("the event is %q", got)
+	}
+	r.measures(acceptedMetric, map[string]float64{"b": 0})
+	r.measures(inForceMetric, map[string]float64{"": 0})
+	r.measures(infoMetric, map[string]float64{})
+	if digest := r.digest(); digest != "" || r.changed.Load() != 1 {
+		t.Errorf("digest %q, changed %d times", digest, r.changed.Load())
+	}
+
+	// Good ones do not help, and other bad ones are named.
+	w.apply("c", rego("c"))
+	w.apply("d", bad)
+	w.eventually(patient, func() error { return refused("b/rule.rego:4: ", "d/rule.rego:4: ") })
+	w.delete("d")
+	w.eventually(patient, func() error {
+		if refused("d/rule.rego:4: ") == nil {
+			return errors.New("d is still named")
+		}
+		return refused("b/rule.rego:4: ")
+	})
+	if events := w.events("c"); len(events) > 0 {
+		t.Errorf("events of c, which is not in force: %q", events)
+	}
+
+	w.apply("b", rego("b"))
+	r.says("a", "b", "c")
+	w.told("b", "Warning RulesRefused ", "Normal RulesAccepted ")
+	w.told("c", "Normal RulesAccepted ")
+	r.measures(acceptedMetric, map[string]float64{"a": 1, "b": 1, "c": 1})
+	r.measures(inForceMetric, map[string]float64{"": 1})
+
+	// From now on there is a last good set.
+	w.apply("b", bad)
+	w.told("b", "Warning RulesRefused ", "Normal RulesAccepted ", "Warning RulesRefused ")
+	r.says("a", "b", "c")
+	if events := w.events("a"); len(events) > 0 {
+		t.Errorf("events of a, which never changed: %q", events)
+	}
+}
+
+func TestAStartIsNoNews(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply("a", rego("a"))
+	for range 2 {
+		r := w.ready()
+		r.says("a")
+		r.stop()
+	}
+	if events := w.events("a"); len(events) > 0 {
+		t.Errorf("events: %q", events)
+	}
+}
+
+func TestWhoCameFirstStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply("b", map[string]string{"rule.rego": strings.Replace(good, `"one"`, "data.id", 1), "id.yaml": "id: first"})
+	r := w.ready()
+	r.says("first")
+
+	w.apply("a", map[string]string{"id.yaml": "id: second"}) // the evaluator takes offence at the later name, which is b
+	w.told("a", "Warning RulesRefused others do not work beside it: b/id.yaml: ")
+	r.says("first")
+	r.measures(acceptedMetric, map[string]float64{"a": 0, "b": 1})
+
+	w.patch("b", `{"data": {"id.yaml": null}}`) // makes room
+	r.says("second")
+	w.told("a", "Warning RulesRefused ", "Normal RulesAccepted ")
+}
+
+func TestWhatOthersNeedStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply("lib", map[string]string{"lib.rego": library})
+	w.apply("a", map[string]string{"rule.rego": needs})
+	r := w.ready()
+	r.says("one")
+
+	w.apply("lib", map[string]string{"lib.rego": renamed})
+	w.told("lib", "Warning RulesRefused others do not work beside it: a/rule.rego:3: ")
+	r.says("one")
+
+	w.delete("lib")
+	w.told("a", "Warning RulesRefused rule.rego:3: ")
+	if got := w.events("a")[0]; !strings.HasSuffix(got, ". It stays in force together with what was deleted (lib).") {
+		t.Errorf("the event is %q", got)
+	}
+	r.measures(acceptedMetric, map[string]float64{"a": 0})
+	r.says("one")
+
+	w.apply("b", rego("b")) // does not have to wait for that
+	r.says("b", "one")
+	w.apply("a", rego("a"))
+	r.says("a", "b")
+	w.told("a", "Warning RulesRefused ", "Normal RulesAccepted ")
+
+	// The library is gone now: who needs it is refused.
+	w.apply("a", map[string]string{"rule.rego": needs})
+	w.told("a", "Warning RulesRefused ", "Normal RulesAccepted ", "Warning RulesRefused rule.rego:3: ")
+	r.says("a", "b")
+}
+
+// Without a place in the event, events would be counted as one and the first note would stay: the ConfigMap did not change.
+func TestAnotherMistakeOfTheSameVersionIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.ready()
+	w.apply("a", map[string]string{"rule.rego": needs + "\nother := data.jupyterserver.lib.other.value(1)\n"})
+	w.told("a", "Warning RulesRefused rule.rego:3: ")
+	w.apply("shared", map[string]string{"lib.rego": library})
+	w.told("a", "Warning RulesRefused rule.rego:3: ", "Warning RulesRefused rule.rego:5: ")
+	w.apply("other", map[string]string{"lib.rego": "package jupyterserver.lib.other\n\nvalue(x) := x\n"})
+	r.says("one")
+	w.told("a", "Warning RulesRefused rule.rego:3: ", "Warning RulesRefused rule.rego:5: ", "Normal RulesAccepted ")
+}
+
+func TestWhatWasRefusedIsTriedAgain(t *testing.T) {
+	for _, test := range []struct {
+		reason           string
+		before           time.Duration
+		isRetry, refused bool
+		want             time.Duration
+	}{
+		{"all is well", 0, false, false, 0},
+		{"a change is refused", 0, false, true, firstRetry},
+		{"it is refused again", firstRetry, true, true, 2 * firstRetry},
+		{"it is refused for long", lastRetry, true, true, lastRetry},
+		{"another change is refused", lastRetry, false, true, firstRetry},
+		{"all is well again", lastRetry, true, false, 0},
+	} {
+		l := &Loader{retry: test.before, again: stopped()}
+		if l.schedule(test.isRetry, test.refused); l.retry != test.want {
+			t.Errorf("%s: %v, want %v", test.reason, l.retry, test.want)
+		}
+	}
+}
+
+func TestChangesDoNotPutOffAnotherTry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &Loader{
+			informer: cache.NewSharedIndexInformer(&cache.ListWatch{}, &corev1.ConfigMap{}, 0, nil),
+			changes:  make(chan struct{}, 1), again: stopped(), inForce: set{}, seen: set{}.identity(), leads: true, started: true,
+		}
+		l.schedule(false, true)
+		ctx, cancel := context.WithCancel(t.Context())
+		var following sync.WaitGroup
+		following.Go(func() {
+			if err := l.follow(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		for range 2 * firstRetry / time.Second { // of no rule
+			time.Sleep(time.Second)
+			l.wake()
+		}
+		cancel()
+		following.Wait()
+		if l.retry != 0 {
+			t.Errorf("it was not tried again, and is to be in %v", l.retry)
+		}
+	})
+}
+
+// A node that is busy is no reason to end: the operator would be started again and again, which makes it busier.
+func TestAStartThatTakesTooLongIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for _, names := range [][]string{nil, {"a"}, {"a", "b"}} {
+		w := newWorld(t)
+		w.timeout = time.Nanosecond
+		for _, name := range names {
+			w.apply(name, rego(name))
+		}
+		r := w.start(nil)
+		w.eventually(patient, func() error {
+			if err := r.loader.Ready(nil); err == nil || !errors.Is(err, context.DeadlineExceeded) {
+				return fmt.Errorf("with %v readiness is %w", names, err)
+			}
+			_, err := r.ids()
+			if evaluation := (*policies.EvaluationError)(nil); !errors.As(err, &evaluation) || !errors.Is(err, context.DeadlineExceeded) {
+				return fmt.Errorf("with %v the answer is %w", names, err)
+			}
+			return nil
+		})
+		r.stop() // it still runs
+		if r.loader.retry != firstRetry || r.changed.Load() != 1 {
+			t.Errorf("with %v it is tried again in %v, and told %d times", names, r.loader.retry, r.changed.Load())
+		}
+	}
+}
+
+func TestABurstEndsInTheLastState(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.ready()
+	before := r.changed.Load()
+	start := time.Now()
+	for i := range 50 {
+		if i%7 == 3 {
+			w.apply("a", bad)
+			continue
+		}
+		w.apply("a", rego(fmt.Sprintf("a-%d", i)))
+	}
+	took := time.Since(start)
+	r.says("a-49")
+	changed := r.changed.Load() - before
+	r.keeps("a-49")
+	if int(changed) > int(took/longest)+2 {
+		t.Errorf("50 changes in %v were put in force one by one, %d times", took, changed)
+	}
+}
+
+func TestNothingHappensWhenNoRuleChanged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply("a", rego("a"))
+	r := w.ready()
+	before := r.changed.Load()
+	for i := range 3 {
+		w.patch("a", fmt.Sprintf(`{"metadata": {"annotations": {"seen": "%d"}}}`, i))
+		time.Sleep(2 * quiet)
+	}
+	r.keeps("a")
+	w.apply("a", rego("a"))
+	r.keeps("a")
+	r.eventually(patient, func() error {
+		if changed := r.changed.Load(); changed != before+2 || before != 1 { // 2: of what makes sure of it
+			return fmt.Errorf("changed %d times, and %d before", changed, before)
+		}
+		return nil
+	})
+	if events := w.events("a"); len(events) > 0 {
+		t.Errorf("events: %q", events)
+	}
+}
+
+func TestAMissingPermissionIsSaid(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply("a", rego("a"))
+	binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "rules"}}
+	if err := suite.client.Delete(w.ctx, binding); err != nil {
+		t.Fatal(err)
+	}
+	r := w.start(nil)
+	w.eventually(patient, func() error {
+		if err := r.loader.Ready(nil); err == nil || !strings.Contains(err.Error(), "forbidden") || !strings.Contains(err.Error(), w.namespace) {
+			return fmt.Errorf("readiness is %w", err)
+		}
+		if _, err := r.ids(); err == nil || !strings.Contains(err.Error(), "forbidden") {
+			return fmt.Errorf("the answer is %w", err)
+		}
+		return nil
+	})
+	w.bind("rules")
+	r.waitUntilReady()
+	r.says("a")
+}
+
+func TestEveryReplicaLoadsAndTheLeaderTells(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	lease, renew, retry := 15*time.Second, 10*time.Second, 200*time.Millisecond
+	election := func(o *ctrl.Options) {
+		o.LeaderElection, o.LeaderElectionID, o.LeaderElectionNamespace, o.LeaderElectionReleaseOnCancel = true, "operator", w.namespace, true
+		o.LeaseDuration, o.RenewDeadline, o.RetryPeriod = &lease, &renew, &retry
+	}
+	first := w.start(election)
+	first.waitUntilReady()
+	<-first.mgr.Elected()
+	second := w.start(election)
+	second.waitUntilReady()
+
+	w.apply("a", rego("a"))
+	w.apply("b", bad)
+	first.says("a")
+	second.says("a")
+	w.told("a", "Normal RulesAccepted ")
+	w.told("b", "Warning RulesRefused ")
+	second.measures(acceptedMetric, map[string]float64{"a": 1, "b": 0})
+	if first.digest() != second.digest() {
+		t.Error("the digests of two replicas differ")
+	}
+
+	first.stop()
+	<-second.mgr.Elected()
+	w.told("b", "Warning RulesRefused ", "Warning RulesRefused ")
+	w.told("a", "Normal RulesAccepted ")
+	w.apply("b", rego("b"))
+	second.says("a", "b")
+	w.told("b", "Warning RulesRefused ", "Warning RulesRefused ", "Normal RulesAccepted ")
+}
+
+func TestANamespaceIsNeeded(t *testing.T) {
+	mgr, err := ctrl.NewManager(suite.operator, ctrl.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(mgr, Options{}); err == nil {
+		t.Error("the ConfigMaps of all namespaces would count")
+	}
+}
