@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command authorization decides who may enter one Jupyter server. It runs in the server's pod, between the plugin that
 // signs people in and Jupyter:
 //

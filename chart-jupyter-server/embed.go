@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package chart embeds the chart of one Jupyter server.
 //
 // What may live here: the chart, and the Go variable that embeds it. No code that reads or renders it (see

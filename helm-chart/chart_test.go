@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package helmchart_test checks the chart that installs the operator. The goldens are in testdata: a comment, then the
 // values, then what they render to. `go test ./helm-chart -update` rewrites the outputs.
 package helmchart_test

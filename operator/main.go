@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command jupyter-server-operator runs Jupyter servers on Kubernetes: see its help, and docs/architecture.md for a tour
 // of the packages.
 package main

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package policies judges a JupyterServer and the objects that it renders to, with rules in Rego. It answers with verdicts for
 // the person who wrote the spec: which rule, where, what was found, what is allowed, what to do.
 //

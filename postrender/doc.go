@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package postrender is the step between the chart and the release: manifests in, manifests out. It does what two objects of the
 // chart say, which are for this step alone:
 //

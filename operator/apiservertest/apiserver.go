@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package apiservertest runs a suite of tests against a real etcd and kube-apiserver that know JupyterServers. There are no other
 // controllers: no pod ever starts, and nothing is garbage-collected.
 package apiservertest

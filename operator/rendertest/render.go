@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package rendertest renders servers for tests outside of operator/, which cannot import its internal packages.
 package rendertest
 

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package policiestest reads the fixtures of the rules (policies/testdata), for tests that ask the rules in different places:
 // the evaluator, the webhook, the controller and the command line.
 package policiestest

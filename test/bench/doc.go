@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command bench measures the operator with many servers, against a real etcd and kube-apiserver and beside a plain client that
 // makes the same writes. `make bench` runs it and puts what comes out into docs/performance.md.
 //

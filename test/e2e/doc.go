@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package e2e is the end-to-end suite: what people do with kubectl, helm and a Jupyter client, on a real node, with real
 // pods behind a real ingress controller. `make test-e2e` runs it.
 //

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Addons: what runs in the cluster from the start, in YAML below addons.
 
 package main

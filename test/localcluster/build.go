@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Building: what the cluster takes from package artefacts, which knows how it is made.
 
 package main

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // The control plane: etcd, the API server, the controllers and the scheduler.
 
 package main

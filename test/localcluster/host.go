@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // The host: what running a node changes on it, remembered so that down can put it
 // back.
 

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Paths and addresses: where everything of the cluster lives, and nothing else.
 
 package main

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command localcluster runs a real one-node Kubernetes out of source: no container
 // engine and no image registry. This file holds its commands; README.md says how
 // to use them.

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // The node: the container runtime, the kubelet and the service proxy, and what
 // they are configured with.
 

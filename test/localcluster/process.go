@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Processes: started detached, known by pid and start time, and ended only when
 // they are provably the ones that were started.
 

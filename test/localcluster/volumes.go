@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Volumes: a provisioner that makes folders of this machine into volumes, and lets
 // them grow.
 //

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package process tests the operator as a process: the real program beside a real etcd and kube-apiserver, killed, stopped, cut off
 // from its API server, and one of several. There is no node and no other controller: no pod ever starts, nothing is
 // garbage-collected.

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package v1alpha1 holds the JupyterServer resource: its Go types, from which the CRD, the chart's values schema and
 // the deep copies are generated (make generate).
 //

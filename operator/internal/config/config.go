@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package config holds the admin's settings of the operator: the file that `--config` names, and that the operator's
 // chart renders from its values.
 //

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package diagnosis says why a server does not run. It is one pure function from what was seen of the server's children
 // (StatefulSet, pod, claim, their events, a log) to one finding for a notebook user: the root cause, and what to do.
 //

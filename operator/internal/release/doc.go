@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package release knows how a release is stored and applied, and is the only package that does: Helm's records, the
 // objects of a manifest in the API server, who owns them, and whether they are still what was applied.
 //

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package rules loads the admin's own rules from ConfigMaps while the operator runs.
 //
 // A ConfigMap counts when it is in the operator's own namespace and has the label jupyterserver.dev/policies: "true". ConfigMaps

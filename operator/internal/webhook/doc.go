@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package webhook is the validating admission webhook: the API server asks it before it stores a JupyterServer, and it asks
 // the policies (operator/internal/judge).
 //

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command postrender is the package postrender as a program: manifests on the standard input, manifests on the standard
 // output. Helm 3 takes it as `helm template --post-renderer postrender`, Helm 4 as a plugin (plugin.yaml), and tools that run
 // KRM functions as one: it knows a ResourceList when it is given one

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command echo stands in for Jupyter where a test wants to see what reaches it: it is started as Jupyter is, listens where it is
 // told, and answers every request with its path and headers.
 package main

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package jupyter is a small client of a running Jupyter server: its REST API (client.go) and its kernels over websocket
 // (kernel.go). It does what a browser does, so that what it proves holds for people too.
 //

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command prove shows that a Jupyter server works: it starts a kernel over the REST API, computes 6*7 over the websocket
 // and expects 42.
 //

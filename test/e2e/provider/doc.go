@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package provider is an OpenID provider for tests and for trying things out: users with passwords, a login form, and the
 // authorization code flow, on the `op` package of github.com/zitadel/oidc.
 //

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package signin is a person with a browser, as far as signing in goes: cookies, redirects, and the form of the OpenID provider
 // of package provider. The real browser is slower, and shows what a person sees; this one can be asked a hundred things.
 //

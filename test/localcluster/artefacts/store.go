@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package artefacts makes what a local cluster is made of: programs, built from pinned Go modules, and
 // container images, packed from those programs and from Debian packages. Everything is built once, into a
 // cache folder, and again only when what it is made from has changed. Nothing here starts anything.

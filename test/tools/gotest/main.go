@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command gotest reads what `go test -json` prints and says what came of it: a line for each package and each slow test,
 // and the whole output of what failed. It fails when a test failed, when none ran, and in CI (CI=true) when one was
 // skipped: a test that skips itself because something is missing must not pass for one that ran.

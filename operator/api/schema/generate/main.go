@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command generate makes what follows from the CRD: the schema of the values of the chart of one server, the schema of the
 // input of the policies, and the reference of all fields. From the annotations of the policies it makes the table of them.
 // `make generate` runs it in the root of the project, after controller-gen has made the CRD.

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command serve runs the provider of package provider, for demonstrations and end-to-end tests.
 //
 //	CLIENT_SECRET=... serve --listen :8080 --issuer http://provider.localhost:8000

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Command pause is the first process of every pod: it holds the pod's namespaces, and reaps the processes
 // whose parents are gone. It ends when it is asked to.
 package main

@@ -1,3 +1,6 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
 // Package ext stands in for the module that traefik's configuration types name for extensions of their own,
 // which is not published. Without extensions the two types are empty.
 package ext
