@@ -26,6 +26,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/judge"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/reconcile"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
 )
@@ -89,6 +90,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	formerGood := 0
 	if retry == nil {
 		retry = r.rollBack(ctx, server, &outcome, &workload)
+		outcome.shadow.compare(server, retry)
 		formerGood = r.noteGood(server, &outcome, workload)
 	}
 	if err := r.report(ctx, server, report{outcome: outcome, workload: workload, failure: retry}); err != nil {
@@ -132,6 +134,8 @@ type outcome struct {
 	url string
 	// stopped says that the server was stopped, though its spec is blocked.
 	stopped bool
+
+	shadow shadow
 }
 
 // blocked is a reason that goes into the conditions, with a sentence for the person who wrote the spec.
@@ -146,10 +150,15 @@ func (b *blocked) Error() string { return b.message }
 // stopped if that is what it shall be; an error is tried again.
 func (r *Reconciler) converge(ctx context.Context, server *v1alpha1.JupyterServer) (outcome, error) {
 	out := outcome{release: r.Engine.Released(server)}
+	r.shadowStart(ctx, server, &out)
 	err := r.release(ctx, server, &out)
 	stop := blockedBy(err)
 	if stop == nil {
+		out.shadow.skip = out.shadow.skip || err != nil
 		return out, err
+	}
+	if out.kept == "" {
+		out.shadow.problem(stop, &out)
 	}
 	out.blocked, out.lookAgain = stop, soonest(out.lookAgain, min(max(r.blockedFor(server)/2, soonestRetry), latestRetry))
 	r.Cluster.Reservations.GiveBack(server)
@@ -158,8 +167,11 @@ func (r *Reconciler) converge(ctx context.Context, server *v1alpha1.JupyterServe
 			return out, err
 		}
 		out.stopped = true
+		out.shadow.plan.Stop = true
 	}
-	return out, r.goOn(ctx, server, &out)
+	err = r.goOn(ctx, server, &out)
+	out.shadow.skip = out.shadow.skip || err != nil
+	return out, err
 }
 
 // blockedFor is for how long a server has been blocked.
@@ -190,6 +202,7 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 	}
 	if refs.write == nil {
 		if done, err := r.isSettled(ctx, server, inputs, out); done || err != nil {
+			out.shadow.settled(out, server)
 			return cmp.Or(err, out.keptBack())
 		}
 	}
@@ -208,10 +221,12 @@ func (r *Reconciler) release(ctx context.Context, server *v1alpha1.JupyterServer
 	if rendered, err = r.writeOwn(ctx, server, refs, rendered); err != nil {
 		return err
 	}
+	out.shadow.facts.Spec = reconcile.Digests{Input: rendered.Digest, Spec: rendered.SpecDigest}
 	target, err := r.target(ctx, server, rendered, out)
 	if err != nil {
 		return err
 	}
+	out.shadow.target(target, rendered, out, server)
 	if target != nil {
 		if err := r.follow(ctx, server, target, inputs, out); err != nil {
 			return err

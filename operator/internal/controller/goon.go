@@ -11,6 +11,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/reconcile"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
 )
@@ -26,9 +27,11 @@ func (r *Reconciler) goOn(ctx context.Context, server *v1alpha1.JupyterServer, o
 	}
 	inputs := fmt.Sprintf("revision %d, retain %t", out.release.Revision, server.Spec.Storage.Retain)
 	if inOrder, _, err := r.Engine.InOrder(ctx, server, inputs); inOrder || err != nil {
+		out.shadow.skip = true
 		return err
 	}
 	kept, err := r.Engine.Kept(ctx, server)
+	out.shadow.facts.CurrentGone = kept == nil
 	if kept == nil || err != nil {
 		return err
 	}
@@ -44,9 +47,11 @@ func (r *Reconciler) goOn(ctx context.Context, server *v1alpha1.JupyterServer, o
 	if goesOn, err := r.mayGoOn(ctx, server, former, kept, observation, out); !goesOn || err != nil {
 		return err
 	}
+	out.shadow.plan.Target = reconcile.TargetCurrent
 	before := out.release
 	released, lookAgain, err := r.Engine.Act(ctx, former, kept, observation)
 	if err != nil {
+		out.shadow.skip = true
 		_, again := whyNot(err) // somebody has put an object of theirs in the place of ours, for instance
 		return again
 	}
@@ -66,7 +71,11 @@ func (r *Reconciler) mayGoOn(ctx context.Context, server, former *v1alpha1.Jupyt
 	if err != nil {
 		return false, err
 	}
+	defer func() {
+		out.shadow.facts.CurrentDenied = out.shadow.denied
+	}()
 	moves := former.Spec.Routing.Host != server.Spec.Routing.Host || former.Spec.Routing.Path != server.Spec.Routing.Path
+	out.shadow.facts.LeavesRoute = moves && observation.Changes("Ingress")
 	switch {
 	case set != nil && !release.IsOwnSet(server, set), isStopped(set):
 		return false, nil
@@ -77,6 +86,7 @@ func (r *Reconciler) mayGoOn(ctx context.Context, server, former *v1alpha1.Jupyt
 	}
 	if err := r.permit(ctx, former, kept, &outcome{}); err != nil {
 		_, again := whyNot(err)
+		out.shadow.denied = true
 		return false, again
 	}
 	r.Cluster.Reservations.Keep(server)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/diagnosis"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/reconcile"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
 )
 
@@ -42,6 +43,7 @@ func (r *Reconciler) target(ctx context.Context, server *v1alpha1.JupyterServer,
 		if err != nil {
 			return nil, err
 		}
+		out.shadow.facts.CurrentGone = kept == nil
 		return r.keepBack(ctx, server, rendered, kept, out)
 	}
 	sameSpec := released.SpecDigest == rendered.SpecDigest || back != nil && back.SpecDigest == rendered.SpecDigest
@@ -56,6 +58,8 @@ func (r *Reconciler) target(ctx context.Context, server *v1alpha1.JupyterServer,
 	if err != nil {
 		return nil, err
 	}
+	out.shadow.facts.CurrentGone = kept == nil
+	out.shadow.facts.SamePod = kept != nil && samePod(kept, rendered)
 	if kept != nil && samePod(kept, rendered) {
 		return rendered, nil
 	}
@@ -139,6 +143,8 @@ func (r *Reconciler) rollBack(ctx context.Context, server *v1alpha1.JupyterServe
 		since = failing{revision: released.Revision, since: r.Clock.Now()}
 		r.failing.set(key, since)
 	}
+	out.shadow.facts.Pod.Failing, out.shadow.facts.Pod.FailingFor = true, r.Clock.Since(since.since)
+	out.shadow.facts.NoRollback = since.stays
 	if left := r.Upgrades.RollbackAfter.Duration - r.Clock.Since(since.since); left > 0 {
 		w.lookAgain = soonest(w.lookAgain, left)
 		return nil
@@ -149,6 +155,7 @@ func (r *Reconciler) rollBack(ctx context.Context, server *v1alpha1.JupyterServe
 			return err
 		}
 		since.stays = stays
+		out.shadow.facts.NoRollback = stays
 		r.failing.set(key, since)
 	}
 	if since.stays != "" {
@@ -181,6 +188,7 @@ func (r *Reconciler) goBack(ctx context.Context, server *v1alpha1.JupyterServer,
 	r.Cluster.Reservations.Keep(server)
 	out.release, out.kept, out.podChanges, out.url = back, keptBack, true, r.Renderer.URL(former)
 	out.blocked = rolledBack(back)
+	out.shadow.plan = reconcile.Plan{Target: reconcile.TargetGood, Hold: reconcile.HoldRolledBack}
 	w.current, w.finding = false, nil
 	r.Events.Eventf(server, nil, corev1.EventTypeWarning, v1alpha1.ReasonRolledBack, "RollBack", "%s", out.blocked.message)
 	return "", nil

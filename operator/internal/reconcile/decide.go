@@ -1,0 +1,153 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+// Target is the revision that the cluster follows.
+type Target string
+
+const (
+	// TargetNone leaves the objects as they are.
+	TargetNone Target = "None"
+	// TargetSpec is what the spec renders to.
+	TargetSpec Target = "Spec"
+	// TargetCurrent is the newest revision, read from its record.
+	TargetCurrent Target = "Current"
+	// TargetGood is the newest revision with which the server was ready: a rollback.
+	TargetGood Target = "Good"
+)
+
+// Hold is why the target is not the spec.
+type Hold string
+
+const (
+	// HoldNone means that the spec is followed.
+	HoldNone Hold = ""
+	// HoldBlocked means that the spec has a problem. A server that was released stays as it was.
+	HoldBlocked Hold = "Blocked"
+	// HoldWaitsForStop means that only the operator changed, and that applying it would restart a running Jupyter.
+	HoldWaitsForStop Hold = "WaitsForStop"
+	// HoldRolledBack means that the spec did not start and was rolled back.
+	HoldRolledBack Hold = "RolledBack"
+)
+
+// Plan is what a turn does.
+type Plan struct {
+	// Target is the revision to apply.
+	Target Target
+	// Hold is why that is not the spec.
+	Hold Hold
+	// Stop scales the StatefulSet to zero, whatever the target says.
+	Stop bool
+	// Ask asks the policies about the target before it is applied, because it starts a pod or takes a route.
+	Ask bool
+	// Why names the rule that applied, for the log.
+	Why string
+}
+
+// Decide picks the target. The first rule that applies wins.
+//
+//	a problem                 -> keep what is released, as far as that is possible
+//	the spec was rolled back  -> keep the revision that was rolled back to
+//	an operator upgrade       -> keep the current revision while Jupyter runs
+//	otherwise                 -> follow the spec
+//
+// A revision that stays and does not start is rolled back instead.
+func Decide(f Facts) Plan {
+	plan := follow(f)
+	stays := plan.Hold == HoldWaitsForStop || plan.Hold == HoldNone && f.sameInputs()
+	if stays && f.rollbackIsDue() {
+		return Plan{Target: TargetGood, Hold: HoldRolledBack, Ask: true, Why: "the current revision does not start"}
+	}
+	return plan
+}
+
+func follow(f Facts) Plan {
+	switch {
+	case f.Problem != nil:
+		return keep(f)
+	case f.wasRolledBack() && !(f.CurrentGone && !f.Pod.Runs):
+		return Plan{Target: current(f), Hold: HoldRolledBack, Stop: f.Intent.Stop, Why: "the spec was rolled back"}
+	case f.waitsForStop():
+		return Plan{Target: current(f), Hold: HoldWaitsForStop, Stop: f.Intent.Stop, Why: "only the operator changed, and Jupyter runs"}
+	}
+	return Plan{Target: TargetSpec, Stop: f.Intent.Stop, Why: "the spec can be applied"}
+}
+
+// keep plans for a spec with a problem: the current revision is reapplied, but a stopped pod is not started. The policies
+// are asked about a revision whose pod or route would be created again.
+func keep(f Facts) Plan {
+	plan := Plan{Target: TargetNone, Hold: HoldBlocked}
+	asks := f.Set == SetAbsent || f.LeavesRoute
+	switch {
+	case f.Current == nil:
+		plan.Why = "the spec has a problem, and there is no release"
+	case f.Intent.Stop:
+		plan.Stop, plan.Why = true, "the spec has a problem, and the server is to be stopped"
+	case f.CurrentGone:
+		plan.Why = "the spec has a problem, and the record of the current revision is gone"
+	case f.CurrentDenied:
+		plan.Why = "the spec has a problem, and the current revision cannot be reapplied"
+	case f.Set == SetForeign:
+		plan.Why = "the spec has a problem, and the StatefulSet belongs to another owner"
+	case f.Set == SetStopped:
+		plan.Why = "the spec has a problem, and the server was stopped"
+	case f.Set == SetAbsent && f.Problem.Denied:
+		plan.Why = "the spec is denied, and there is no StatefulSet"
+	default:
+		plan.Target, plan.Ask, plan.Why = TargetCurrent, asks, "the spec has a problem"
+	}
+	return plan
+}
+
+// current is the current revision, unless its record is gone.
+func current(f Facts) Target {
+	if f.CurrentGone {
+		return TargetNone
+	}
+	return TargetCurrent
+}
+
+// sameInputs reports whether the spec renders to what is released.
+func (f Facts) sameInputs() bool {
+	return f.Current != nil && f.Current.InputDigest == f.Spec.Input
+}
+
+// sameSpec reports whether only the operator changed since the release.
+func (f Facts) sameSpec() bool {
+	return f.Current != nil && f.Current.SpecDigest == f.Spec.Spec
+}
+
+// wasRolledBack reports whether the spec is one that did not start: the same inputs, or the same spec of another version of
+// the operator that would restart a running Jupyter.
+func (f Facts) wasRolledBack() bool {
+	if f.Current == nil || f.Current.RolledBack == nil || f.sameInputs() {
+		return false
+	}
+	back := f.Current.RolledBack
+	sameSpec := f.sameSpec() || back.SpecDigest == f.Spec.Spec
+	return back.InputDigest == f.Spec.Input || sameSpec && f.restartsJupyter()
+}
+
+// waitsForStop reports whether the spec renders to another pod for the operator's sake alone, and Jupyter runs.
+func (f Facts) waitsForStop() bool {
+	return f.Current != nil && f.Current.RolledBack == nil && !f.sameInputs() && f.sameSpec() && f.restartsJupyter()
+}
+
+// restartsJupyter reports whether an upgrade of the operator would restart a running Jupyter. Without the record of the
+// current revision the pods cannot be compared.
+func (f Facts) restartsJupyter() bool {
+	return f.Pod.Runs && !f.Upgrades.RestartRunning && (!f.SamePod || f.CurrentGone)
+}
+
+// CanRollBack reports whether a revision that does not start may be rolled back: rollback is on, and there is an older
+// revision with which the server was ready.
+func (f Facts) CanRollBack() bool {
+	c := f.Current
+	return c != nil && f.Upgrades.Rollback && c.RolledBack == nil && c.GoodRevision != 0 && c.GoodRevision != c.Revision && !f.Intent.Stop
+}
+
+// rollbackIsDue reports whether the current revision has been failing for long enough to be rolled back.
+func (f Facts) rollbackIsDue() bool {
+	return f.CanRollBack() && f.Pod.Failing && f.Pod.FailingFor >= f.Upgrades.RollbackAfter && f.NoRollback == ""
+}
