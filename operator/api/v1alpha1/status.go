@@ -158,9 +158,6 @@ type ReleaseStatus struct {
 	// GoodRecordDigest is the RecordDigest of that revision.
 	// +optional
 	GoodRecordDigest string `json:"goodRecordDigest,omitempty"`
-	// ReviewDue says that Helm may have changed the records, which have not been looked at since.
-	// +optional
-	ReviewDue bool `json:"reviewDue,omitempty"`
 	// RolledBack is what was taken back, and is not tried again. Nil: nothing.
 	// +optional
 	RolledBack *RolledBack `json:"rolledBack,omitempty"`

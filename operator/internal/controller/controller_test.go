@@ -503,7 +503,7 @@ func TestForeignObjectsAreLeftAlone(t *testing.T) {
 			if after.GetResourceVersion() != foreign.GetResourceVersion() {
 				t.Errorf("the foreign object was touched: %+v", after)
 			}
-			if !strings.Contains(message, "alice exists already") {
+			if !strings.Contains(message, "alice already exists") {
 				t.Errorf("message %q", message)
 			}
 			w.quiet()

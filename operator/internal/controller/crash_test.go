@@ -14,7 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
-	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/gather"
 )
 
 // An operator that is killed in an upgrade leaves a record. When the upgrade is taken back before the next one starts, only the
@@ -74,7 +74,7 @@ func (w *world) own(record string) {
 	w.Helper()
 	server := &v1alpha1.JupyterServer{}
 	w.get("alice", server)
-	owner := release.OwnerReference(server)
+	owner := gather.RefOf(server, nil).Owner()
 	w.patch(record, &corev1.Secret{}, fmt.Sprintf(`{"metadata":{"ownerReferences":[{"apiVersion":%q,"kind":%q,"name":%q,"uid":%q,"controller":true}]}}`,
 		owner.APIVersion, owner.Kind, owner.Name, owner.UID))
 }

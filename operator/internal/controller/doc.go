@@ -1,9 +1,8 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controller is the loop that makes the cluster follow the JupyterServers: observe, decide, act, report.
+// Package controller has the cluster follow JupyterServers: gather, decide, act, report. Read controller.go first.
 //
-// What may live here: reading what a spec refers to, the server's own Secret, the watches, the status. What may not: how
-// objects are rendered (operator/internal/render), how a release is applied and stored (operator/internal/release), why a pod does not
-// run (operator/internal/diagnosis).
+// What may live here: the loop, its watches and what it remembers, acting on a plan. What may not: reading facts (gather),
+// decisions and status (reconcile), how a revision is applied and recorded (release), the credentials Secret (credentials).
 package controller

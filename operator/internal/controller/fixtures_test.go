@@ -59,7 +59,7 @@ func TestFixturesOfThePolicies(t *testing.T) {
 // refusedBy are the rules that the message of a refusal names.
 func refusedBy(message string) []string {
 	rules := regexp.MustCompile(`, rule ([a-z-]+)\)`).FindStringSubmatch(message)[1:]
-	if _, others, more := strings.Cut(message, "Also refused by: "); more {
+	if _, others, more := strings.Cut(message, "Also denied by: "); more {
 		others, _, _ = strings.Cut(others, ".")
 		rules = append(rules, strings.Split(others, ", ")...)
 	}

@@ -145,7 +145,7 @@ func TestNewRuleForARunningServer(t *testing.T) {
 	if after.Status.Release.Revision != before.Status.Release.Revision || after.Status.URL != url {
 		t.Errorf("the server was upgraded: %+v", after.Status)
 	}
-	if !strings.Contains(after.Status.Message, "stays as it is") {
+	if !strings.Contains(after.Status.Message, "the previous revision stays in place") {
 		t.Errorf("%q does not say what becomes of the server", after.Status.Message)
 	}
 

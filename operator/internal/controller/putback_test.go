@@ -375,13 +375,13 @@ func TestBlockedServerTellsWhyItsPodDoesNotRun(t *testing.T) {
 	w.playPod("alice", true)
 	w.status("alice", "running", func(s v1alpha1.JupyterServerStatus) bool { return s.State == v1alpha1.StateRunning })
 	w.label(map[string]string{forbidden: "old"})
-	if message := w.stalled("alice", "SuiteImage"); !strings.HasSuffix(message, "Until then the server stays as it is.") {
+	if message := w.stalled("alice", "SuiteImage"); !strings.HasSuffix(message, "Until then the previous revision keeps running.") {
 		t.Errorf("%q does not say that it goes on", message)
 	}
 	w.playPod("alice", false)
 	w.eventually("both are told", func() error {
 		message := w.stalled("alice", "SuiteImage")
-		if !strings.Contains(message, "rule suite-image") || !strings.Contains(message, "cannot be pulled") || strings.Contains(message, "stays as it is") {
+		if !strings.Contains(message, "rule suite-image") || !strings.Contains(message, "cannot be pulled") || strings.Contains(message, "previous revision") {
 			return errors.New(message)
 		}
 		return nil

@@ -30,7 +30,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/controller"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/judge"
-	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release/backoff"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 	"github.com/jupyterserver/jupyter-server-operator/policies/policiestest"
@@ -118,7 +118,7 @@ func suiteOptions(ctx context.Context) (controller.Options, error) {
 	suite.rulesChanged = make(chan event.GenericEvent)
 	return controller.Options{
 		Renderer: renderer, Judge: suite.judge, RulesChanged: suite.rulesChanged, Concurrency: 4,
-		Patience: release.Patience{AtOnce: 3, First: time.Second, Longest: 4 * time.Second, Calm: 20 * time.Second},
+		Backoff:  backoff.Limits{Immediate: 3, First: time.Second, Longest: 4 * time.Second, Calm: 20 * time.Second},
 		Upgrades: config.Release{RollbackAfter: metav1.Duration{Duration: 300 * time.Millisecond}},
 	}, nil
 }

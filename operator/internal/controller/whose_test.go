@@ -200,7 +200,7 @@ func TestSuspendStopsABlockedServer(t *testing.T) {
 			})
 			w.eventually("both are told", func() error {
 				server := w.stalledServer("alice", test.blocked)
-				if server.Status.State != v1alpha1.StateSuspended || !strings.HasSuffix(server.Status.Message, "the server is suspended; its files are kept.") {
+				if server.Status.State != v1alpha1.StateSuspended || !strings.HasSuffix(server.Status.Message, "The server is stopped (spec.suspend); its files are kept.") {
 					return fmt.Errorf("%s: %s", server.Status.State, server.Status.Message)
 				}
 				return nil

@@ -64,7 +64,7 @@ type cause func(Observation) (Finding, bool)
 // ready, or there is none because none is wanted.
 func Diagnose(o Observation) (Finding, bool) {
 	if o.Pod == nil {
-		if suspended(o.StatefulSet) {
+		if IsScaledToZero(o.StatefulSet) {
 			return Finding{}, false
 		}
 		return first(o, []cause{
@@ -129,8 +129,8 @@ func none() (Finding, bool) {
 	return Finding{}, false
 }
 
-// suspended says that no pod is wanted.
-func suspended(set *appsv1.StatefulSet) bool {
+// IsScaledToZero reports whether a StatefulSet asks for no pod. Nil asks for nothing that is known.
+func IsScaledToZero(set *appsv1.StatefulSet) bool {
 	return set != nil && set.Spec.Replicas != nil && *set.Spec.Replicas == 0
 }
 

@@ -140,6 +140,15 @@ func (f Facts) restartsJupyter() bool {
 	return f.Pod.Runs && !f.Upgrades.RestartRunning && (!f.SamePod || f.CurrentGone)
 }
 
+// ComparesPods reports whether SamePod is needed to decide: the operator alone changed, and Jupyter runs.
+func (f Facts) ComparesPods() bool {
+	if f.Current == nil || f.sameInputs() || !f.Pod.Runs || f.Upgrades.RestartRunning {
+		return false
+	}
+	back := f.Current.RolledBack
+	return f.sameSpec() || back != nil && back.SpecDigest == f.Spec.Spec && back.InputDigest != f.Spec.Input
+}
+
 // CanRollBack reports whether a revision that does not start may be rolled back: rollback is on, and there is an older
 // revision with which the server was ready.
 func (f Facts) CanRollBack() bool {

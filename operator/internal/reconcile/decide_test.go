@@ -30,7 +30,9 @@ func blocked(f *Facts) { f.Problem, f.Spec = &Problem{Reason: "ReferenceNotFound
 
 func denied(f *Facts) { f.Problem, f.Spec = &Problem{Reason: "AuthNone", Denied: true}, Digests{} }
 
-func suspended(f *Facts) { f.Intent = Intent{Stop: true, By: "spec.suspend"} }
+func suspended(f *Facts) {
+	f.Intent = IntentOf(&v1alpha1.JupyterServer{Spec: v1alpha1.JupyterServerSpec{Suspend: true}})
+}
 
 func set(state SetState) func(*Facts) { return func(f *Facts) { f.Set = state } }
 

@@ -6,6 +6,8 @@ package reconcile
 import (
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/diagnosis"
 )
@@ -16,6 +18,10 @@ type Facts struct {
 	Intent Intent
 	// Problem is why the spec cannot be applied. It is nil if it can.
 	Problem *Problem
+	// Verdict is what the policies say of the spec.
+	Verdict Verdict
+	// URL is where the spec is served, without any token.
+	URL string
 	// Spec is what the spec renders to. It is zero if a problem hides it.
 	Spec Digests
 	// Current is the newest revision of the release. It is nil before the first install.
@@ -79,6 +85,8 @@ const (
 type Pod struct {
 	// Status is what the server's status shows. It is nil if there is no pod.
 	Status *v1alpha1.PodStatus
+	// StartedAt is when the Jupyter process started. It is nil while that does not run.
+	StartedAt *metav1.Time
 	// Ready reports whether the pod is ready and not on its way out.
 	Ready bool
 	// Current reports whether the pod was created from the newest template of the StatefulSet.
@@ -91,6 +99,20 @@ type Pod struct {
 	Failing bool
 	// FailingFor is how long it has been failing.
 	FailingFor time.Duration
+}
+
+// FixedByRollback reports whether another revision could fix a finding. Reasons outside of the revision do not count.
+func FixedByRollback(finding *diagnosis.Finding) bool {
+	if finding == nil || finding.Severity != diagnosis.Degraded {
+		return false
+	}
+	switch finding.Reason {
+	case "NodeLost", "NodeNotReady", "NodeShutdown", "Preempted", "Evicted", "Terminating",
+		"SchedulerError", "ClaimLost", "PodNameTaken",
+		v1alpha1.ReasonProviderUnreachable, v1alpha1.ReasonProviderInvalid, v1alpha1.ReasonClientRefused:
+		return false
+	}
+	return true
 }
 
 // Upgrades is how servers are upgraded.
@@ -158,3 +180,11 @@ func (s CurrentRejected) apply(f *Facts) {
 type RollbackImpossible struct{ Why string }
 
 func (s RollbackImpossible) apply(f *Facts) { f.NoRollback = s.Why }
+
+// Soonest returns the shorter of two waits, of which zero is none.
+func Soonest(a, b time.Duration) time.Duration {
+	if a == 0 || (b != 0 && b < a) {
+		return b
+	}
+	return a
+}

@@ -5,22 +5,22 @@ package release
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Metrics tell how often objects are put back, and over how many there is a fight. A nil Metrics counts nothing.
+// Metrics count repairs of objects, and the objects that another client keeps changing. A nil Metrics counts nothing.
 type Metrics struct {
-	repairs  *prometheus.CounterVec
-	contests prometheus.Gauge
+	repairs   *prometheus.CounterVec
+	conflicts prometheus.Gauge
 }
 
-// NewMetrics returns metrics that are still to be registered.
+// NewMetrics returns metrics that are not registered yet.
 func NewMetrics() *Metrics {
 	return &Metrics{
 		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "jupyterserver_drift_repairs_total",
-			Help: "Objects of servers that were put back, or removed again, because somebody else had changed, deleted or made them, by kind.",
+			Help: "Objects of servers that were reverted or pruned because another client had changed, deleted or created them, by kind.",
 		}, []string{"kind"}),
-		contests: prometheus.NewGauge(prometheus.GaugeOpts{
+		conflicts: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "jupyterserver_contested_objects",
-			Help: "Objects of servers that somebody else changes again and again, so that the operator waits before it puts them back.",
+			Help: "Objects of servers that another client keeps changing, so that the operator backs off before reverting them.",
 		}),
 	}
 }
@@ -28,13 +28,13 @@ func NewMetrics() *Metrics {
 // Describe implements prometheus.Collector.
 func (m *Metrics) Describe(out chan<- *prometheus.Desc) {
 	m.repairs.Describe(out)
-	m.contests.Describe(out)
+	m.conflicts.Describe(out)
 }
 
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	m.repairs.Collect(out)
-	m.contests.Collect(out)
+	m.conflicts.Collect(out)
 }
 
 func (m *Metrics) repaired(kind string) {
@@ -43,8 +43,9 @@ func (m *Metrics) repaired(kind string) {
 	}
 }
 
-func (m *Metrics) contested(change float64) {
+// conflict adds to the objects that another client keeps changing.
+func (m *Metrics) conflict(change int) {
 	if m != nil {
-		m.contests.Add(change)
+		m.conflicts.Add(float64(change))
 	}
 }

@@ -1,0 +1,169 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/config"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/credentials"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/gather"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/judge"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release/backoff"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release/objects"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
+)
+
+// These markers are everything that the operator may do. `make generate` writes the chart's roles from them.
+//
+// +kubebuilder:rbac:groups=jupyterserver.dev,resources=jupyterservers,verbs=get;list;watch
+// +kubebuilder:rbac:groups=jupyterserver.dev,resources=jupyterservers/status,verbs=patch
+// +kubebuilder:rbac:groups=jupyterserver.dev,resources=jupyterservers/finalizers,verbs=update
+// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;delete
+// +kubebuilder:rbac:groups="",resources=events,verbs=list
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=ingresses;networkpolicies,verbs=get;list;watch;create;patch;delete
+
+// Options are the settings of the controller, and what it shares with the webhook.
+type Options struct {
+	// Renderer renders servers.
+	Renderer *render.Renderer
+	// Judge evaluates the policies.
+	Judge *judge.Judge
+	// RulesChanged wakes all servers because the policies changed. It may be nil.
+	RulesChanged <-chan event.GenericEvent
+	// Shard selects the servers to work on. Of all others only the routes count. Nil: all.
+	Shard labels.Selector
+	// Upgrades is how servers are upgraded.
+	Upgrades config.Release
+	// Concurrency is how many servers are reconciled at the same time.
+	Concurrency int
+	// Backoff is how soon objects are repaired that another client keeps changing. The zero value is backoff.DefaultLimits.
+	Backoff backoff.Limits
+	// Metrics count repairs. It may be nil.
+	Metrics *release.Metrics
+}
+
+// Setup adds the controller to a manager whose cache was created with CacheOptions.
+func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
+	kube, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("creating a client: %w", err)
+	}
+	if err := index(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	shard := options.Shard
+	if shard == nil {
+		shard = labels.Everything()
+	}
+	cached, live, clk := mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{}
+	routes := &judge.Reservations{}
+	cluster := judge.Cluster{Informed: cached, Live: live, Reservations: routes}
+	releases := release.New(cached, live, kube, clk, release.Options{
+		Chart: options.Renderer.ChartMetadata(), Limits: options.Backoff, Metrics: options.Metrics,
+	})
+	c := &Controller{
+		client: cached,
+		gather: &gather.Gatherer{
+			Cached: cached, Live: live, Renderer: options.Renderer, Judge: options.Judge, Cluster: cluster, Releases: releases,
+			Access: gather.NewAccessClient(), Clock: clk, Upgrades: options.Upgrades,
+		},
+		credentials: credentials.NewKeeper(cached, live),
+		releases:    releases,
+		routes:      routes,
+		cluster:     cluster,
+		events:      mgr.GetEventRecorder(objects.FieldManager),
+		clock:       clk,
+		shard:       shard,
+		memory:      memory{dropped: func(m *memo) { releases.Forget(&m.release) }},
+	}
+	return c.watch(mgr, options)
+}
+
+// watch wires what wakes a server: its spec, its objects and its pod, what its spec names, and what policies look at.
+func (c *Controller) watch(mgr ctrl.Manager, options Options) error {
+	b := ctrl.NewControllerManagedBy(mgr).
+		Named("jupyterserver").
+		For(&v1alpha1.JupyterServer{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, labelsOrAnnotationsChange))).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(c.bySecret)).
+		Watches(&v1alpha1.JupyterServer{}, c.wakeFreed()).
+		WatchesMetadata(judge.NamespaceObject(), handler.EnqueueRequestsFromMapFunc(c.inNamespace), builder.WithPredicates(labelsOrAnnotationsChange)).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: options.Concurrency,
+			EnableWarmup:            ptr.To(true), // a standby has its informers filled already
+		})
+	if options.RulesChanged != nil {
+		b = b.WatchesRawSource(source.Channel(options.RulesChanged, handler.EnqueueRequestsFromMapFunc(c.inNamespace)))
+	}
+	for _, kind := range objects.Kinds() {
+		mapping := byLabel
+		switch kind.GetObjectKind().GroupVersionKind().Kind {
+		case "PersistentVolumeClaim":
+			mapping = c.byReference(claimIndex)
+		case "ConfigMap":
+			mapping = c.byReference(bundleIndex)
+		case "Ingress":
+			mapping = c.byIngress
+		}
+		if m, isMetadata := kind.(*metav1.PartialObjectMetadata); isMetadata {
+			b = b.WatchesMetadata(m, handler.EnqueueRequestsFromMapFunc(mapping))
+			continue
+		}
+		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(mapping))
+	}
+	if err := b.Complete(reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+		ctx, cancel := untilTheEnd(ctx)
+		defer cancel()
+		return c.Reconcile(ctx, request)
+	})); err != nil {
+		return fmt.Errorf("setting up the controller: %w", err)
+	}
+	return nil
+}
+
+// lastTurn is how long a turn may take that is under way when the operator is stopped. It is less than what the process waits for
+// (--graceful-shutdown-timeout).
+const lastTurn = 10 * time.Second
+
+// untilTheEnd lets a turn finish when the operator is stopped, so that it leaves no release half-way and no request that the API
+// server still works on when the next leader starts.
+func untilTheEnd(ctx context.Context) (context.Context, context.CancelFunc) {
+	turn, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		late := time.NewTimer(lastTurn)
+		defer late.Stop()
+		select {
+		case <-turn.Done():
+		case <-late.C:
+			cancel()
+		}
+	})
+	return turn, func() { stop(); cancel() }
+}

@@ -1,0 +1,140 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package credentials
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
+)
+
+const (
+	// originLabel is where the token came from, so that a token that was removed from the spec does not live on as the generated
+	// one.
+	originLabel = "jupyterserver.dev/token"
+	// sessionsLabel is the provider and client at which people sign in. Elsewhere the same subject is another person, so a change
+	// ends their sessions.
+	sessionsLabel = "jupyterserver.dev/sessions"
+
+	inlineOrigin, generatedOrigin = "inline", "generated"
+	// unknownOrigin marks a restored key whose issuer is unknown. The next accepted spec replaces it.
+	unknownOrigin = "unknown"
+
+	// saltKey is the key of a random value that keeps a weak secret from being guessed by its digest.
+	saltKey = "salt"
+)
+
+// Key is a key of the credentials Secret.
+type Key struct {
+	Name string
+	// inline is the value that the spec gives. Without one, a value is generated once.
+	inline string
+	// label is a label of the Secret, and origin its value: where a generated value belongs to. The value is replaced when it
+	// changes. Without a label it never does.
+	label, origin string
+}
+
+// Needed returns the keys that a spec needs.
+func Needed(spec *v1alpha1.JupyterServerSpec) []Key {
+	auth := spec.Auth
+	switch {
+	case auth.Mode == v1alpha1.AuthModeToken && auth.Token == nil:
+		return []Key{{Name: render.TokenKey, label: originLabel, origin: generatedOrigin}}
+	case auth.Mode == v1alpha1.AuthModeToken && auth.Token.Value != "":
+		return []Key{{render.TokenKey, auth.Token.Value, originLabel, inlineOrigin}}
+	case auth.Mode == v1alpha1.AuthModeOIDC:
+		sessions := Digest([]byte(auth.OIDC.IssuerURL + " " + auth.OIDC.ClientID))[:32]
+		keys := []Key{{Name: render.CookieSecretKey, label: sessionsLabel, origin: sessions}}
+		if secret := auth.OIDC.ClientSecret; secret != nil && secret.Value != "" {
+			keys = append(keys, Key{Name: render.ClientSecretKey, inline: secret.Value})
+		}
+		return keys
+	}
+	return nil
+}
+
+// Restorable returns the keys with these names as the released revision has them. No record holds inline values, so they are only
+// known while the spec is the released one; otherwise a token is generated, and a client secret is lost.
+func Restorable(spec *v1alpha1.JupyterServerSpec, specIsReleased bool, names []string) []Key {
+	known := []Key{
+		{Name: render.TokenKey, label: originLabel, origin: generatedOrigin},
+		{Name: render.CookieSecretKey, label: sessionsLabel, origin: unknownOrigin},
+	}
+	if specIsReleased {
+		known = Needed(spec)
+	}
+	return slices.DeleteFunc(known, func(k Key) bool { return !slices.Contains(names, k.Name) })
+}
+
+// heldBy reports whether a stripped Secret holds what is wanted: the inline value, or any that was generated for its origin.
+func (k Key) heldBy(secret *corev1.Secret) bool {
+	if k.inline != "" {
+		return secret.StringData[k.Name] == Digest([]byte(k.inline))
+	}
+	origin, labelled := secret.Labels[k.label]
+	return HasValue(secret, k.Name) && (!labelled || origin == k.origin)
+}
+
+// value returns the inline value, or a new random one: a token of 192 bits like Jupyter's own
+// (jupyter_server/auth/identity.py), or a key of AES-256 in base64 for oauth2-proxy (pkg/encryption/utils.go).
+func (k Key) value() []byte {
+	if k.inline != "" {
+		return []byte(k.inline)
+	}
+	raw := make([]byte, 32)
+	rand.Read(raw) // never fails (Go 1.24)
+	if k.Name == render.TokenKey {
+		return []byte(hex.EncodeToString(raw[:24]))
+	}
+	return []byte(base64.RawURLEncoding.EncodeToString(raw))
+}
+
+// Strip is the transform of the informer of Secrets. It keeps a digest of every value, so that the operator's memory holds no
+// secret. The digests are in stringData, which the API server never sends, and data is emptied: informers may transform an
+// object twice (client-go/tools/cache, TransformFunc), and the digest of a digest would look like another secret.
+func Strip(in any) (any, error) {
+	if secret, ok := in.(*corev1.Secret); ok {
+		strip(secret)
+	}
+	return in, nil
+}
+
+func strip(secret *corev1.Secret) *corev1.Secret {
+	if secret.StringData == nil {
+		secret.StringData = make(map[string]string, len(secret.Data))
+	}
+	for key, value := range secret.Data {
+		secret.StringData[key] = Digest(value)
+	}
+	secret.Data, secret.ManagedFields, secret.Annotations = nil, nil, nil
+	return secret
+}
+
+// Digest returns what a stripped Secret holds in the place of a value.
+func Digest(value []byte) string {
+	sum := sha256.Sum256(value)
+	return hex.EncodeToString(sum[:])
+}
+
+// HasValue reports whether a stripped Secret holds a value that is not empty.
+func HasValue(secret *corev1.Secret, key string) bool {
+	digest := secret.StringData[key]
+	return digest != "" && digest != Digest(nil)
+}
+
+// Salt returns what the digests of a stripped Secret are salted with: its UID, or the salt of a credentials Secret, which has no
+// UID before it is created.
+func Salt(secret *corev1.Secret, isOwn bool) string {
+	if salt := secret.StringData[saltKey]; isOwn && salt != "" {
+		return salt
+	}
+	return string(secret.UID)
+}

@@ -1,0 +1,33 @@
+// Copyright The Jupyter Server Operator Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package release
+
+import (
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+func TestConflictsAreCountedOnce(t *testing.T) {
+	r := &Releaser{metrics: NewMetrics()}
+	alice, bob := &Memo{}, &Memo{}
+	steps := []struct {
+		reason string
+		step   func()
+		want   float64
+	}{
+		{"a conflict", func() { r.countConflicts(alice, 1) }, 1},
+		{"the same one in the next turn", func() { r.countConflicts(alice, 1) }, 1},
+		{"another server's", func() { r.countConflicts(bob, 2) }, 3},
+		{"one is over", func() { r.countConflicts(bob, 1) }, 2},
+		{"a server is forgotten", func() { r.Forget(alice) }, 1},
+		{"it is forgotten again", func() { r.Forget(alice) }, 1},
+	}
+	for _, step := range steps {
+		step.step()
+		if got := testutil.ToFloat64(r.metrics.conflicts); got != step.want {
+			t.Errorf("%s: %v, want %v", step.reason, got, step.want)
+		}
+	}
+}
