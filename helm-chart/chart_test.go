@@ -10,7 +10,6 @@ import (
 	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,9 +34,8 @@ import (
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/schema"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
+	"github.com/jupyterserver/jupyter-server-operator/test/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the outputs in testdata")
 
 const image = "image: {repository: registry.example.org/operator}\n"
 
@@ -118,7 +116,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			input, want, _ := strings.Cut(string(raw), "-- output --\n")
+			input, _, _ := strings.Cut(string(raw), "-- output --\n")
 			_, values, found := strings.Cut(input, "-- values --\n")
 			if !found {
 				t.Fatal("there is no line `-- values --`")
@@ -127,15 +125,7 @@ func TestGolden(t *testing.T) {
 			for _, m := range mustRender(t, values) {
 				got.WriteString("---\n" + shorten(m) + "\n")
 			}
-			if *update {
-				if err := os.WriteFile(file, []byte(input+"-- output --\n"+got.String()), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if got.String() != want {
-				t.Errorf("the output differs; see `go test ./helm-chart -update && git diff`. Got:\n%s", got.String())
-			}
+			golden.Check(t, file, input+"-- output --\n"+got.String())
 		})
 	}
 }

@@ -6,7 +6,6 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -20,40 +19,26 @@ import (
 
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 	"github.com/jupyterserver/jupyter-server-operator/policies/policiestest"
+	"github.com/jupyterserver/jupyter-server-operator/test/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the goldens with what is printed now")
 
 // outputs are the sections of a golden that are compared. An error ends the same way in all formats.
 var outputs = []string{"table", "json", "sarif", "junit", "error"}
 
 // TestCheckGolden runs the command of every golden on the files in it, once for each format.
 func TestCheckGolden(t *testing.T) {
-	goldens, err := filepath.Glob("testdata/check/*.txtar")
-	if err != nil || len(goldens) == 0 {
+	files, err := filepath.Glob("testdata/check/*.txtar")
+	if err != nil || len(files) == 0 {
 		t.Fatalf("no goldens: %v", err)
 	}
-	for _, golden := range goldens {
-		t.Run(strings.TrimSuffix(filepath.Base(golden), ".txtar"), func(t *testing.T) {
-			if golden, err = filepath.Abs(golden); err != nil {
-				t.Fatal(err)
-			}
-			archive, err := txtar.ParseFile(golden)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := checkGolden(t, archive)
-			if *update {
-				archive.Files = append(input(archive), got...)
-				if err := os.WriteFile(golden, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			want := archive.Files[len(input(archive)):]
-			if same := func(a, b txtar.File) bool { return a.Name == b.Name && string(a.Data) == string(b.Data) }; !slices.EqualFunc(got, want, same) {
-				t.Errorf("the output differs (go test ./operator -run Golden -update rewrites it); got:\n%s", txtar.Format(&txtar.Archive{Files: got}))
-			}
+			archive.Files = append(input(archive), checkGolden(t, archive)...)
+			golden.Check(t, file, string(txtar.Format(archive)))
 		})
 	}
 }

@@ -6,7 +6,6 @@ package postrender
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,9 +15,8 @@ import (
 	helm "helm.sh/helm/v3/pkg/postrender"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	goldens "github.com/jupyterserver/jupyter-server-operator/test/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the outputs in testdata")
 
 var _ helm.PostRenderer = Renderer{}
 
@@ -76,19 +74,11 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if *update {
-				text := g.comment + "-- input --\n" + g.input
-				if g.patches != "" {
-					text += "-- patches --\n" + g.patches
-				}
-				if err := os.WriteFile(file, []byte(text+"-- output --\n"+string(out)), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
+			text := g.comment + "-- input --\n" + g.input
+			if g.patches != "" {
+				text += "-- patches --\n" + g.patches
 			}
-			if string(out) != g.output {
-				t.Errorf("got:\n%s\nwant:\n%s", out, g.output)
-			}
+			goldens.Check(t, file, text+"-- output --\n"+string(out))
 			again, err := Run([]byte(g.stream()))
 			if err != nil || !bytes.Equal(out, again) {
 				t.Errorf("a second run gives something else: %v\n%s", err, again)

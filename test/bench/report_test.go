@@ -4,14 +4,13 @@
 package main
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the golden report anew")
+	"github.com/jupyterserver/jupyter-server-operator/test/golden"
+)
 
 // sampleResult has two rounds, a missed budget, and a case whose size has no budget for memory.
 func sampleResult() *result {
@@ -59,20 +58,7 @@ func sampleResult() *result {
 }
 
 func TestReport(t *testing.T) {
-	const golden = "testdata/report.md"
-	got := markdown(sampleResult())
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("the report differs from %s; look at it, and write it anew with -update:\n%s", golden, got)
-	}
+	golden.Check(t, "testdata/report.md", markdown(sampleResult()))
 }
 
 func TestArithmetic(t *testing.T) {

@@ -5,9 +5,9 @@ package render_test
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,9 +19,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
+	"github.com/jupyterserver/jupyter-server-operator/test/golden"
 )
-
-var update = flag.Bool("update", false, "rewrite the goldens with what is rendered now")
 
 // TestGolden renders the JupyterServer of every golden, and compares with the manifest in the same file. A golden may
 // hold the operator's configuration, and an error instead of a manifest.
@@ -36,22 +35,14 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			name, got := renderGolden(t, archive)
-			if *update {
-				setSection(archive, name, got)
-				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if want := section(archive, name); got != want {
-				t.Errorf("%s differs (go test ./operator/render -update rewrites it); got:\n%s", name, got)
-			}
+			setSection(archive, renderGolden(t, archive))
+			golden.Check(t, file, string(txtar.Format(archive)))
 		})
 	}
 }
 
-func renderGolden(t *testing.T, archive *txtar.Archive) (name, content string) {
+// renderGolden is the section of a golden with its manifest, or with the error.
+func renderGolden(t *testing.T, archive *txtar.Archive) txtar.File {
 	t.Helper()
 	cfg, err := config.Parse([]byte(section(archive, "config.yaml")))
 	if err != nil {
@@ -61,9 +52,9 @@ func renderGolden(t *testing.T, archive *txtar.Archive) (name, content string) {
 	server := read(t, section(archive, "server.yaml"))
 	rendered, err := renderer.Render(server, render.References{SecretsChecksum: strings.TrimSpace(section(archive, "checksum"))})
 	if err != nil {
-		return "error", err.Error() + "\n"
+		return txtar.File{Name: "error", Data: []byte(err.Error() + "\n")}
 	}
-	return "manifest.yaml", rendered.Manifest
+	return txtar.File{Name: "manifest.yaml", Data: []byte(rendered.Manifest)}
 }
 
 func newRenderer(t testing.TB, cfg config.Config) *render.Renderer {
@@ -97,15 +88,10 @@ func section(archive *txtar.Archive, name string) string {
 	return ""
 }
 
-func setSection(archive *txtar.Archive, name, content string) {
-	kept := archive.Files[:0]
-	for _, file := range archive.Files {
-		if file.Name != "manifest.yaml" && file.Name != "error" {
-			kept = append(kept, file)
-		}
-	}
-	kept = append(kept, txtar.File{Name: name, Data: []byte(content)})
-	archive.Files = kept
+// setSection gives a golden what came out, in the place of what it held.
+func setSection(archive *txtar.Archive, out txtar.File) {
+	archive.Files = slices.DeleteFunc(archive.Files, func(file txtar.File) bool { return file.Name == "manifest.yaml" || file.Name == "error" })
+	archive.Files = append(archive.Files, out)
 }
 
 func TestRenderIsDeterministic(t *testing.T) {
