@@ -141,7 +141,7 @@ test-e2e: ## End-to-end tests on a real node; a cluster that was not there befor
 .PHONY: test-oauth2-proxy
 test-oauth2-proxy: ## The configurations of the goldens and the end-to-end tests with a real oauth2-proxy (E2E_OAUTH2_PROXY=its path)
 	@[ -x '$(E2E_OAUTH2_PROXY)' ] || { echo 'error: E2E_OAUTH2_PROXY must be the path of oauth2-proxy' >&2; exit 1; }
-	@E2E_OAUTH2_PROXY='$(E2E_OAUTH2_PROXY)' go test -json -tags oauth2proxy ./operator/render -run OAuth2Proxy | $(GOTEST)
+	@E2E_OAUTH2_PROXY='$(E2E_OAUTH2_PROXY)' go test -json -tags oauth2proxy ./operator/internal/render -run OAuth2Proxy | $(GOTEST)
 	@E2E_OAUTH2_PROXY='$(E2E_OAUTH2_PROXY)' $(MAKE) test-e2e
 
 .PHONY: test-e2e-here
