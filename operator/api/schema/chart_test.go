@@ -117,7 +117,7 @@ operator: {networkPolicy: {ingressFrom: [{namespaceSelector: {matchLabels: {name
 		},
 		"misspelt field of the operator's section": {
 			values: "routing: {host: a.example.org}\noperator: {networkPolicy: {enable: false}}",
-			err:    "enable",
+			err:    "'enable'", // not enabled, which is right
 			reason: "it is not of the spec, but of the values",
 		},
 		"wrong type": {

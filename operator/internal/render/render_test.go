@@ -5,7 +5,6 @@ package render_test
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -189,39 +188,6 @@ func TestURL(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", test.reason, got, test.want)
 		}
 	}
-}
-
-// Random functions and look-ups would give a different release at every render.
-func TestChartHasNoRandomnessAndNoLookups(t *testing.T) {
-	files, err := filepath.Glob("../../../chart-jupyter-server/templates/*")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no templates: %v", err)
-	}
-	for _, file := range files {
-		raw, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, banned := range []string{"rand", "lookup", "now", "uuidv4", "genCA", "genSelfSigned", "genPrivateKey", "getHostByName", "env \"", "htpasswd"} {
-			for _, action := range actions(string(raw)) {
-				if strings.Contains(action, banned) {
-					t.Errorf("%s uses %s in {{%s}}", file, banned, action)
-				}
-			}
-		}
-	}
-}
-
-// actions are the parts of a template between double braces, without comments.
-func actions(template string) []string {
-	var out []string
-	for _, part := range strings.Split(template, "{{")[1:] {
-		action, _, _ := strings.Cut(part, "}}")
-		if !strings.HasPrefix(strings.TrimLeft(action, "- "), "/*") {
-			out = append(out, action)
-		}
-	}
-	return out
 }
 
 func BenchmarkRender(b *testing.B) {

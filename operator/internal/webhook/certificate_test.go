@@ -399,7 +399,7 @@ func TestGoroutinesEndWithTheManager(t *testing.T) {
 	ours := func() (stacks []string) {
 		buffer := make([]byte, 4<<20)
 		for _, stack := range strings.Split(string(buffer[:runtime.Stack(buffer, true)]), "\n\n") {
-			if strings.Contains(stack, "operator/webhook.") || strings.Contains(stack, "cert-controller") || strings.Contains(stack, "controller-runtime/pkg/webhook.") {
+			if strings.Contains(stack, "operator/internal/webhook.") || strings.Contains(stack, "cert-controller") || strings.Contains(stack, "controller-runtime/pkg/webhook.") {
 				stacks = append(stacks, stack)
 			}
 		}
