@@ -49,13 +49,13 @@ func Check(t testing.TB, file, content string) {
 	}
 	root := moduleRoot()
 	t.Errorf("%s differs from what comes out now:\n%s\nwhere the change is meant, rewrite the golden: go test ./%s -run '^%s$' -update",
-		relative(root, file), diff(string(raw), content), relative(root, started), testFunction(t.Name()))
+		relative(root, file), Diff("golden", "now", string(raw), content), relative(root, started), testFunction(t.Name()))
 }
 
-// diff is a unified diff, cut off after the longest number of lines.
-func diff(want, got string) string {
+// Diff is the first lines of a unified diff of two texts, whose names stand at its head.
+func Diff(nameA, nameB, a, b string) string {
 	text, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
-		A: difflib.SplitLines(want), B: difflib.SplitLines(got), FromFile: "golden", ToFile: "now", Context: 3,
+		A: difflib.SplitLines(a), B: difflib.SplitLines(b), FromFile: nameA, ToFile: nameB, Context: 3,
 	})
 	if err != nil {
 		return err.Error()

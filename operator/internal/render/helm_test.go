@@ -20,10 +20,12 @@ import (
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
+	"github.com/jupyterserver/jupyter-server-operator/test/golden"
 )
 
-// What `helm template` with the post-renderer prints of a spec is what the operator applies for it: for every example, and
-// every golden that needs no configuration.
+// What `helm template` with the post-renderer prints of a spec is what the operator applies for it: for every example, and every
+// golden with a manifest. A golden's configuration is given to Helm as the operator gives it to the chart: as the section operator
+// of the values. Without one the defaults of the chart count, which have to be those of the operator.
 func TestHelmTemplateGivesTheSameObjects(t *testing.T) {
 	helm := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "helm")
 	if _, err := os.Stat(helm); err != nil {
@@ -33,19 +35,19 @@ func TestHelmTemplateGivesTheSameObjects(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", postrender, "../../../postrender/cmd/postrender").CombinedOutput(); err != nil {
 		t.Fatalf("building the post-renderer: %v\n%s", err, out)
 	}
-	for name, manifest := range manifests(t) {
+	for name, in := range specimens(t) {
 		t.Run(name, func(t *testing.T) {
-			server := read(t, manifest)
-			rendered, err := newRenderer(t, config.Default()).Render(server, render.References{})
+			server, renderer := read(t, in.server), newRenderer(t, in.config)
+			rendered, err := renderer.Render(server, in.refs)
 			if err != nil {
 				t.Fatal(err)
 			}
-			values := filepath.Join(t.TempDir(), "values.yaml")
-			if err := os.WriteFile(values, specOf(t, manifest), 0o600); err != nil {
-				t.Fatal(err)
+			args := []string{"template", server.Name, "../../../chart-jupyter-server", "--namespace", server.Namespace,
+				"--post-renderer", postrender, "--values", writeTemp(t, specOf(t, in.server))}
+			if in.configured {
+				args = append(args, "--values", writeTemp(t, asYAML(t, map[string]any{"operator": rendered.Values["operator"]})))
 			}
-			cmd := exec.CommandContext(t.Context(), helm, "template", server.Name, "../../../chart-jupyter-server",
-				"--namespace", server.Namespace, "--values", values, "--post-renderer", postrender)
+			cmd := exec.CommandContext(t.Context(), helm, args...)
 			cmd.Stderr = os.Stderr
 			out, err := cmd.Output()
 			if err != nil {
@@ -54,20 +56,39 @@ func TestHelmTemplateGivesTheSameObjects(t *testing.T) {
 			got, want := objects(t, string(out)), objects(t, rendered.Manifest)
 			for key, object := range want {
 				if !reflect.DeepEqual(got[key], object) {
-					t.Errorf("%s differs; helm template gives\n%v\nthe operator\n%v", key, got[key], object)
+					t.Errorf("%s differs:\n%s", key, golden.Diff("the operator", "helm template", asYAML(t, object), asYAML(t, got[key])))
 				}
+				delete(got, key)
 			}
-			if len(got) != len(want) {
-				t.Errorf("helm template gives %d objects, the operator %d", len(got), len(want))
+			for key := range got {
+				t.Errorf("helm template gives a %s, the operator does not", key)
 			}
 		})
 	}
 }
 
-// manifests are JupyterServers by the name of their file.
-func manifests(t *testing.T) map[string]string {
+func writeTemp(t *testing.T, content string) string {
 	t.Helper()
-	out := map[string]string{}
+	file := filepath.Join(t.TempDir(), "values.yaml")
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// specimen is a JupyterServer, and what else it is rendered with.
+type specimen struct {
+	server string
+	config config.Config
+	refs   render.References
+	// configured reports whether config or refs are not the defaults.
+	configured bool
+}
+
+// specimens are the examples, and the goldens with a manifest, by the name of their file.
+func specimens(t *testing.T) map[string]specimen {
+	t.Helper()
+	out := map[string]specimen{}
 	examples, err := filepath.Glob("../../../examples/*.yaml")
 	if err != nil || len(examples) < 2 {
 		t.Fatalf("no examples: %v", err)
@@ -77,7 +98,7 @@ func manifests(t *testing.T) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out[filepath.Base(file)] = string(raw)
+		out[filepath.Base(file)] = specimen{server: string(raw), config: config.Default()}
 	}
 	goldens, err := filepath.Glob("testdata/*.txtar")
 	if err != nil {
@@ -88,15 +109,26 @@ func manifests(t *testing.T) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if section(archive, "config.yaml") == "" && section(archive, "error") == "" {
-			out[filepath.Base(file)] = section(archive, "server.yaml")
+		if section(archive, "error") == "" {
+			out[filepath.Base(file)] = specimenOf(t, archive)
 		}
 	}
 	return out
 }
 
+// specimenOf is the input of a golden.
+func specimenOf(t *testing.T, archive *txtar.Archive) specimen {
+	t.Helper()
+	cfg, err := config.Parse([]byte(section(archive, "config.yaml")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refs := render.References{SecretsChecksum: strings.TrimSpace(section(archive, "checksum"))}
+	return specimen{section(archive, "server.yaml"), cfg, refs, section(archive, "config.yaml") != "" || refs != render.References{}}
+}
+
 // specOf is the spec as its author wrote it: the values.
-func specOf(t *testing.T, manifest string) []byte {
+func specOf(t *testing.T, manifest string) string {
 	t.Helper()
 	var server struct {
 		Spec any `json:"spec"`
@@ -104,11 +136,16 @@ func specOf(t *testing.T, manifest string) []byte {
 	if err := sigsyaml.Unmarshal([]byte(manifest), &server); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := sigsyaml.Marshal(server.Spec)
+	return asYAML(t, server.Spec)
+}
+
+func asYAML(t *testing.T, value any) string {
+	t.Helper()
+	raw, err := sigsyaml.Marshal(value)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return raw
+	return string(raw)
 }
 
 // objects are those of a manifest by kind and name.

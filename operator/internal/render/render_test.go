@@ -43,13 +43,8 @@ func TestGolden(t *testing.T) {
 // renderGolden is the section of a golden with its manifest, or with the error.
 func renderGolden(t *testing.T, archive *txtar.Archive) txtar.File {
 	t.Helper()
-	cfg, err := config.Parse([]byte(section(archive, "config.yaml")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	renderer := newRenderer(t, cfg)
-	server := read(t, section(archive, "server.yaml"))
-	rendered, err := renderer.Render(server, render.References{SecretsChecksum: strings.TrimSpace(section(archive, "checksum"))})
+	in := specimenOf(t, archive)
+	rendered, err := newRenderer(t, in.config).Render(read(t, in.server), in.refs)
 	if err != nil {
 		return txtar.File{Name: "error", Data: []byte(err.Error() + "\n")}
 	}
