@@ -75,8 +75,8 @@ func inputSchema(crd *apiextensionsv1.CustomResourceDefinition) ([]byte, error) 
 
 // checked turns a schema of the CRD into one for the checker. Descriptions stay where the type is ours.
 func checked(in apiextensionsv1.JSONSchemaProps, t reflect.Type) (object, error) {
-	if unknown := unhandled(in); unknown != "" {
-		return nil, fmt.Errorf("the CRD uses %s, which the generator of %s does not know", unknown, inputFile)
+	if err := onlyKnown(in, inputFile); err != nil {
+		return nil, err
 	}
 	t = indirect(t)
 	switch {

@@ -56,7 +56,11 @@ func generate() error {
 	if err := os.WriteFile(inputFile, input, 0o644); err != nil {
 		return err
 	}
-	if err := os.WriteFile(referenceFile, reference(crd), 0o644); err != nil {
+	fields, err := reference(crd)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(referenceFile, fields, 0o644); err != nil {
 		return err
 	}
 	return writeRules(policiesFile)

@@ -7,9 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"reflect"
-	"slices"
 	"strings"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -106,6 +104,9 @@ func with(schema object, key string, value any) object {
 // jsonSchema turns a schema of a CRD into a JSON schema. Descriptions stay where the type is ours: those of Kubernetes
 // would make the file ten times as large. The type is nil below the types of Kubernetes.
 func jsonSchema(in apiextensionsv1.JSONSchemaProps, t reflect.Type) (object, error) {
+	if err := onlyKnown(in, valuesFile); err != nil {
+		return nil, err
+	}
 	out := object{}
 	if in.XIntOrString {
 		out["type"] = []string{"integer", "string"}
@@ -139,31 +140,7 @@ func jsonSchema(in apiextensionsv1.JSONSchemaProps, t reflect.Type) (object, err
 	if in.Maximum != nil {
 		out["maximum"] = *in.Maximum
 	}
-	if unknown := unhandled(in); unknown != "" {
-		return nil, fmt.Errorf("the CRD uses %s, which the generator of %s does not know", unknown, valuesFile)
-	}
 	return out, children(out, in, t)
-}
-
-// unhandled names a keyword that would be lost. None of them is in use today.
-func unhandled(in apiextensionsv1.JSONSchemaProps) string {
-	used := map[string]bool{
-		"allOf":            len(in.AllOf) > 0,
-		"oneOf":            len(in.OneOf) > 0,
-		"not":              in.Not != nil,
-		"nullable":         in.Nullable,
-		"uniqueItems":      in.UniqueItems,
-		"exclusiveMinimum": in.ExclusiveMinimum,
-		"exclusiveMaximum": in.ExclusiveMaximum,
-		"multipleOf":       in.MultipleOf != nil,
-		"anyOf":            len(in.AnyOf) > 0 && !in.XIntOrString,
-	}
-	for _, keyword := range slices.Sorted(maps.Keys(used)) {
-		if used[keyword] {
-			return keyword
-		}
-	}
-	return ""
 }
 
 func children(out object, in apiextensionsv1.JSONSchemaProps, t reflect.Type) error {
