@@ -26,13 +26,13 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// Exit codes of check beside 0, which means that nothing is denied.
+// Exit codes of check. 0 means that no server is denied.
 const (
 	exitDenied       = 1
 	exitNotEvaluated = 2
 )
 
-// exitError ends the program with a code of its own.
+// exitError ends the program with its own exit code.
 type exitError struct {
 	code int
 	err  error
@@ -41,8 +41,8 @@ type exitError struct {
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
-// errDenied says that a rule refuses a server.
-var errDenied = errors.New("a rule refuses at least one server")
+// errDenied means that a rule denies at least one server.
+var errDenied = errors.New("policy violations found")
 
 // checkOptions are the flags of check.
 type checkOptions struct {
@@ -63,29 +63,30 @@ func newCheckCommand() *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
 		Use:   "check {-f FILE | --all}",
-		Short: "Judge JupyterServers by the policies, in files or in a cluster",
-		Long: `Judge JupyterServers, and what they render to, by the policies: those of files (-f), or those of a cluster (--all).
+		Short: "Check JupyterServers in files or in a cluster against the policies",
+		Long: `Check JupyterServers, and the objects that they render to, against the policies: servers in files (-f) or in a cluster (--all).
 
-With -f no cluster is needed. Servers of other files are not known, and of namespaces only those that the files hold: rules and
-settings that look at labels of namespaces find them in documents of kind Namespace.
+With -f no cluster is needed. Only the servers and namespaces in the files are known: rules and settings that match namespace
+labels read them from documents of kind Namespace.
 
-With --all every server is judged as if it were new, by these settings and rules, which need not be those that the operator of
-the cluster has: so it can be seen what a rule would refuse before it is rolled out. Nothing is written to the cluster. It needs
-the right to list jupyterservers and namespaces; with --namespaces, to list jupyterservers in these and to get these. Servers
-of other namespaces are not known then. Of two servers at one URL both are refused; the operator refuses the one that came later.
+With --all every server is checked as if it were new, against these settings and rules, which may differ from those of the
+cluster's operator. This shows what a rule would deny before you roll it out. Nothing is written to the cluster. It needs
+permission to list jupyterservers and namespaces; with --namespaces, to list jupyterservers in those namespaces and to get the
+namespaces. Servers in other namespaces are then unknown. Of two servers at one URL both are denied; the operator denies the
+later one.
 
-The settings of the built-in rules are the section policies of the operator's configuration (--config). Rules of your own are in
-the files .rego, and their data in the files .yaml, .yml and .json, of the folder --policies and those below it. Manifests of
-ConfigMaps with the label jupyterserver.dev/policies: "true" may stand there, too: each of their keys is such a file. Other
-manifests of Kubernetes are an error there, other files are passed over.
+The settings of the built-in rules are the section policies of the operator's configuration (--config). Custom rules are the
+.rego files, and their data the .yaml, .yml and .json files, in the folder --policies and its subfolders. Manifests of
+ConfigMaps with the label jupyterserver.dev/policies: "true" are read, too: each of their keys is such a file. Other manifests
+of Kubernetes are an error, other files are ignored.
 
-It ends with
-  0  when no rule refuses a server; warnings, and verdicts of rules on trial (audit) or set aside (exempt), do not count
-  1  when a rule refuses a server
-  2  when the answer is not known for all: a wrong flag, file, setting or rule, a server that does not render. The other servers
-     are judged nevertheless and are in the output, unless the settings or the rules are what is wrong.
+Exit codes:
+  0  no rule denies a server; warnings, and verdicts of rules in audit mode or with an exemption, do not count
+  1  a rule denies a server
+  2  some servers could not be evaluated: a wrong flag, file, setting or rule, or a server that does not render. The others
+     are still evaluated and reported, unless the settings or the rules are wrong.
 
-The output sarif is for what shows findings beside the code, junit for what shows results of tests, json for other programs.`,
+The output format sarif is for code scanning, junit for test reports, json for other programs.`,
 		Example: `  jupyter-server-operator check -f examples/token.yaml
   jupyter-server-operator check -f alice.yaml -f bob.yaml --config operator.yaml --policies rules -o sarif > check.sarif
   jupyter-server-operator check --all --policies rules
@@ -102,24 +103,24 @@ The output sarif is for what shows findings beside the code, junit for what show
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringSliceVarP(&o.files, "filename", "f", nil, "file with JupyterServers; - is the standard input")
-	flags.StringVarP(&o.namespace, "namespace", "n", "default", "namespace of servers in files that name none")
-	flags.BoolVar(&o.all, "all", false, "judge the JupyterServers of a cluster")
-	flags.StringSliceVar(&o.namespaces, "namespaces", nil, "with --all: only those of these namespaces, separated by commas")
-	flags.StringVar(&o.context, "context", "", "with --all: context of the kubeconfig; without it the current one")
-	flags.StringVar(&o.policiesNamespace, "policies-namespace", "", "with --all: namespace of the cluster with the ConfigMaps of your own rules")
-	flags.StringVar(&o.config, "config", "", "configuration file of the operator; without it the defaults hold")
-	flags.StringVar(&o.policies, "policies", "", "folder, or one file, with rules of your own")
-	flags.StringVarP(&o.output, "output", "o", "table", "table, json, sarif or junit")
+	flags.StringSliceVarP(&o.files, "filename", "f", nil, "file with JupyterServers; - reads standard input")
+	flags.StringVarP(&o.namespace, "namespace", "n", "default", "namespace of servers in files that do not set one")
+	flags.BoolVar(&o.all, "all", false, "check the JupyterServers of a cluster")
+	flags.StringSliceVar(&o.namespaces, "namespaces", nil, "with --all: only servers in these namespaces, comma-separated (default: all)")
+	flags.StringVar(&o.context, "context", "", "with --all: kubeconfig context (default: the current one)")
+	flags.StringVar(&o.policiesNamespace, "policies-namespace", "", "with --all: namespace in the cluster of the ConfigMaps with custom rules")
+	flags.StringVar(&o.config, "config", "", "configuration file of the operator (default: built-in settings)")
+	flags.StringVar(&o.policies, "policies", "", "folder or file with custom rules")
+	flags.StringVarP(&o.output, "output", "o", "table", "output format: table, json, sarif or junit")
 	fromController := flag.NewFlagSet("", flag.ContinueOnError)
 	kubeconfig.RegisterFlags(fromController)
 	flags.AddGoFlagSet(fromController)
-	flags.Lookup(kubeconfig.KubeconfigFlagName).Usage = "with --all: kubeconfig file; without it $KUBECONFIG, then the cluster that this runs in, then ~/.kube/config"
-	// A call that is wrong is no refusal: scripts tell them apart.
+	flags.Lookup(kubeconfig.KubeconfigFlagName).Usage = "with --all: kubeconfig file (default: $KUBECONFIG, then the cluster that this runs in, then ~/.kube/config)"
+	// A wrong command line is not a denial: scripts distinguish the two.
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitNotEvaluated, err} })
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return &exitError{exitNotEvaluated, fmt.Errorf("%q is not expected: name files with -f", args[0])}
+			return &exitError{exitNotEvaluated, fmt.Errorf("unexpected argument %q: pass files with -f", args[0])}
 		}
 		if err := o.validate(func(flag string) bool { return cmd.Flags().Changed(flag) }); err != nil {
 			return &exitError{exitNotEvaluated, err}
@@ -129,24 +130,24 @@ The output sarif is for what shows findings beside the code, junit for what show
 	return cmd
 }
 
-// validate refuses flags that would have no effect: who gives them expects one.
+// validate rejects flags that would have no effect.
 func (o checkOptions) validate(given func(flag string) bool) error {
 	if o.all == (len(o.files) > 0) {
 		if o.all {
-			return errors.New("-f and --all do not go together: judge files or a cluster")
+			return errors.New("-f and --all cannot be combined: check either files or a cluster")
 		}
-		return errors.New("nothing to judge: name files with -f, or judge a cluster with --all")
+		return errors.New("nothing to check: pass files with -f, or check a cluster with --all")
 	}
 	for _, flag := range []string{"namespaces", "context", kubeconfig.KubeconfigFlagName, "policies-namespace"} {
 		if !o.all && given(flag) {
-			return fmt.Errorf("--%s is for --all", flag)
+			return fmt.Errorf("--%s requires --all", flag)
 		}
 	}
 	if o.all && given("namespace") {
-		return errors.New("--namespace is for files: with --all choose with --namespaces")
+		return errors.New("--namespace applies to files: with --all use --namespaces")
 	}
 	if o.policies != "" && o.policiesNamespace != "" {
-		return errors.New("--policies and --policies-namespace do not go together: take the rules of files or those of the cluster")
+		return errors.New("--policies and --policies-namespace cannot be combined: use the rules of files or those of the cluster")
 	}
 	return nil
 }
@@ -160,7 +161,7 @@ func check(ctx context.Context, out io.Writer, stdin io.Reader, o checkOptions) 
 	if err != nil {
 		return err
 	}
-	var found world
+	var found inventory
 	var rules ruleFiles
 	if o.all {
 		found, rules, err = readCluster(ctx, o)
@@ -173,7 +174,7 @@ func check(ctx context.Context, out io.Writer, stdin io.Reader, o checkOptions) 
 	if err != nil {
 		return err
 	}
-	asked, err := newJudge(ctx, cfg, rules)
+	policyJudge, err := newJudge(ctx, cfg, rules)
 	if err != nil {
 		return err
 	}
@@ -181,14 +182,14 @@ func check(ctx context.Context, out io.Writer, stdin io.Reader, o checkOptions) 
 	if err != nil {
 		return err
 	}
-	result := report.Report{Version: version, Rules: catalog, Servers: judgeAll(ctx, asked, found)}
+	result := report.Report{Version: version, Rules: catalog, Servers: evaluateAll(ctx, policyJudge, found)}
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("judging was broken off: %w", err)
+		return fmt.Errorf("the check was interrupted: %w", err)
 	}
 	if err := write(out, result); err != nil {
 		return fmt.Errorf("writing the result: %w", err)
 	}
-	return outcome(result)
+	return resultError(result)
 }
 
 func newJudge(ctx context.Context, cfg config.Config, rules ruleFiles) (*judge.Judge, error) {
@@ -209,33 +210,33 @@ func newJudge(ctx context.Context, cfg config.Config, rules ruleFiles) (*judge.J
 	return j, nil
 }
 
-// world is what is judged, and what has to be known for it.
-type world struct {
+// inventory holds the servers to check and the namespaces that rules and settings may refer to.
+type inventory struct {
 	candidates []candidate
-	// namespaces are those of which something is known.
+	// namespaces are the known namespaces, by name.
 	namespaces map[string]policies.Namespace
 }
 
-// candidate is a server that is to be judged.
+// candidate is a server to check.
 type candidate struct {
-	// found is what is known before the rules are asked, with an error where they cannot be.
+	// found is what is known before the evaluation. Its error means that the server cannot be evaluated.
 	found report.Server
-	// server is nil where found has an error.
+	// server is nil if found has an error.
 	server *v1alpha1.JupyterServer
-	// lines knows the lines of the server's document. May be nil.
+	// lines finds lines in the server's document. It may be nil.
 	lines *report.Document
 }
 
-// judgeAll judges servers, each with the routes of the others. The order stays.
-func judgeAll(ctx context.Context, asked *judge.Judge, w world) []report.Server {
-	routes := w.routes()
-	results := make([]report.Server, len(w.candidates))
+// evaluateAll evaluates all servers, each with the routes of the others, and returns the results in the same order.
+func evaluateAll(ctx context.Context, policyJudge *judge.Judge, inv inventory) []report.Server {
+	routes := inv.routes()
+	results := make([]report.Server, len(inv.candidates))
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(results)) {
 		workers.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(results) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				results[i] = w.candidates[i].judge(ctx, asked, w.namespaces, routes)
+				results[i] = inv.candidates[i].evaluate(ctx, policyJudge, inv.namespaces, routes)
 			}
 		})
 	}
@@ -243,14 +244,14 @@ func judgeAll(ctx context.Context, asked *judge.Judge, w world) []report.Server 
 	return results
 }
 
-func (c candidate) judge(ctx context.Context, asked *judge.Judge, namespaces map[string]policies.Namespace, routes routesByHost) report.Server {
+func (c candidate) evaluate(ctx context.Context, policyJudge *judge.Judge, namespaces map[string]policies.Namespace, routes routesByHost) report.Server {
 	result := c.found
 	if result.Err != nil {
 		return result
 	}
 	namespace := namespaces[c.server.Namespace]
 	namespace.Name = c.server.Namespace
-	answer, err := asked.Ask(ctx, judge.Case{Operation: policies.Create, Server: c.server, Namespace: namespace, Routes: routes.near})
+	answer, err := policyJudge.Ask(ctx, judge.Case{Operation: policies.Create, Server: c.server, Namespace: namespace, Routes: routes.onHostsOf})
 	if err != nil {
 		result.Err = err
 		return result
@@ -265,12 +266,12 @@ func (c candidate) judge(ctx context.Context, asked *judge.Judge, namespaces map
 	return result
 }
 
-// routesByHost are the routes of all servers, by their hosts in lower case.
+// routesByHost holds the routes of all servers by host in lower case.
 type routesByHost map[string][]policies.Route
 
-func (w world) routes() routesByHost {
+func (inv inventory) routes() routesByHost {
 	routes := routesByHost{}
-	for _, c := range w.candidates {
+	for _, c := range inv.candidates {
 		if s := c.server; s != nil {
 			host := strings.ToLower(s.Spec.Routing.Host)
 			routes[host] = append(routes[host], policies.Route{Namespace: s.Namespace, Name: s.Name, Host: s.Spec.Routing.Host, Path: s.Spec.Routing.Path})
@@ -279,21 +280,21 @@ func (w world) routes() routesByHost {
 	return routes
 }
 
-// near are the routes of the hosts at which a server is reached.
-func (r routesByHost) near(_ context.Context, own []policies.Route) ([]policies.Route, error) {
-	var near []policies.Route
+// onHostsOf returns the routes on the same hosts as own.
+func (r routesByHost) onHostsOf(_ context.Context, own []policies.Route) ([]policies.Route, error) {
+	var routes []policies.Route
 	seen := map[string]bool{}
 	for _, route := range own {
 		if host := strings.ToLower(route.Host); !seen[host] {
 			seen[host] = true
-			near = append(near, r[host]...)
+			routes = append(routes, r[host]...)
 		}
 	}
-	return near, nil
+	return routes, nil
 }
 
-// outcome is how the command ends. What is not known weighs more than what is refused.
-func outcome(result report.Report) error {
+// resultError maps a result to the error that the command ends with. Unevaluated servers outweigh denied ones.
+func resultError(result report.Report) error {
 	var unknown []string
 	for _, server := range result.Servers {
 		if server.Err == nil {
@@ -307,7 +308,7 @@ func outcome(result report.Report) error {
 	}
 	switch {
 	case len(unknown) > 0:
-		return errors.New("could not be judged: " + strings.Join(unknown, "\n"))
+		return errors.New("could not be evaluated: " + strings.Join(unknown, "\n"))
 	case result.Count(report.Denied) > 0:
 		return errDenied
 	}

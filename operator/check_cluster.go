@@ -26,38 +26,37 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// readCluster reads the servers of a cluster, its namespaces, and the rules if they shall be those of the cluster. It writes
-// nothing.
-func readCluster(ctx context.Context, o checkOptions) (world, ruleFiles, error) {
+// readCluster reads the servers and namespaces of a cluster, and its custom rules if --policies-namespace is set. It writes nothing.
+func readCluster(ctx context.Context, o checkOptions) (inventory, ruleFiles, error) {
 	reader, err := newClusterReader(o.context)
 	if err != nil {
-		return world{}, nil, err
+		return inventory{}, nil, err
 	}
 	var own ruleFiles
 	if o.policiesNamespace != "" {
 		if own, err = clusterRules(ctx, reader, o.policiesNamespace); err != nil {
-			return world{}, nil, err
+			return inventory{}, nil, err
 		}
 	}
-	w := world{}
-	if w.candidates, err = clusterServers(ctx, reader, o.namespaces); err != nil {
-		return world{}, nil, err
+	inv := inventory{}
+	if inv.candidates, err = clusterServers(ctx, reader, o.namespaces); err != nil {
+		return inventory{}, nil, err
 	}
-	// In this order every server that is still there has its namespace in the list.
-	if w.namespaces, err = clusterNamespaces(ctx, reader, o.namespaces); err != nil {
-		return world{}, nil, err
+	// Listed after the servers, so that the namespace of every server that still exists is among them.
+	if inv.namespaces, err = clusterNamespaces(ctx, reader, o.namespaces); err != nil {
+		return inventory{}, nil, err
 	}
-	w.candidates = slices.DeleteFunc(w.candidates, func(c candidate) bool {
-		_, found := w.namespaces[c.found.Namespace]
+	inv.candidates = slices.DeleteFunc(inv.candidates, func(c candidate) bool {
+		_, found := inv.namespaces[c.found.Namespace]
 		return !found
 	})
-	return w, own, nil
+	return inv, own, nil
 }
 
 func newClusterReader(context string) (client.Reader, error) {
 	cfg, err := kubeconfig.GetConfigWithContext(context)
 	if err != nil {
-		return nil, fmt.Errorf("finding a cluster: %w", err)
+		return nil, fmt.Errorf("loading the Kubernetes client configuration: %w", err)
 	}
 	cfg.UserAgent = "jupyter-server-operator/" + version + " check"
 	scheme := runtime.NewScheme()
@@ -71,7 +70,7 @@ func newClusterReader(context string) (client.Reader, error) {
 	return reader, nil
 }
 
-// clusterServers are all servers, or those of some namespaces, sorted.
+// clusterServers returns all servers, or those of the namespaces, sorted.
 func clusterServers(ctx context.Context, reader client.Reader, namespaces []string) ([]candidate, error) {
 	if len(namespaces) == 0 {
 		namespaces = []string{metav1.NamespaceAll}
@@ -83,7 +82,7 @@ func clusterServers(ctx context.Context, reader client.Reader, namespaces []stri
 		})
 		switch {
 		case meta.IsNoMatchError(err):
-			return nil, fmt.Errorf("the cluster does not know JupyterServers: is the operator installed? (%w)", err)
+			return nil, fmt.Errorf("the cluster has no JupyterServer API: install the operator's CRD (%w)", err)
 		case err != nil && namespace != metav1.NamespaceAll:
 			return nil, fmt.Errorf("listing the JupyterServers of the namespace %s: %w", namespace, err)
 		case err != nil:
@@ -99,7 +98,7 @@ func clusterServers(ctx context.Context, reader client.Reader, namespaces []stri
 func clusterCandidate(s *v1alpha1.JupyterServer) candidate {
 	c := candidate{found: report.Server{Namespace: s.Namespace, Name: s.Name}}
 	if err := s.Spec.Unreadable(); err != nil {
-		c.found.Err = fmt.Errorf("the spec holds a value that Kubernetes does not take: %w", err)
+		c.found.Err = fmt.Errorf("the spec contains a value that Kubernetes does not accept: %w", err)
 		return c
 	}
 	s.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.Kind)) // items of a list have none
@@ -107,8 +106,8 @@ func clusterCandidate(s *v1alpha1.JupyterServer) candidate {
 	return c
 }
 
-// clusterNamespaces are the labels and annotations of all namespaces, or of some. Rules and settings may look at them, so
-// without them there is no answer.
+// clusterNamespaces returns the labels and annotations of all namespaces, or of those named. Rules and settings may depend on
+// them, so a namespace that cannot be read is an error.
 func clusterNamespaces(ctx context.Context, reader client.Reader, names []string) (map[string]policies.Namespace, error) {
 	found := map[string]policies.Namespace{}
 	add := func(o *metav1.PartialObjectMetadata) {
@@ -120,7 +119,7 @@ func clusterNamespaces(ctx context.Context, reader client.Reader, names []string
 		list.SetGroupVersionKind(kind)
 		err := listAll(ctx, reader, list, metav1.NamespaceAll, add)
 		if apierrors.IsForbidden(err) {
-			return nil, fmt.Errorf("you may not list namespaces, whose labels rules and settings may look at: get that right, or name those that you may read with --namespaces (%w)", err)
+			return nil, fmt.Errorf("you are not allowed to list namespaces, whose labels rules and settings may use: ask for that permission, or limit the check with --namespaces (%w)", err)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("listing the namespaces: %w", err)
@@ -132,7 +131,7 @@ func clusterNamespaces(ctx context.Context, reader client.Reader, names []string
 		o.SetGroupVersionKind(kind)
 		err := reader.Get(ctx, client.ObjectKey{Name: name}, o)
 		if apierrors.IsForbidden(err) {
-			return nil, fmt.Errorf("you may not read the namespace %s, whose labels rules and settings may look at: get the right to get it (%w)", name, err)
+			return nil, fmt.Errorf("you are not allowed to get the namespace %s, whose labels rules and settings may use: ask for that permission (%w)", name, err)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading the namespace %s: %w", name, err)
@@ -142,7 +141,7 @@ func clusterNamespaces(ctx context.Context, reader client.Reader, names []string
 	return found, nil
 }
 
-// clusterRules are those of the ConfigMaps that the operator would read.
+// clusterRules returns the custom rules in the ConfigMaps that the operator would read.
 func clusterRules(ctx context.Context, reader client.Reader, namespace string) (ruleFiles, error) {
 	list := &corev1.ConfigMapList{}
 	if err := reader.List(ctx, list, client.InNamespace(namespace), client.MatchingLabels{rules.Label: rules.LabelValue}); err != nil {
@@ -162,12 +161,12 @@ func clusterRules(ctx context.Context, reader client.Reader, namespace string) (
 	return found, nil
 }
 
-// listAll lists in pages of 500. A list that changes too much for pages is read whole.
+// listAll lists in pages of 500 (the pager's default), or everything at once if the continue token expires.
 func listAll[T client.Object](ctx context.Context, reader client.Reader, empty client.ObjectList, namespace string, do func(T)) error {
 	pages := pager.New(func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 		page, ok := empty.DeepCopyObject().(client.ObjectList)
 		if !ok {
-			return nil, fmt.Errorf("%T is no list", empty)
+			return nil, fmt.Errorf("%T is not a list", empty)
 		}
 		return page, reader.List(ctx, page, &client.ListOptions{Namespace: namespace, Limit: o.Limit, Continue: o.Continue})
 	})
@@ -178,7 +177,7 @@ func listAll[T client.Object](ctx context.Context, reader client.Reader, empty c
 	return meta.EachListItem(list, func(o runtime.Object) error {
 		item, ok := o.(T)
 		if !ok {
-			return fmt.Errorf("the list holds a %T", o)
+			return fmt.Errorf("the list contains a %T", o)
 		}
 		do(item)
 		return nil

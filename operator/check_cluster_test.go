@@ -26,7 +26,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 )
 
-// cluster is a real API server, with people of different rights.
+// cluster is a real API server to which users with different permissions connect.
 type cluster struct {
 	*testing.T
 	env    *envtest.Environment
@@ -60,7 +60,7 @@ func (c *cluster) apply(manifests string) {
 	}
 }
 
-// kubeconfig is that of a new person, who may do what the rules say.
+// kubeconfig creates a user with the permissions in rules and returns the path of its kubeconfig.
 func (c *cluster) kubeconfig(name string, rules ...rbacv1.PolicyRule) string {
 	c.Helper()
 	user, err := c.env.AddUser(envtest.User{Name: name}, &rest.Config{})
@@ -84,12 +84,12 @@ func (c *cluster) kubeconfig(name string, rules ...rbacv1.PolicyRule) string {
 	return file
 }
 
-func may(group, resource string, verbs ...string) rbacv1.PolicyRule {
+func allow(group, resource string, verbs ...string) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}
 }
 
-// everything is all that the command could have written to, with the resource versions.
-func (c *cluster) everything() []string {
+// snapshot returns all objects that the command could have changed, with their resource versions.
+func (c *cluster) snapshot() []string {
 	c.Helper()
 	var seen []string
 	for _, kind := range []string{"v1/Namespace", "v1/ConfigMap", "v1/Secret", "v1/Event", v1alpha1.GroupVersion.String() + "/" + v1alpha1.Kind} {
@@ -147,45 +147,45 @@ func TestCheckAll(t *testing.T) {
 	for i := range page {
 		c.apply(fmt.Sprintf("{apiVersion: v1, kind: Namespace, metadata: {name: page-%d}}", i))
 	}
-	reads := c.kubeconfig("reads", may("", "namespaces", "get", "list"), may(v1alpha1.GroupVersion.Group, "jupyterservers", "list"), may("", "configmaps", "list"))
-	servers := c.kubeconfig("servers", may(v1alpha1.GroupVersion.Group, "jupyterservers", "list"))
-	namespaces := c.kubeconfig("namespaces", may("", "namespaces", "list"))
+	reads := c.kubeconfig("reads", allow("", "namespaces", "get", "list"), allow(v1alpha1.GroupVersion.Group, "jupyterservers", "list"), allow("", "configmaps", "list"))
+	servers := c.kubeconfig("servers", allow(v1alpha1.GroupVersion.Group, "jupyterservers", "list"))
+	namespaces := c.kubeconfig("namespaces", allow("", "namespaces", "list"))
 	settings := filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.WriteFile(settings, []byte(`policies: {namespaces: [{selector: {matchLabels: {open: "true"}}, rules: {auth-none: {allow: true}}}]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	before := c.everything()
+	before := c.snapshot()
 	for _, test := range []struct {
 		reason string
 		as     string
 		args   []string
-		want   []string // servers with what is said of them: their state, or a rule that refuses them
+		want   []string // servers, each with its state or the rule that denies it
 		err    string   // in the error
 		code   int
 	}{
 		{
-			reason: "all servers are judged, each with the routes of all, but for one that cannot be read", as: reads,
-			want: []string{"art/alice route-taken", "art/open auth-none", "broken/dave notEvaluated", "science/carol route-taken"}, err: "broken/dave: the spec holds a value", code: 2,
+			reason: "all servers are evaluated with the routes of all, except one that cannot be read", as: reads,
+			want: []string{"art/alice route-taken", "art/open auth-none", "broken/dave notEvaluated", "science/carol route-taken"}, err: "broken/dave: the spec contains a value", code: 2,
 		},
 		{
-			reason: "servers of other namespaces are left out", as: reads, args: []string{"--namespaces", "art,empty,art"},
-			want: []string{"art/alice compliant", "art/open auth-none"}, err: "refuses", code: 1,
+			reason: "servers of other namespaces are omitted", as: reads, args: []string{"--namespaces", "art,empty,art"},
+			want: []string{"art/alice compliant", "art/open auth-none"}, err: "violations", code: 1,
 		},
 		{
-			reason: "settings go by the labels of namespaces", as: reads, args: []string{"--namespaces", "art", "--config", settings},
+			reason: "settings select namespaces by label", as: reads, args: []string{"--namespaces", "art", "--config", settings},
 			want: []string{"art/alice compliant", "art/open compliant"},
 		},
 		{
 			reason: "rules of the cluster", as: reads, args: []string{"--namespaces", "art", "--config", settings, "--policies-namespace", "rules"},
-			want: []string{"art/alice compliant", "art/open team-label"}, err: "refuses", code: 1,
+			want: []string{"art/alice compliant", "art/open team-label"}, err: "violations", code: 1,
 		},
 		{reason: "a namespace without servers", as: reads, args: []string{"--namespaces", "empty"}},
-		{reason: "a namespace that is not there is a slip", as: reads, args: []string{"--namespaces", "arts"}, err: `reading the namespace arts: namespaces "arts" not found`, code: 2},
-		{reason: "a namespace without rules is a slip", as: reads, args: []string{"--policies-namespace", "empty"}, err: "has no ConfigMap with the label", code: 2},
-		{reason: "a context that is not there", as: reads, args: []string{"--context", "nowhere"}, err: "nowhere", code: 2},
-		{reason: "without the namespaces there is no answer", as: servers, err: "you may not list namespaces, whose labels rules and settings may look at: get that right, or name", code: 2},
-		{reason: "without one of the namespaces there is none either", as: servers, args: []string{"--namespaces", "art"}, err: "you may not read the namespace art", code: 2},
-		{reason: "without the servers there is no answer", as: namespaces, err: "listing the JupyterServers of all namespaces", code: 2},
+		{reason: "a missing namespace is an error", as: reads, args: []string{"--namespaces", "arts"}, err: `reading the namespace arts: namespaces "arts" not found`, code: 2},
+		{reason: "a namespace without rules is an error", as: reads, args: []string{"--policies-namespace", "empty"}, err: "has no ConfigMap with the label", code: 2},
+		{reason: "a missing context", as: reads, args: []string{"--context", "nowhere"}, err: "nowhere", code: 2},
+		{reason: "listing namespaces is forbidden", as: servers, err: "you are not allowed to list namespaces, whose labels rules and settings may use: ask for that permission, or limit", code: 2},
+		{reason: "getting a namespace is forbidden", as: servers, args: []string{"--namespaces", "art"}, err: "you are not allowed to get the namespace art", code: 2},
+		{reason: "listing servers is forbidden", as: namespaces, err: "listing the JupyterServers of all namespaces", code: 2},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			out, err := execute(t, "", append([]string{"check", "--all", "-o", "json", "--kubeconfig", test.as}, test.args...)...)
@@ -193,31 +193,31 @@ func TestCheckAll(t *testing.T) {
 			if errors.As(err, &exit) != (test.code != 0) || exit != nil && (exit.code != test.code || !strings.Contains(err.Error(), test.err)) {
 				t.Fatalf("got %v, want exit code %d and %q", err, test.code, test.err)
 			}
-			if got := said(t, out); !slices.Equal(got, test.want) {
+			if got := states(t, out); !slices.Equal(got, test.want) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
 	}
-	t.Run("what is in no file has no place in one", func(t *testing.T) {
+	t.Run("SARIF results of a cluster have no physical location", func(t *testing.T) {
 		out, _ := execute(t, "", "check", "--all", "-o", "sarif", "--kubeconfig", reads)
 		if !json.Valid([]byte(out)) || strings.Contains(out, "physicalLocation") || !strings.Contains(out, `"science/JupyterServer/carol: spec.routing.path"`) {
 			t.Errorf("got:\n%s", out)
 		}
 	})
-	t.Run("a list that is longer than a page is read to its end", func(t *testing.T) {
+	t.Run("a list longer than a page is read completely", func(t *testing.T) {
 		seen, err := clusterNamespaces(t.Context(), c.client, nil)
 		all := &corev1.NamespaceList{}
 		if listErr := c.client.List(t.Context(), all); err != nil || listErr != nil || len(all.Items) <= page || len(seen) != len(all.Items) {
 			t.Errorf("%d of %d namespaces: %v", len(seen), len(all.Items), errors.Join(err, listErr))
 		}
 	})
-	if after := c.everything(); !slices.Equal(after, before) {
+	if after := c.snapshot(); !slices.Equal(after, before) {
 		t.Errorf("the cluster was %q, and is %q", before, after)
 	}
 }
 
-// said are the servers of an output, each with its state, or the rule that refuses it.
-func said(t *testing.T, out string) []string {
+// states returns the servers of an output, each with its state or the rule that denies it.
+func states(t *testing.T, out string) []string {
 	t.Helper()
 	if out == "" {
 		return nil
@@ -233,13 +233,13 @@ func said(t *testing.T, out string) []string {
 	}
 	var servers []string
 	for _, s := range result.Servers {
-		said := s.State
+		state := s.State
 		for _, v := range s.Verdicts {
 			if v.Severity == "deny" {
-				said = v.ID
+				state = v.ID
 			}
 		}
-		servers = append(servers, s.Namespace+"/"+s.Name+" "+said)
+		servers = append(servers, s.Namespace+"/"+s.Name+" "+state)
 	}
 	return servers
 }

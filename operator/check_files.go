@@ -22,23 +22,23 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// readFiles reads what -f names. What is wrong in a file is an error of that file or server only.
-func readFiles(ctx context.Context, stdin io.Reader, o checkOptions) (world, error) {
+// readFiles reads the files that -f names. An error in a file affects only that file or server.
+func readFiles(ctx context.Context, stdin io.Reader, o checkOptions) (inventory, error) {
 	reader, err := schema.NewReader()
 	if err != nil {
-		return world{}, err
+		return inventory{}, err
 	}
-	w := world{namespaces: map[string]policies.Namespace{}}
+	inv := inventory{namespaces: map[string]policies.Namespace{}}
 	for _, file := range o.files {
 		text, err := readText(stdin, file)
-		if file = displayed(file); err != nil {
-			w.candidates = append(w.candidates, candidate{found: report.Server{File: file, Err: err}})
+		if file = displayName(file); err != nil {
+			inv.candidates = append(inv.candidates, candidate{found: report.Server{File: file, Err: err}})
 			continue
 		}
-		w.candidates = append(w.candidates, serversOf(ctx, reader, text, file, o.namespace)...)
-		w.addNamespaces(text)
+		inv.candidates = append(inv.candidates, serversOf(ctx, reader, text, file, o.namespace)...)
+		inv.addNamespaces(text)
 	}
-	return w, nil
+	return inv, nil
 }
 
 func readText(stdin io.Reader, file string) ([]byte, error) {
@@ -47,14 +47,14 @@ func readText(stdin io.Reader, file string) ([]byte, error) {
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, errors.Unwrap(err) // whoever prints it names the file
+		return nil, errors.Unwrap(err) // the caller adds the file name
 	}
 	return text, nil
 }
 
-// displayed is how a file is called in the output: by its way from the working directory, as far as it is in there. The
-// standard input has no name.
-func displayed(file string) string {
+// displayName returns the path of a file in the output: relative if it is below the working directory. Standard input has no
+// name.
+func displayName(file string) string {
 	if file == "-" {
 		return ""
 	}
@@ -68,7 +68,7 @@ func displayed(file string) string {
 	return filepath.Clean(file)
 }
 
-// serversOf are the servers of a file, of which there must be one.
+// serversOf returns the servers of a file. A file without any is an error.
 func serversOf(ctx context.Context, reader *schema.Reader, text []byte, file, namespace string) []candidate {
 	documents := report.Documents(text, v1alpha1.GroupVersion.String(), v1alpha1.Kind)
 	var candidates []candidate
@@ -80,7 +80,7 @@ func serversOf(ctx context.Context, reader *schema.Reader, text []byte, file, na
 		if entry.Err != nil && entry.Name == "" {
 			c.found.Err = fmt.Errorf("document %d: %w", entry.Document, entry.Err)
 		}
-		// Both read the same documents in the same order, but for those that are not YAML or of no kind.
+		// Both read the same documents in the same order, except those that are not YAML or have no kind.
 		if entry.Namespace != "" && len(documents) > 0 {
 			c.lines, documents = &documents[0], documents[1:]
 			c.found.Line = c.lines.Start()
@@ -88,14 +88,13 @@ func serversOf(ctx context.Context, reader *schema.Reader, text []byte, file, na
 		candidates = append(candidates, c)
 	}
 	if len(candidates) == 0 {
-		return []candidate{{found: report.Server{File: file, Err: errors.New("holds no JupyterServer")}}}
+		return []candidate{{found: report.Server{File: file, Err: errors.New("contains no JupyterServer")}}}
 	}
 	return candidates
 }
 
-// addNamespaces takes the labels and annotations of Namespaces that stand beside the servers. What is not YAML was reported
-// already.
-func (w world) addNamespaces(text []byte) {
+// addNamespaces adds the labels and annotations of the Namespaces in a file. Documents that are not YAML were reported already.
+func (inv inventory) addNamespaces(text []byte) {
 	documents := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
 	for {
 		var o metav1.PartialObjectMetadata
@@ -103,7 +102,7 @@ func (w world) addNamespaces(text []byte) {
 			return
 		}
 		if o.GroupVersionKind() == corev1.SchemeGroupVersion.WithKind("Namespace") {
-			w.namespaces[o.Name] = policies.Namespace{Name: o.Name, Labels: o.Labels, Annotations: o.Annotations}
+			inv.namespaces[o.Name] = policies.Namespace{Name: o.Name, Labels: o.Labels, Annotations: o.Annotations}
 		}
 	}
 }

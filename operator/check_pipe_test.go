@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// A named pipe that nobody writes to would be read for ever.
+// TestCheckReadsNoPipes: reading a named pipe without a writer would block forever.
 func TestCheckReadsNoPipes(t *testing.T) {
 	dir := t.TempDir()
 	pipe, link := filepath.Join(dir, "pipe.rego"), filepath.Join(t.TempDir(), "link.rego")
@@ -24,13 +24,13 @@ func TestCheckReadsNoPipes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct{ reason, path, want string }{
-		{"a pipe", pipe, "pipe.rego is no regular file"},
-		{"a pipe in a folder", dir, "pipe.rego is no regular file"},
-		{"a link to a pipe", link, "link.rego is no regular file"},
+		{"a pipe", pipe, "pipe.rego is not a regular file"},
+		{"a pipe in a folder", dir, "pipe.rego is not a regular file"},
+		{"a link to a pipe", link, "link.rego is not a regular file"},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			if _, err := execute(t, server, "check", "-f", "-", "--policies", test.path); err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got %v, want one that says %q", err, test.want)
+				t.Errorf("got %v, want an error with %q", err, test.want)
 			}
 		})
 	}

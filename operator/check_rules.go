@@ -23,13 +23,13 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// ruleFile is a file of the admin's own rules, and where it stands.
+// ruleFile is a file of custom rules, or a key of a ConfigMap manifest.
 type ruleFile struct {
 	source policies.Source
-	// manifest is the file of the ConfigMap that holds it as a key. Empty: the source is a file of its own.
+	// manifest is the file of the ConfigMap whose key this is. It is empty if the source is a file itself.
 	manifest string
-	// line is where the key stands in the manifest, and literal says that each line of the source is one of the manifest's,
-	// below that.
+	// line is the line of the key's value in the manifest. literal reports whether the source is a literal block, so that its
+	// lines map to those below line.
 	line    int
 	literal bool
 }
@@ -50,32 +50,32 @@ func readRules(path string) (ruleFiles, error) {
 			errs = append(errs, fmt.Errorf("--policies: %w", err))
 			continue
 		}
-		more, err := rulesOf(displayed(name), text)
+		more, err := rulesOf(displayName(name), text)
 		found, errs = append(found, more...), append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("--policies: %s holds no rules: none of its files is .rego, .yaml, .yml or .json", path)
+		return nil, fmt.Errorf("--policies: %s contains no rules: there is no .rego, .yaml, .yml or .json file", path)
 	}
 	return found, nil
 }
 
-// readRegular reads a file, or what a link leads to. Anything else, such as a named pipe, may never come to an end.
+// readRegular reads a file, following links. It rejects anything else, such as a named pipe, because reading might never end.
 func readRegular(name string) ([]byte, error) {
 	info, err := os.Stat(name)
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file: put the rules into files", displayed(name))
+		return nil, fmt.Errorf("%s is not a regular file: put the rules into files", displayName(name))
 	}
 	return os.ReadFile(name)
 }
 
-// ruleFilesBelow are the files that are read: of a folder those with the endings of rules. Hidden ones are passed over, among
-// them the folders that the kubelet makes in the volume of a ConfigMap.
+// ruleFilesBelow returns the files to read: those of a folder that have the extension of a rule or data file. It skips hidden
+// ones, among them the folders that the kubelet creates in the volume of a ConfigMap.
 func ruleFilesBelow(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil || !info.IsDir() {
@@ -98,7 +98,7 @@ func ruleFilesBelow(path string) ([]string, error) {
 	return names, err
 }
 
-// rulesOf is the file itself, or what the ConfigMaps in it hold.
+// rulesOf returns the file itself, or the contents of the ConfigMaps in it.
 func rulesOf(file string, text []byte) (ruleFiles, error) {
 	itself := ruleFiles{{source: policies.Source{Name: file, Text: string(text)}}}
 	if filepath.Ext(file) == ".rego" {
@@ -126,8 +126,8 @@ func rulesOf(file string, text []byte) (ruleFiles, error) {
 	return found, nil
 }
 
-// manifests are the documents of a file, if one of them is of Kubernetes: it has an apiVersion and a kind. What cannot be read
-// is for the policies to complain of.
+// manifests returns the documents of a file. found reports whether one of them is a Kubernetes manifest, with an apiVersion and
+// a kind. Files that cannot be parsed are left to the policies, which report the error.
 func manifests(text []byte) (documents []*yaml.RNode, found bool) {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	for {
@@ -147,11 +147,11 @@ func manifests(text []byte) (documents []*yaml.RNode, found bool) {
 
 func rulesOfManifest(file string, document *yaml.RNode) (ruleFiles, error) {
 	if document.GetApiVersion() != "v1" || document.GetKind() != "ConfigMap" {
-		return nil, fmt.Errorf("is a manifest of the kind %s: only ConfigMaps with rules may stand here", cmp.Or(document.GetKind(), "(none)"))
+		return nil, fmt.Errorf("manifest of kind %s: only ConfigMaps with rules are allowed here", cmp.Or(document.GetKind(), "(none)"))
 	}
 	name := document.GetName()
 	if document.GetLabels()[rules.Label] != rules.LabelValue {
-		return nil, fmt.Errorf("the ConfigMap %s lacks the label %s: %q, without which the operator does not read it", name, rules.Label, rules.LabelValue)
+		return nil, fmt.Errorf("the ConfigMap %s lacks the label %s: %q, so the operator would ignore it", name, rules.Label, rules.LabelValue)
 	}
 	if !document.Field("binaryData").IsNilOrEmpty() {
 		return nil, fmt.Errorf("the ConfigMap %s has binaryData, which is not read: put the rules into data", name)
@@ -164,7 +164,7 @@ func rulesOfManifest(file string, document *yaml.RNode) (ruleFiles, error) {
 	err := data.Value.VisitFields(func(field *yaml.MapNode) error {
 		key, value := field.Key.YNode(), field.Value.YNode()
 		if value.Kind != yaml.ScalarNode {
-			return fmt.Errorf("the ConfigMap %s: %s is no text", name, key.Value)
+			return fmt.Errorf("the ConfigMap %s: %s is not a string", name, key.Value)
 		}
 		found = append(found, ruleFile{
 			source:   policies.Source{Name: fmt.Sprintf("%s:%s/%s", file, name, key.Value), Text: value.Value},
@@ -175,7 +175,7 @@ func rulesOfManifest(file string, document *yaml.RNode) (ruleFiles, error) {
 	return found, err
 }
 
-// rulesOfConfigMap are the rules in a ConfigMap of a cluster.
+// rulesOfConfigMap returns the rules in a ConfigMap of a cluster.
 func rulesOfConfigMap(o *corev1.ConfigMap) (ruleFiles, error) {
 	if len(o.BinaryData) > 0 {
 		return nil, fmt.Errorf("the ConfigMap %s has binaryData, which is not read: put the rules into data", o.Name)
@@ -195,13 +195,13 @@ func (f ruleFiles) sources() []policies.Source {
 	return sources
 }
 
-// located says of mistakes in the rules in which lines of which files they are: those that the admin wrote.
+// located adds the file and line in which a mistake was written to errors in custom rules.
 func (f ruleFiles) located(err error) error {
 	var mistakes policies.SourceErrors
 	if !errors.As(err, &mistakes) {
 		return err
 	}
-	lines := []string{"the rules cannot be used:"}
+	lines := []string{"invalid rules:"}
 	for _, mistake := range mistakes {
 		lines = append(lines, f.locate(mistake))
 	}

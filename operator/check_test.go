@@ -22,10 +22,10 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/test/golden"
 )
 
-// outputs are the sections of a golden that are compared. An error ends the same way in all formats.
+// outputs are the sections of a golden file that are compared. The error is the same for all formats.
 var outputs = []string{"table", "json", "sarif", "junit", "error"}
 
-// TestCheckGolden runs the command of every golden on the files in it, once for each format.
+// TestCheckGolden runs the command of every golden file on the files in it, once for each format.
 func TestCheckGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/check/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -43,7 +43,7 @@ func TestCheckGolden(t *testing.T) {
 	}
 }
 
-// input are the files of a golden that the command reads.
+// input returns the files of a golden file that the command reads.
 func input(archive *txtar.Archive) []txtar.File {
 	return slices.DeleteFunc(slices.Clone(archive.Files), func(file txtar.File) bool { return slices.Contains(outputs, file.Name) })
 }
@@ -75,7 +75,7 @@ func checkGolden(t *testing.T, archive *txtar.Archive) []txtar.File {
 	return got
 }
 
-// ending is the exit code, and what goes with it to the standard error.
+// ending returns the exit code and the text written to standard error.
 func ending(err error) string {
 	var exit *exitError
 	if errors.As(err, &exit) {
@@ -84,7 +84,7 @@ func ending(err error) string {
 	return "exit 0\n"
 }
 
-// ownRule wants a label.
+// ownRule requires a label.
 const ownRule = `package jupyterserver.custom.labels
 
 verdicts contains {"id": "team-label", "message": "the label team is missing", "path": "metadata.labels"} if {
@@ -119,39 +119,39 @@ func TestCheck(t *testing.T) {
 		code   int
 	}{
 		{reason: "a server that all rules allow", args: []string{"-f", "-"}, stdin: server, want: "compliant"},
-		{reason: "a server that a rule refuses", args: []string{"-f", "-"}, stdin: open, want: "auth-none", err: "refuses", code: 1},
-		{reason: "settings of the rules count", args: []string{"-f", "-", "--config", settings}, stdin: open, want: "compliant"},
-		{reason: "labels of a namespace in the files count", args: []string{"-f", "-", "--config", byLabel}, stdin: "kind: Namespace\napiVersion: v1\nmetadata: {name: default, labels: {open: \"true\"}}\n---\n" + open, want: "compliant"},
-		{reason: "a namespace that is not in the files has no labels", args: []string{"-f", "-", "--config", byLabel}, stdin: open, want: "auth-none", err: "refuses", code: 1},
-		{reason: "what is exempt is no refusal", args: []string{"-f", "-", "--config", exempted}, stdin: open, want: "Exempt: a try"},
-		{reason: "what is on trial is no refusal", args: []string{"-f", "-", "--config", audited}, stdin: open, want: "audit"},
-		{reason: "a warning is no refusal", args: []string{"-f", "-"}, stdin: strings.Replace(server, "spec: {", "spec: {auth: {token: {value: a-token-that-is-long-enough}}, ", 1), want: "inline-secrets"},
-		{reason: "a rule of one's own", args: []string{"-f", "-", "--policies", file("own/labels.rego", ownRule)}, stdin: server, want: "team-label", err: "refuses", code: 1},
-		{reason: "JSON for programs", args: []string{"-f", "-", "-o", "json"}, stdin: open, want: `"id": "auth-none"`, err: "refuses", code: 1},
-		{reason: "a patch that opens the access control", args: []string{"-f", "-"}, stdin: patched, want: "oidc-intact", err: "refuses", code: 1},
-		{reason: "two servers at one URL", args: []string{"-f", "-"}, stdin: server + "---\n" + strings.Replace(server, "alice", "bob", 1), want: "route-taken", err: "refuses", code: 1},
-		{reason: "no file is no refusal", err: "-f", code: 2},
-		{reason: "a file that is not there is no refusal", args: []string{"-f", "nowhere.yaml"}, err: "nowhere.yaml", code: 2},
-		{reason: "nonsense is no refusal", args: []string{"-f", "-"}, stdin: strings.Replace(server, "host", "hots", 1), err: "hots", code: 2},
-		{reason: "an unknown flag is no refusal", args: []string{"--filename-x"}, err: "filename-x", code: 2},
-		{reason: "an argument is no refusal", args: []string{"alice.yaml"}, err: "alice.yaml", code: 2},
-		{reason: "an unknown output is no refusal", args: []string{"-f", "-", "-o", "xml"}, stdin: server, err: "xml", code: 2},
-		{reason: "the ConfigMaps of the examples", args: []string{"-f", "-", "--policies", "../examples/policies"}, stdin: server, want: "team-label", err: "refuses", code: 1},
-		{reason: "misspelt settings are no refusal", args: []string{"-f", "-", "--config", file("misspelt.yaml", "policies: {rules: {auth-nome: {}}}\n")}, stdin: server, err: "auth-nome", code: 2},
-		{reason: "a server that cannot be judged weighs more than a refusal, and hides none", args: []string{"-f", wrong, "-f", "-"}, stdin: open, want: "auth-none", err: "bob", code: 2},
-		{reason: "a server that does not render is not judged", args: []string{"-f", "-"}, stdin: strings.Replace(server, "spec: {", "spec: {patches: [{target: {kind: Job}, type: merge, patch: '{a: b}'}], ", 1), want: "not evaluated", err: "spec.patches[0]", code: 2},
-		{reason: "what is not YAML ends the file", args: []string{"-f", "-"}, stdin: server + "---\na: b: c\n", want: "default/alice", err: "document 2: is not YAML", code: 2},
-		{reason: "a file without a server is no refusal", args: []string{"-f", "-"}, stdin: "kind: Secret\napiVersion: v1\nmetadata: {name: x}\n", err: "holds no JupyterServer", code: 2},
-		{reason: "files or a cluster", args: []string{"-f", "-", "--all"}, stdin: server, err: "do not go together", code: 2},
-		{reason: "flags of --all mean nothing for files", args: []string{"-f", "-", "--namespaces", "a"}, stdin: server, err: "--namespaces is for --all", code: 2},
-		{reason: "flags of files mean nothing for --all", args: []string{"--all", "-n", "a"}, err: "--namespaces", code: 2},
-		{reason: "a cluster that is not there is no refusal", args: []string{"--all", "--kubeconfig", "nowhere"}, err: "finding a cluster", code: 2},
-		{reason: "rules that are not there", args: []string{"-f", "-", "--policies", "nowhere"}, stdin: server, err: "--policies: ", code: 2},
-		{reason: "a folder without rules is a slip", args: []string{"-f", "-", "--policies", filepath.Dir(file("none/README.md", "x"))}, stdin: server, err: "holds no rules", code: 2},
-		{reason: "a rule with a mistake", args: []string{"-f", "-", "--policies", file("mistake/a.rego", "package jupyterserver.custom.a\n\nverdicts contains nothing\n")}, stdin: server, err: "a.rego:3: ", code: 2},
+		{reason: "a server that a rule denies", args: []string{"-f", "-"}, stdin: open, want: "auth-none", err: "violations", code: 1},
+		{reason: "settings of the rules apply", args: []string{"-f", "-", "--config", settings}, stdin: open, want: "compliant"},
+		{reason: "labels of a namespace in the files apply", args: []string{"-f", "-", "--config", byLabel}, stdin: "kind: Namespace\napiVersion: v1\nmetadata: {name: default, labels: {open: \"true\"}}\n---\n" + open, want: "compliant"},
+		{reason: "a namespace that is not in the files has no labels", args: []string{"-f", "-", "--config", byLabel}, stdin: open, want: "auth-none", err: "violations", code: 1},
+		{reason: "an exempt verdict is not a violation", args: []string{"-f", "-", "--config", exempted}, stdin: open, want: "Exempt: a try"},
+		{reason: "an audited verdict is not a violation", args: []string{"-f", "-", "--config", audited}, stdin: open, want: "audit"},
+		{reason: "a warning is not a violation", args: []string{"-f", "-"}, stdin: strings.Replace(server, "spec: {", "spec: {auth: {token: {value: a-token-that-is-long-enough}}, ", 1), want: "inline-secrets"},
+		{reason: "a custom rule", args: []string{"-f", "-", "--policies", file("own/labels.rego", ownRule)}, stdin: server, want: "team-label", err: "violations", code: 1},
+		{reason: "JSON output", args: []string{"-f", "-", "-o", "json"}, stdin: open, want: `"id": "auth-none"`, err: "violations", code: 1},
+		{reason: "a patch that opens the access control", args: []string{"-f", "-"}, stdin: patched, want: "oidc-intact", err: "violations", code: 1},
+		{reason: "two servers at one URL", args: []string{"-f", "-"}, stdin: server + "---\n" + strings.Replace(server, "alice", "bob", 1), want: "route-taken", err: "violations", code: 1},
+		{reason: "no file", err: "-f", code: 2},
+		{reason: "a missing file", args: []string{"-f", "nowhere.yaml"}, err: "nowhere.yaml", code: 2},
+		{reason: "an unknown field", args: []string{"-f", "-"}, stdin: strings.Replace(server, "host", "hots", 1), err: "hots", code: 2},
+		{reason: "an unknown flag", args: []string{"--filename-x"}, err: "filename-x", code: 2},
+		{reason: "an unexpected argument", args: []string{"alice.yaml"}, err: "alice.yaml", code: 2},
+		{reason: "an unknown output format", args: []string{"-f", "-", "-o", "xml"}, stdin: server, err: "xml", code: 2},
+		{reason: "the ConfigMaps of the examples", args: []string{"-f", "-", "--policies", "../examples/policies"}, stdin: server, want: "team-label", err: "violations", code: 1},
+		{reason: "misspelled settings", args: []string{"-f", "-", "--config", file("misspelled.yaml", "policies: {rules: {auth-nome: {}}}\n")}, stdin: server, err: "auth-nome", code: 2},
+		{reason: "a server that cannot be evaluated outweighs a violation, and hides none", args: []string{"-f", wrong, "-f", "-"}, stdin: open, want: "auth-none", err: "bob", code: 2},
+		{reason: "a server that does not render is not evaluated", args: []string{"-f", "-"}, stdin: strings.Replace(server, "spec: {", "spec: {patches: [{target: {kind: Job}, type: merge, patch: '{a: b}'}], ", 1), want: "not evaluated", err: "spec.patches[0]", code: 2},
+		{reason: "invalid YAML ends the file", args: []string{"-f", "-"}, stdin: server + "---\na: b: c\n", want: "default/alice", err: "document 2: invalid YAML", code: 2},
+		{reason: "a file without a server", args: []string{"-f", "-"}, stdin: "kind: Secret\napiVersion: v1\nmetadata: {name: x}\n", err: "contains no JupyterServer", code: 2},
+		{reason: "files and a cluster", args: []string{"-f", "-", "--all"}, stdin: server, err: "cannot be combined", code: 2},
+		{reason: "flags of --all do not apply to files", args: []string{"-f", "-", "--namespaces", "a"}, stdin: server, err: "--namespaces requires --all", code: 2},
+		{reason: "flags of files do not apply to --all", args: []string{"--all", "-n", "a"}, err: "--namespaces", code: 2},
+		{reason: "a missing kubeconfig", args: []string{"--all", "--kubeconfig", "nowhere"}, err: "loading the Kubernetes client configuration", code: 2},
+		{reason: "missing rules", args: []string{"-f", "-", "--policies", "nowhere"}, stdin: server, err: "--policies: ", code: 2},
+		{reason: "a folder without rules", args: []string{"-f", "-", "--policies", filepath.Dir(file("none/README.md", "x"))}, stdin: server, err: "contains no rules", code: 2},
+		{reason: "a rule with a syntax error", args: []string{"-f", "-", "--policies", file("mistake/a.rego", "package jupyterserver.custom.a\n\nverdicts contains nothing\n")}, stdin: server, err: "a.rego:3: ", code: 2},
 		{reason: "a rule whose test fails", args: []string{"-f", "-", "--policies", failing}, stdin: server, err: "a_test.rego:3: the test test_it fails", code: 2},
 		{reason: "a rule that fails for some servers", args: []string{"-f", "-", "--policies", file("conflict/a.rego", "package jupyterserver.custom.a\n\nverdicts contains {\"id\": \"a\", \"message\": \"m\", \"path\": x} if some x in [1]\n")}, stdin: server, err: "a.rego", code: 2},
-		{reason: "a manifest that holds no rules", args: []string{"-f", "-", "--policies", file("manifest/a.yaml", "kind: Secret\napiVersion: v1\nmetadata: {name: x}\n")}, stdin: server, err: "a.yaml:1: is a manifest of the kind Secret", code: 2},
+		{reason: "a manifest without rules", args: []string{"-f", "-", "--policies", file("manifest/a.yaml", "kind: Secret\napiVersion: v1\nmetadata: {name: x}\n")}, stdin: server, err: "a.yaml:1: manifest of kind Secret", code: 2},
 		{reason: "a ConfigMap that the operator would not read", args: []string{"-f", "-", "--policies", file("unlabelled/a.yaml", "kind: ConfigMap\napiVersion: v1\nmetadata: {name: x}\ndata: {a.rego: x}\n")}, stdin: server, err: "lacks the label jupyterserver.dev/policies", code: 2},
 		{reason: "data that cannot be read", args: []string{"-f", "-", "--policies", file("data/a.yaml", "a: b: c\n")}, stdin: server, err: "a.yaml", code: 2},
 	} {
@@ -168,13 +168,13 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// The command says of every fixture of the rules what the evaluator says. It finds the settings by the labels of the namespaces.
-// One call judges all fixtures that are about nothing but the server itself, each of the others has a call of its own.
+// TestCheckFixtures checks that the command reports the same verdicts as the evaluator for every fixture of the rules, with
+// settings selected by namespace labels. One call evaluates all fixtures about a single server; each of the others has its own call.
 func TestCheckFixtures(t *testing.T) {
 	var alone []policiestest.Fixture
 	for _, fixture := range policiestest.Fixtures(t) {
 		switch {
-		case len(fixture.More) > 0: // nothing that can be written in a file renders to it
+		case len(fixture.More) > 0: // no spec renders to these objects
 		case len(fixture.Routes) > 0:
 			checkFixtures(t, []policiestest.Fixture{fixture}, nil)
 		default:
@@ -184,7 +184,7 @@ func TestCheckFixtures(t *testing.T) {
 	checkFixtures(t, alone, map[string]any{"route-taken": map[string]any{"severity": "off"}, "route-overlap": map[string]any{"severity": "off"}})
 }
 
-// checkFixtures judges fixtures with their settings, and more settings for all of them.
+// checkFixtures evaluates fixtures with their own settings plus settings for all of them.
 func checkFixtures(t *testing.T, fixtures []policiestest.Fixture, settings map[string]any) {
 	t.Helper()
 	var namespaces []any
@@ -228,7 +228,7 @@ func checkFixtures(t *testing.T, fixtures []policiestest.Fixture, settings map[s
 	}
 	var exit *exitError
 	if denied := errors.As(err, &exit) && exit.code == exitDenied; denied != (result.Summary.Denied > 0) {
-		t.Errorf("%d servers are denied, and the command ends with %v", result.Summary.Denied, err)
+		t.Errorf("%d servers are denied, but the command ended with %v", result.Summary.Denied, err)
 	}
 	for i, fixture := range fixtures {
 		t.Run(fixture.Rule+"/"+fixture.Name, func(t *testing.T) { fixture.Check(t, result.Servers[i].Verdicts) })

@@ -13,10 +13,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 )
 
-var errNotSynced = errors.New("the informers have not seen the whole cluster yet")
+var errNotSynced = errors.New("the informers have not synced yet")
 
-// informersReady says that the operator knows the cluster. A replica without the lease is ready as well: it can take
-// over at once.
+// informersReady reports whether the informers have synced. Replicas without the lease become ready, too, so that they can take
+// over immediately.
 func informersReady(mgr ctrl.Manager) healthz.Checker {
 	return func(request *http.Request) error {
 		ctx, cancel := context.WithTimeout(request.Context(), time.Second)

@@ -24,38 +24,38 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// The times of the lease. Servers run on while nobody leads. So it is not worth losing the lease, and with it all that the informers
-// hold, whenever the API server pauses for some seconds.
+// The times of the lease. Servers keep running without a leader, so a pause of the API server for some seconds should not cost
+// the lease and, with it, everything that the informers hold.
 const (
-	// leaseDuration is how long the others wait for a leader that renews no more: one that was killed, or is cut off.
+	// leaseDuration is how long the others wait for a leader that stopped renewing: it was killed, or is cut off.
 	leaseDuration = 15 * time.Second
-	// renewDeadline is when a leader that cannot renew ends. What is left of leaseDuration is for its last requests to come to an end.
+	// renewDeadline is when a leader that cannot renew exits. The rest of leaseDuration lets its last requests finish.
 	renewDeadline = 10 * time.Second
-	// retryPeriod is how often the leader renews. The others ask every 2 to 4.4 s (JitterFactor of client-go): so long a hand-over takes.
+	// retryPeriod is how often the leader renews. The others retry every 2 to 4.4 s (JitterFactor of client-go): a handover takes that long.
 	retryPeriod = 2 * time.Second
 )
 
-// lease is what the replicas of one operator elect a leader by. Nil: there is no election.
+// lease is the Lease by which the replicas of one operator elect a leader. It is nil without leader election.
 type lease struct{ resourcelock.LeaseLock }
 
-// newLease gives the lease a client with limits of its own, so that a busy leader can always renew, and gives up a request that
-// hangs early enough to try another one.
+// newLease gives the lease a client with its own limits, so that a busy leader can always renew and a hanging request is
+// canceled early enough for another attempt.
 func newLease(restConfig *rest.Config, o runOptions) (*lease, error) {
 	if !o.leaderElection {
-		return nil, nil //nolint:nilnil // there is no election
+		return nil, nil //nolint:nilnil // leader election is off
 	}
 	if o.leaderElectionNS == "" {
 		return nil, errors.New("--leader-elect needs --leader-election-namespace")
 	}
 	host, err := os.Hostname()
 	if err != nil {
-		return nil, fmt.Errorf("reading the name of the host: %w", err)
+		return nil, fmt.Errorf("reading the host name: %w", err)
 	}
 	restConfig = rest.AddUserAgent(rest.CopyConfig(restConfig), "leader-election")
 	restConfig.Timeout = renewDeadline / 2
 	client, err := coordinationv1client.NewForConfig(restConfig)
 	if err != nil {
-		return nil, fmt.Errorf("making a client: %w", err)
+		return nil, fmt.Errorf("creating a client: %w", err)
 	}
 	return &lease{resourcelock.LeaseLock{
 		LeaseMeta:  metav1.ObjectMeta{Namespace: o.leaderElectionNS, Name: leaseName(o)},
@@ -64,7 +64,7 @@ func newLease(restConfig *rest.Config, o runOptions) (*lease, error) {
 	}}, nil
 }
 
-// leaseName keeps apart operators that work on different servers from one namespace.
+// leaseName returns different names for operators that reconcile different servers from one namespace.
 func leaseName(o runOptions) string {
 	if o.leaderElectionID != "" {
 		return o.leaderElectionID
@@ -76,8 +76,8 @@ func leaseName(o runOptions) string {
 	return operatorName + "-" + hex.EncodeToString(sum[:4])
 }
 
-// elect has a manager work only as the holder of the lease.
-func (l *lease) elect(options *ctrl.Options) {
+// applyTo makes the manager do its work only while it holds the lease.
+func (l *lease) applyTo(options *ctrl.Options) {
 	if l == nil {
 		return
 	}
@@ -86,16 +86,16 @@ func (l *lease) elect(options *ctrl.Options) {
 	options.LeaseDuration, options.RenewDeadline, options.RetryPeriod = ptr.To(leaseDuration), ptr.To(renewDeadline), ptr.To(retryPeriod)
 }
 
-// giveUp lets the next one lead at once. It is for a process whose manager ended in good order, so that nothing is under way.
-// LeaderElectionReleaseOnCancel would also give up the lease of a leader that cannot renew and works on, and even that of its
-// successor (k8s.io/client-go v0.37.2, tools/leaderelection/leaderelection.go, renew and tryRelease).
-func (l *lease) giveUp(ctx context.Context) error {
+// release lets the next replica lead immediately. Call it only after the manager stopped cleanly, when no work is running.
+// LeaderElectionReleaseOnCancel would also release the lease of a leader that cannot renew but still works, and even that of
+// its successor (k8s.io/client-go v0.37.2, tools/leaderelection/leaderelection.go, renew and tryRelease).
+func (l *lease) release(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, renewDeadline/2)
 	defer cancel()
-	err := retry.RetryOnConflict(retry.DefaultRetry, func() error { // our last renewal may be under way
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error { // our last renewal may still be in flight
 		record, _, err := l.Get(ctx)
 		if err != nil || record.HolderIdentity != l.Identity() {
 			return err
@@ -106,7 +106,7 @@ func (l *lease) giveUp(ctx context.Context) error {
 		})
 	})
 	if err != nil {
-		return fmt.Errorf("giving up the lease: %w", err)
+		return fmt.Errorf("releasing the lease: %w", err)
 	}
 	return nil
 }

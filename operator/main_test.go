@@ -45,8 +45,8 @@ func TestRender(t *testing.T) {
 	if err := os.WriteFile(config, []byte("ingress: {className: special}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	misspelt := filepath.Join(t.TempDir(), "misspelt.yaml")
-	if err := os.WriteFile(misspelt, []byte("ingres: {}\n"), 0o600); err != nil {
+	misspelled := filepath.Join(t.TempDir(), "misspelled.yaml")
+	if err := os.WriteFile(misspelled, []byte("ingres: {}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {
@@ -54,15 +54,15 @@ func TestRender(t *testing.T) {
 		args   []string
 		stdin  string
 		want   string // in the output
-		err    string // in the error; the output is empty then
+		err    string // in the error, which means that the output is empty
 	}{
 		{reason: "the standard input is read", args: []string{"-f", "-"}, stdin: server, want: "kind: StatefulSet"},
-		{reason: "the namespace is the one of the flag", args: []string{"-f", "-", "-n", "science"}, stdin: server, want: `namespace: "science"`},
-		{reason: "the configuration of the operator counts", args: []string{"-f", "-", "--config", config}, stdin: server, want: `ingressClassName: "special"`},
-		{reason: "a misspelt configuration is refused", args: []string{"-f", "-", "--config", misspelt}, stdin: server, err: `unknown field "ingres"`},
-		{reason: "a file is needed", err: `required flag(s) "filename" not set`},
-		{reason: "a file that is not there is named", args: []string{"-f", "nowhere.yaml"}, err: "nowhere.yaml: no such file or directory"},
-		{reason: "a file without a server is refused", args: []string{"-f", "-"}, stdin: "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n", err: "holds no JupyterServer"},
+		{reason: "the flag sets the namespace", args: []string{"-f", "-", "-n", "science"}, stdin: server, want: `namespace: "science"`},
+		{reason: "the operator's configuration applies", args: []string{"-f", "-", "--config", config}, stdin: server, want: `ingressClassName: "special"`},
+		{reason: "a misspelled configuration is rejected", args: []string{"-f", "-", "--config", misspelled}, stdin: server, err: `unknown field "ingres"`},
+		{reason: "a file is required", err: `required flag(s) "filename" not set`},
+		{reason: "a missing file is named", args: []string{"-f", "nowhere.yaml"}, err: "nowhere.yaml: no such file or directory"},
+		{reason: "a file without a server is rejected", args: []string{"-f", "-"}, stdin: "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n", err: "contains no JupyterServer"},
 		{reason: "nothing is printed when the second document is wrong", args: []string{"-f", "-"}, stdin: server + "---\n" + strings.Replace(server, "jupyter.example.org", "'no host'", 1), err: "spec.routing.host"},
 		{reason: "a patch that matches nothing is named", args: []string{"-f", "-"}, stdin: strings.Replace(server, "spec: {", "spec: {patches: [{target: {kind: Job}, type: merge, patch: '{}'}], ", 1), err: "spec.patches[0]"},
 	}
@@ -74,7 +74,7 @@ func TestRender(t *testing.T) {
 					t.Errorf("error %v, want %q", err, test.err)
 				}
 				if out != "" {
-					t.Errorf("half an output:\n%s", out)
+					t.Errorf("partial output:\n%s", out)
 				}
 				return
 			}
@@ -91,18 +91,18 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-func TestRunRefusesABrokenConfiguration(t *testing.T) {
+func TestRunRejectsAnInvalidConfiguration(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "config.yaml")
 	if err := os.WriteFile(config, []byte("ingress: {httpPort: 70000}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err := execute(t, "", "run", "--config", config)
-	if err == nil || !strings.Contains(err.Error(), "ingress.httpPort: 70000 is no port") {
+	if err == nil || !strings.Contains(err.Error(), "ingress.httpPort: 70000 is not a port") {
 		t.Errorf("error %v", err)
 	}
 }
 
-func TestRunRefusesABadShard(t *testing.T) {
+func TestRunRejectsAnInvalidShardSelector(t *testing.T) {
 	_, err := execute(t, "", "run", "--shard-selector", "shard in a")
 	if err == nil || !strings.Contains(err.Error(), "reading --shard-selector: ") {
 		t.Errorf("error %v", err)

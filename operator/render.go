@@ -27,8 +27,8 @@ func newRenderCommand() *cobra.Command {
 		Short: "Print the objects that the operator would apply for a JupyterServer",
 		Long: `Print the objects that the operator would apply for the JupyterServers of a file, as YAML. No cluster is needed.
 
-Secrets show as references. What only a cluster knows is left out: the owner references, the annotations that
-the operator keeps its records in, and the checksum of the contents of Secrets.`,
+Secrets are shown as references. What only a cluster knows is omitted: the owner references, the annotations in which the
+operator keeps its own state, and the checksum of the contents of Secrets.`,
 		Example: "  jupyter-server-operator render -f examples/token.yaml\n  cat server.yaml | jupyter-server-operator render -f -",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -39,14 +39,14 @@ the operator keeps its records in, and the checksum of the contents of Secrets.`
 			return renderFiles(cmd.Context(), cmd.OutOrStdout(), cmd.InOrStdin(), cfg, namespace, files)
 		},
 	}
-	cmd.Flags().StringSliceVarP(&files, "filename", "f", nil, "file with JupyterServers; - is the standard input")
-	cmd.Flags().StringVar(&configFile, "config", "", "configuration file of the operator; without it the defaults hold")
-	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of servers that name none")
+	cmd.Flags().StringSliceVarP(&files, "filename", "f", nil, "file with JupyterServers; - reads standard input")
+	cmd.Flags().StringVar(&configFile, "config", "", "configuration file of the operator (default: built-in settings)")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of servers that do not set one")
 	_ = cmd.MarkFlagRequired("filename") // fails only for a flag that does not exist
 	return cmd
 }
 
-// renderFiles prints nothing until everything is rendered: half an output would look like a whole one.
+// renderFiles prints nothing until everything is rendered: partial output could be mistaken for all of it.
 func renderFiles(ctx context.Context, out io.Writer, stdin io.Reader, cfg config.Config, namespace string, files []string) error {
 	reader, err := schema.NewReader()
 	if err != nil {
@@ -88,7 +88,7 @@ func renderFile(ctx context.Context, reader *schema.Reader, renderer *render.Ren
 	return manifests, nil
 }
 
-// readFile returns the JupyterServers of a file, of which there must be one.
+// readFile returns the JupyterServers of a file. A file without any is an error.
 func readFile(ctx context.Context, reader *schema.Reader, stdin io.Reader, namespace, file string) ([]*v1alpha1.JupyterServer, error) {
 	in := stdin
 	if file != "-" {
@@ -104,7 +104,7 @@ func readFile(ctx context.Context, reader *schema.Reader, stdin io.Reader, names
 		return nil, err
 	}
 	if len(servers) == 0 {
-		return nil, errors.New("holds no JupyterServer")
+		return nil, errors.New("contains no JupyterServer")
 	}
 	return servers, nil
 }

@@ -41,10 +41,10 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// operatorName is how the operator calls itself.
+// operatorName is the operator's name in user agents and Leases.
 const operatorName = "jupyter-server-operator"
 
-// runOptions are the settings of the process. What the admin decides about servers is in the configuration file.
+// runOptions are the flags of run. Settings that concern servers are in the configuration file.
 type runOptions struct {
 	config                string
 	namespaces            []string
@@ -75,28 +75,28 @@ func newRunCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.config, "config", "", "configuration file; without it the defaults hold")
-	flags.StringSliceVar(&o.namespaces, "namespaces", nil, "namespaces to watch, separated by commas; without it all")
-	flags.StringVar(&o.shardSelector, "shard-selector", "", "label selector of the JupyterServers to work on, such as shard=a or 'shard notin (a,b)'; without it all. The others are looked at only")
-	flags.IntVar(&o.concurrency, "concurrency", 8, "how many servers are worked on at once")
-	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of /metrics; 0 turns it off")
-	flags.BoolVar(&o.metricsAuth, "metrics-auth", false, "serve /metrics over https, to those whom the API server lets get it")
-	flags.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 turns it off")
-	flags.StringVar(&o.policiesNamespace, "policies-namespace", "", "namespace of the ConfigMaps with rules of your own, which only admins may write to; without it there are none")
-	flags.StringVar(&o.webhookAddress, "webhook-bind-address", "0", "address of the admission webhook, such as :9443; 0 turns it off")
-	flags.StringVar(&o.webhookService, "webhook-service", "", "NAMESPACE/NAME of the webhook's Service; a Secret and a ValidatingWebhookConfiguration of the same name get the certificate that the operator makes and renews")
-	flags.StringVar(&o.webhookCertDir, "webhook-cert-dir", "", "directory with tls.crt and tls.key for the webhook, which somebody else renews; instead of --webhook-service")
-	flags.BoolVar(&o.leaderElection, "leader-elect", false, "let one of several replicas work at a time")
-	flags.StringVar(&o.leaderElectionNS, "leader-election-namespace", "", "namespace of the lease")
-	flags.StringVar(&o.leaderElectionID, "leader-election-id", "", "name of the lease, which the replicas of one operator share; without it one that follows from --shard-selector and --namespaces")
-	flags.DurationVar(&o.gracefulShutdown, "graceful-shutdown-timeout", 20*time.Second, "how long work under way may take after a signal")
-	flags.IntVar(&o.kubeAPIQPS, "kube-api-qps", 200, "requests a second to the API server, at most; -1 for no limit")
-	flags.IntVar(&o.verbosity, "v", 0, "log level: 0 is quiet, 4 is chatty")
+	flags.StringVar(&o.config, "config", "", "configuration file (default: built-in settings)")
+	flags.StringSliceVar(&o.namespaces, "namespaces", nil, "namespaces to watch, comma-separated (default: all)")
+	flags.StringVar(&o.shardSelector, "shard-selector", "", "label selector of the JupyterServers to reconcile, such as shard=a or 'shard notin (a,b)' (default: all); other servers are only read")
+	flags.IntVar(&o.concurrency, "concurrency", 8, "number of servers reconciled in parallel")
+	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "address of /metrics; 0 disables it")
+	flags.BoolVar(&o.metricsAuth, "metrics-auth", false, "serve /metrics over HTTPS, only to clients that the API server authorizes")
+	flags.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 disables it")
+	flags.StringVar(&o.policiesNamespace, "policies-namespace", "", "namespace of the ConfigMaps with custom rules; allow only administrators to write to it (default: no custom rules)")
+	flags.StringVar(&o.webhookAddress, "webhook-bind-address", "0", "address of the admission webhook, such as :9443; 0 disables it")
+	flags.StringVar(&o.webhookService, "webhook-service", "", "NAMESPACE/NAME of the webhook's Service; the operator creates and renews a certificate in the Secret and the ValidatingWebhookConfiguration of the same name")
+	flags.StringVar(&o.webhookCertDir, "webhook-cert-dir", "", "directory with the webhook's tls.crt and tls.key, which are renewed externally; replaces --webhook-service")
+	flags.BoolVar(&o.leaderElection, "leader-elect", false, "let only one of several replicas reconcile at a time")
+	flags.StringVar(&o.leaderElectionNS, "leader-election-namespace", "", "namespace of the Lease")
+	flags.StringVar(&o.leaderElectionID, "leader-election-id", "", "name of the Lease that the replicas of one operator share (default: derived from --shard-selector and --namespaces)")
+	flags.DurationVar(&o.gracefulShutdown, "graceful-shutdown-timeout", 20*time.Second, "time to finish running work after a termination signal")
+	flags.IntVar(&o.kubeAPIQPS, "kube-api-qps", 200, "maximum requests per second to the API server; -1 for no limit")
+	flags.IntVar(&o.verbosity, "v", 0, "log level: 0 for important events and errors, 4 for debugging")
 	return cmd
 }
 
-// gcPercent has garbage collected twice as often as Go does by itself: half as much of it lies around beside what the informers hold,
-// for a tenth more of processor time (docs/performance.md). GOGC in the environment goes before it.
+// gcPercent collects garbage twice as often as Go's default: half as much garbage next to what the informers hold, for a tenth
+// more processor time (docs/performance.md). GOGC in the environment takes precedence.
 const gcPercent = 50
 
 func run(ctx context.Context, o runOptions) error {
@@ -117,12 +117,12 @@ func run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return fmt.Errorf("reading --shard-selector: %w", err)
 	}
-	if err := tellShard(&log, shard); err != nil {
+	if err := exposeShard(&log, shard); err != nil {
 		return err
 	}
 	restConfig, err := ctrl.GetConfig()
 	if err != nil {
-		return fmt.Errorf("finding a cluster: %w", err)
+		return fmt.Errorf("loading the Kubernetes client configuration: %w", err)
 	}
 	restConfig.QPS, restConfig.Burst = float32(o.kubeAPIQPS), max(1, o.kubeAPIQPS)
 	restConfig.UserAgent = operatorName + "/" + version
@@ -134,8 +134,8 @@ func run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	asked := judge.New(renderer)
-	changed, err := setupPolicies(ctx, mgr, asked, renderer, cfg, o)
+	policyJudge := judge.New(renderer)
+	changed, err := setupPolicies(ctx, mgr, policyJudge, renderer, cfg, o)
 	if err != nil {
 		return err
 	}
@@ -144,28 +144,28 @@ func run(ctx context.Context, o runOptions) error {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	if err := controller.Setup(ctx, mgr, controller.Options{
-		Renderer: renderer, Judge: asked, RulesChanged: changed, Upgrades: cfg.Release, Shard: shard, Concurrency: o.concurrency, Metrics: releaseMetrics,
+		Renderer: renderer, Judge: policyJudge, RulesChanged: changed, Upgrades: cfg.Release, Shard: shard, Concurrency: o.concurrency, Metrics: releaseMetrics,
 	}); err != nil {
 		return err
 	}
-	if err := setupWebhook(mgr, asked, o); err != nil {
+	if err := setupWebhook(mgr, policyJudge, o); err != nil {
 		return err
 	}
 	if err := mgr.Start(ctx); err != nil {
-		return fmt.Errorf("running the manager: %w", err) // the lease runs out: something may be under way
+		return fmt.Errorf("running the manager: %w", err) // the Lease expires instead of being released: work may still be running
 	}
-	return lease.giveUp(context.WithoutCancel(ctx))
+	return lease.release(context.WithoutCancel(ctx))
 }
 
-// tellShard puts the shard into all lines of the log, and into a metric.
-func tellShard(log *logr.Logger, shard labels.Selector) error {
+// exposeShard adds the shard to every log line and exports it as a metric.
+func exposeShard(log *logr.Logger, shard labels.Selector) error {
 	if shard.Empty() {
 		return nil
 	}
 	*log = log.WithValues("shard", shard.String())
 	ctrl.SetLogger(*log)
 	info := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "jupyterserver_shard_info", Help: "The label selector of the servers that this operator works on.",
+		Name: "jupyterserver_shard_info", Help: "The label selector of the servers that this operator reconciles.",
 		ConstLabels: prometheus.Labels{"selector": shard.String()},
 	}, func() float64 { return 1 })
 	if err := metrics.Registry.Register(info); err != nil {
@@ -174,9 +174,9 @@ func tellShard(log *logr.Logger, shard labels.Selector) error {
 	return nil
 }
 
-// setupPolicies tells the judge which policies hold: the built-in ones, and, where it is said in which namespace to look, those of
-// ConfigMaps. What it returns tells when they change.
-func setupPolicies(ctx context.Context, mgr ctrl.Manager, asked *judge.Judge, renderer *render.Renderer, cfg config.Config, o runOptions) (<-chan event.GenericEvent, error) {
+// setupPolicies gives the judge the built-in policies and, if a namespace for them is set, those of ConfigMaps. The returned
+// channel receives an event when they change; it is nil if they cannot.
+func setupPolicies(ctx context.Context, mgr ctrl.Manager, policyJudge *judge.Judge, renderer *render.Renderer, cfg config.Config, o runOptions) (<-chan event.GenericEvent, error) {
 	trials, err := judge.Samples(renderer)
 	if err != nil {
 		return nil, err
@@ -191,14 +191,14 @@ func setupPolicies(ctx context.Context, mgr ctrl.Manager, asked *judge.Judge, re
 		if err != nil {
 			return nil, err
 		}
-		asked.Use(evaluator)
+		policyJudge.Use(evaluator)
 		return nil, nil
 	}
 	changed := make(chan event.GenericEvent, 1)
-	loader, err := rules.New(mgr, rules.Options{Namespace: o.policiesNamespace, Judge: asked, Policies: options, Changed: func() {
+	loader, err := rules.New(mgr, rules.Options{Namespace: o.policiesNamespace, Judge: policyJudge, Policies: options, Changed: func() {
 		select {
 		case changed <- event.GenericEvent{Object: judge.NamespaceObject()}:
-		default: // it will be looked at anyway
+		default: // an event is pending already
 		}
 	}})
 	if err != nil {
@@ -210,14 +210,14 @@ func setupPolicies(ctx context.Context, mgr ctrl.Manager, asked *judge.Judge, re
 	return changed, nil
 }
 
-func setupWebhook(mgr ctrl.Manager, asked *judge.Judge, o runOptions) error {
+func setupWebhook(mgr ctrl.Manager, policyJudge *judge.Judge, o runOptions) error {
 	if o.webhookAddress == "0" {
 		return nil
 	}
 	namespace, name, _ := strings.Cut(o.webhookService, "/")
 	cluster := judge.Cluster{Informed: mgr.GetClient(), Live: mgr.GetAPIReader()}
 	return webhook.Setup(mgr, webhook.Options{
-		Handler:     &webhook.Handler{Judge: asked, Cluster: webhook.Lookup{Namespace: cluster.Namespace, Routes: cluster.Routes}},
+		Handler:     &webhook.Handler{Judge: policyJudge, Cluster: webhook.Lookup{Namespace: cluster.Namespace, Routes: cluster.Routes}},
 		BindAddress: o.webhookAddress,
 		Service:     types.NamespacedName{Namespace: namespace, Name: name},
 		CertDir:     o.webhookCertDir,
@@ -247,10 +247,10 @@ func newManager(o runOptions, restConfig *rest.Config, lease *lease, log logr.Lo
 		HealthProbeBindAddress:  o.healthAddress,
 		GracefulShutdownTimeout: &o.gracefulShutdown,
 	}
-	lease.elect(&options)
+	lease.applyTo(&options)
 	mgr, err := ctrl.NewManager(restConfig, options)
 	if err != nil {
-		return nil, fmt.Errorf("making the manager: %w", err)
+		return nil, fmt.Errorf("creating the manager: %w", err)
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return nil, fmt.Errorf("adding the health check: %w", err)
