@@ -28,7 +28,7 @@ func TestNonsenseIsRefusedAtApply(t *testing.T) {
 		{reason: "a value and a reference", spec: `auth: {token: {value: 0123456789abcdef, secretKeyRef: {name: a, key: b}}}`, words: []string{"spec.auth.token", "exactly one of value and secretKeyRef"}},
 		{reason: "an unknown mode", spec: `auth: {mode: open}`, words: []string{"spec.auth.mode", `"token"`}},
 		{reason: "oidc without its section", spec: `auth: {mode: oidc}`, words: []string{"spec.auth", "oidc is not set"}},
-		{reason: "a token by the back door", spec: `jupyterServer: {extraArgs: [--IdentityProvider.token=]}`, words: []string{"spec.jupyterServer.extraArgs", "may not set"}},
+		{reason: "a token by the back door", spec: `jupyterServer: {extraArgs: [--IdentityProvider.token=]}`, words: []string{"spec.jupyterServer.extraArgs", "must not set"}},
 		{reason: "a token by the environment", spec: `jupyterServer: {env: [{name: JUPYTER_TOKEN, value: x}]}`, words: []string{"spec.jupyterServer.env", "JUPYTER_TOKEN"}},
 		{reason: "two places for the files", spec: `storage: {ephemeral: true, existingClaim: mine}`, words: []string{"spec.storage", "not both"}},
 		{reason: "an unknown field", spec: `jupyterServer: {imgae: x}`, words: []string{"spec.jupyterServer.imgae"}},

@@ -20,7 +20,7 @@ import (
 
 const chartDir = "../../../chart-jupyter-server"
 
-// specOf is the spec of a JupyterServer as the API server would store it.
+// specOf returns the spec of a JupyterServer as the API server would store it.
 func specOf(t *testing.T, manifest string) map[string]any {
 	t.Helper()
 	reader, err := schema.NewReader()
@@ -41,7 +41,7 @@ func specOf(t *testing.T, manifest string) map[string]any {
 	return spec
 }
 
-// The spec is the values: what a spec leaves out must mean the same in both.
+// TestDefaultsOfCRDAndChartAreTheSame: the spec is passed to the chart as its values, so an omitted field must mean the same in both.
 func TestDefaultsOfCRDAndChartAreTheSame(t *testing.T) {
 	const host = "jupyter.example.org"
 	want := specOf(t, "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: alice}\nspec: {routing: {host: "+host+"}}\n")
@@ -54,7 +54,7 @@ func TestDefaultsOfCRDAndChartAreTheSame(t *testing.T) {
 	if err := yaml.Unmarshal(raw, &got); err != nil {
 		t.Fatal(err)
 	}
-	delete(got, "operator") // not of the spec
+	delete(got, "operator") // not part of the spec
 	routing, ok := got["routing"].(map[string]any)
 	if !ok || routing["host"] != "" {
 		t.Fatalf("routing of values.yaml is %v, want an empty host: it is required, so it has no default", got["routing"])
@@ -73,7 +73,7 @@ func TestValuesSchema(t *testing.T) {
 	}
 	tests := map[string]struct {
 		values string
-		err    string // empty: the values are accepted
+		err    string // empty if the values are valid
 		reason string
 	}{
 		"smallest": {
@@ -100,22 +100,22 @@ operator: {networkPolicy: {ingressFrom: [{namespaceSelector: {matchLabels: {name
 			err:    "/routing/host",
 			reason: "it is required",
 		},
-		"misspelt section": {
+		"misspelled section": {
 			values: "routing: {host: a.example.org}\nstorrage: {size: 2Gi}",
 			err:    "storrage",
-			reason: "it would be lost without a word",
+			reason: "it would be dropped silently",
 		},
-		"misspelt field": {
+		"misspelled field": {
 			values: `routing: {host: a.example.org, pathh: /alice}`,
 			err:    "pathh",
-			reason: "it would be lost without a word",
+			reason: "it would be dropped silently",
 		},
-		"misspelt field of Kubernetes": {
+		"misspelled field of Kubernetes": {
 			values: "routing: {host: a.example.org}\npod: {containers: [{name: a, imagee: b}]}",
 			err:    "imagee",
-			reason: "types of Kubernetes are as strict as ours",
+			reason: "Kubernetes types are as strict as ours",
 		},
-		"misspelt field of the operator's section": {
+		"misspelled field of the operator's section": {
 			values: "routing: {host: a.example.org}\noperator: {networkPolicy: {enable: false}}",
 			err:    "'enable'", // not enabled, which is right
 			reason: "it is not of the spec, but of the values",
@@ -123,12 +123,12 @@ operator: {networkPolicy: {ingressFrom: [{namespaceSelector: {matchLabels: {name
 		"wrong type": {
 			values: "routing: {host: a.example.org}\nsuspend: maybe",
 			err:    "/suspend",
-			reason: "types are the CRD's",
+			reason: "the types are those of the CRD",
 		},
 		"unknown mode": {
 			values: "routing: {host: a.example.org}\nauth: {mode: password}",
 			err:    "/auth/mode",
-			reason: "enums are the CRD's",
+			reason: "the enums are those of the CRD",
 		},
 	}
 	for name, test := range tests {
@@ -140,9 +140,9 @@ operator: {networkPolicy: {ingressFrom: [{namespaceSelector: {matchLabels: {name
 			_, err = chartutil.ToRenderValues(chart, values, chartutil.ReleaseOptions{Name: "alice"}, nil)
 			switch {
 			case test.err == "" && err != nil:
-				t.Errorf("refused, though %s: %v", test.reason, err)
+				t.Errorf("rejected, although %s: %v", test.reason, err)
 			case test.err != "" && err == nil:
-				t.Errorf("accepted, though %s", test.reason)
+				t.Errorf("accepted, although %s", test.reason)
 			case test.err != "" && !strings.Contains(err.Error(), test.err):
 				t.Errorf("the error does not name %q: %v", test.err, err)
 			}

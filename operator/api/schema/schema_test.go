@@ -23,9 +23,9 @@ func newReader(t *testing.T) *schema.Reader {
 	return reader
 }
 
-// TestRefused reads what must be refused, one document at a time. The controller's suite sends the same documents to a
+// TestRejected reads servers that must be rejected, one document at a time. The controller's suite sends the same documents to a
 // real API server.
-func TestRefused(t *testing.T) {
+func TestRejected(t *testing.T) {
 	raw, err := os.ReadFile("testdata/refused.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -35,15 +35,15 @@ func TestRefused(t *testing.T) {
 		reason, want := annotation(document, "test/reason"), annotation(document, "test/want")
 		t.Run(reason, func(t *testing.T) {
 			_, err := reader.Read(t.Context(), bytes.NewReader(document), "default")
-			if err == nil || !says(err.Error(), want) {
-				t.Errorf("error %v, want one that says %q", err, want)
+			if err == nil || !containsInOrder(err.Error(), want) {
+				t.Errorf("error %v, want an error with %q", err, want)
 			}
 		})
 	}
 }
 
-// says is whether a message holds the parts of what is wanted, the field's path and the sentence, in this order.
-func says(message, want string) bool {
+// containsInOrder reports whether a message contains the parts of want, the field path and the sentence, in this order.
+func containsInOrder(message, want string) bool {
 	for _, part := range strings.Split(want, "…") {
 		_, rest, found := strings.Cut(message, part)
 		if !found {
@@ -54,7 +54,7 @@ func says(message, want string) bool {
 	return true
 }
 
-// annotation reads an annotation of a document that may be no valid object.
+// annotation returns an annotation of a document that may not be a valid object.
 func annotation(document []byte, name string) string {
 	_, rest, _ := strings.Cut(string(document), `"`+name+`": "`)
 	value, _, _ := strings.Cut(strings.ReplaceAll(rest, `\"`, "\x00"), `"`)
@@ -68,16 +68,16 @@ func TestRead(t *testing.T) {
 		want   string // an error
 		count  int
 	}{
-		{reason: "documents of other kinds are left out", text: "kind: Secret\napiVersion: v1\nmetadata: {name: x}\n---\n---\napiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}}\n", count: 1},
-		{reason: "a misspelt field is an error", text: "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}, jupyterserver: {image: x}}\n", want: `unknown field "spec.jupyterserver"`},
-		{reason: "a misspelt version is an error", text: "apiVersion: jupyterserver.dev/v1alpha\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}}\n", want: `"jupyterserver.dev/v1alpha1"`},
-		{reason: "a misspelt kind is an error", text: "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupiterServer\nmetadata: {name: a}\n", want: `"JupiterServer"`},
+		{reason: "documents of other kinds are skipped", text: "kind: Secret\napiVersion: v1\nmetadata: {name: x}\n---\n---\napiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}}\n", count: 1},
+		{reason: "a misspelled field is an error", text: "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}, jupyterserver: {image: x}}\n", want: `unknown field "spec.jupyterserver"`},
+		{reason: "a misspelled version is an error", text: "apiVersion: jupyterserver.dev/v1alpha\nkind: JupyterServer\nmetadata: {name: a}\nspec: {routing: {host: h}}\n", want: `"jupyterserver.dev/v1alpha1"`},
+		{reason: "a misspelled kind is an error", text: "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupiterServer\nmetadata: {name: a}\n", want: `"JupiterServer"`},
 		{reason: "a missing version is an error", text: "kind: JupyterServer\nmetadata: {name: a}\n", want: `apiVersion ""`},
-		{reason: "a list is not taken apart", text: "apiVersion: v1\nkind: List\nitems: [{apiVersion: jupyterserver.dev/v1alpha1, kind: JupyterServer, metadata: {name: a}}]\n", want: "document of its own"},
-		{reason: "a name is needed", text: "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nspec: {routing: {host: h}}\n", want: "metadata.name is missing"},
-		{reason: "text is not YAML", text: "a: b: c", want: "document 1: is not YAML"},
-		{reason: "an object has a kind", text: "a: b", want: "document 1"},
-		{reason: "an empty file holds nothing", text: "", count: 0},
+		{reason: "a list is rejected", text: "apiVersion: v1\nkind: List\nitems: [{apiVersion: jupyterserver.dev/v1alpha1, kind: JupyterServer, metadata: {name: a}}]\n", want: "separate document"},
+		{reason: "a name is required", text: "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nspec: {routing: {host: h}}\n", want: "metadata.name is missing"},
+		{reason: "text that is not YAML", text: "a: b: c", want: "document 1: invalid YAML"},
+		{reason: "an object without a kind", text: "a: b", want: "document 1"},
+		{reason: "an empty file", text: "", count: 0},
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-func TestReadEachGoesOnAfterAMistake(t *testing.T) {
+func TestReadEachContinuesAfterAnError(t *testing.T) {
 	const server = "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: %s}\nspec: {routing: {%s: h}}\n---\n"
 	text := fmt.Sprintf(server, "a", "hots") + "kind: Secret\napiVersion: v1\n---\n" + fmt.Sprintf(server, "b", "host") + "a: b: c\n---\n" + fmt.Sprintf(server, "c", "host")
 	var got []string

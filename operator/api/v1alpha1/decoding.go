@@ -9,12 +9,12 @@ import (
 	"sigs.k8s.io/json"
 )
 
-// The schema of the CRD lets pass what Go's types do not take, such as a port of 99999999999 or the quantity 1e1.5 in a
-// container. A list of which one object cannot be decoded fails as a whole, and with it the informer: one object would
-// stop the operator for the whole cluster. So decoding never fails: a spec that cannot be read says so itself.
+// The schema of the CRD accepts values that Go's types reject, such as a port of 99999999999 or the quantity 1e1.5 in a
+// container. A list fails as a whole if one object cannot be decoded, and with it the informer: one object would stop the
+// operator for the whole cluster. So decoding never fails; Unreadable returns the error instead.
 
-// UnmarshalJSON decodes a spec, or keeps why it cannot. What must hold in any case is read nevertheless: that the pod is to be stopped,
-// and that the files are to stay.
+// UnmarshalJSON decodes a spec, or records why it cannot. suspend and storage.retain are read in any case, so that the pod can
+// still be stopped and the files are kept.
 func (s *JupyterServerSpec) UnmarshalJSON(raw []byte) error {
 	type plain JupyterServerSpec
 	var decoded plain
@@ -34,7 +34,7 @@ func (s *JupyterServerSpec) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// Unreadable says why the spec could not be decoded. It is nil for a spec that was.
+// Unreadable returns the error of a spec that could not be decoded, or nil.
 func (s *JupyterServerSpec) Unreadable() error {
 	if s.unreadable == "" {
 		return nil
@@ -42,7 +42,7 @@ func (s *JupyterServerSpec) Unreadable() error {
 	return errors.New(s.unreadable)
 }
 
-// UnmarshalJSON decodes a status. One that cannot be read was not written by the operator, which writes it anew.
+// UnmarshalJSON decodes a status. An unreadable one was not written by the operator, which overwrites it.
 func (s *JupyterServerStatus) UnmarshalJSON(raw []byte) error {
 	type plain JupyterServerStatus
 	var decoded plain

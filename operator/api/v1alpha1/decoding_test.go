@@ -11,13 +11,13 @@ import (
 func TestDecodingASpec(t *testing.T) {
 	const broken = `"pod": {"containers": [{"name": "x", "resources": {"limits": {"memory": "1e1.5"}}}]}`
 	tests := []struct {
-		reason, spec             string
-		readable, suspend, stays bool
+		reason, spec              string
+		readable, suspend, retain bool
 	}{
-		{"one that can be read", `{"suspend": true, "storage": {"retain": true}}`, true, true, true},
-		{"one that cannot be read", `{` + broken + `}`, false, false, false},
-		{"one that cannot be read stops the pod, and keeps the files", `{"suspend": true, "storage": {"retain": true, "size": "1Gi"}, ` + broken + `}`, false, true, true},
-		{"one that is none at all", `{"suspend": 1, "storage": {"retain": true}}`, false, false, false},
+		{"a readable spec", `{"suspend": true, "storage": {"retain": true}}`, true, true, true},
+		{"an unreadable spec", `{` + broken + `}`, false, false, false},
+		{"an unreadable spec still suspends and retains", `{"suspend": true, "storage": {"retain": true, "size": "1Gi"}, ` + broken + `}`, false, true, true},
+		{"an unreadable spec with an unreadable suspend", `{"suspend": 1, "storage": {"retain": true}}`, false, false, false},
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
@@ -28,7 +28,7 @@ func TestDecodingASpec(t *testing.T) {
 			if err := spec.Unreadable(); (err == nil) != test.readable {
 				t.Errorf("readable: %v", err)
 			}
-			if spec.Suspend != test.suspend || spec.Storage.Retain != test.stays {
+			if spec.Suspend != test.suspend || spec.Storage.Retain != test.retain {
 				t.Errorf("suspend %t, retain %t", spec.Suspend, spec.Storage.Retain)
 			}
 		})

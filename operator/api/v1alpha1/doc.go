@@ -1,11 +1,11 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package v1alpha1 holds the JupyterServer resource: its Go types, from which the CRD, the chart's values schema and
+// Package v1alpha1 contains the JupyterServer resource: its Go types, from which the CRD, the chart's values schema and
 // the deep copies are generated (make generate).
 //
-// What may live here: types, their validation markers, condition types and reasons. No behaviour, no imports of other
-// packages of this project.
+// It contains types, their validation markers, condition types and reasons; no behaviour, and no imports of other packages
+// of this project.
 //
 // +kubebuilder:object:generate=true
 // +groupName=jupyterserver.dev
@@ -20,7 +20,7 @@ import (
 // GroupVersion is the API group and version of every type in this package.
 var GroupVersion = schema.GroupVersion{Group: "jupyterserver.dev", Version: "v1alpha1"}
 
-// Kind is the kind of the one resource of the group.
+// Kind is the only kind of the group.
 const Kind = "JupyterServer"
 
 // ServerLabel is on every object of a server. Its value is the server's name.

@@ -7,23 +7,23 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// State is the one word that says how a server is.
+// State summarizes the server in one word.
 //
 // +kubebuilder:validation:Enum=Pending;Starting;Running;Suspending;Suspended;Failed;Terminating
 type State string
 
 const (
-	// StatePending means that nothing was installed yet.
+	// StatePending means that nothing has been installed yet.
 	StatePending State = "Pending"
-	// StateStarting means that the pod is on its way.
+	// StateStarting means that the pod is being created or started.
 	StateStarting State = "Starting"
-	// StateRunning means that the server answers.
+	// StateRunning means that the server responds.
 	StateRunning State = "Running"
 	// StateSuspending means that the pod is being stopped.
 	StateSuspending State = "Suspending"
 	// StateSuspended means that the pod is stopped and the volume is kept.
 	StateSuspended State = "Suspended"
-	// StateFailed means that somebody has to do something; message says who and what.
+	// StateFailed means that the server needs manual action, which the status message describes.
 	StateFailed State = "Failed"
 	// StateTerminating means that the server is being deleted.
 	StateTerminating State = "Terminating"
@@ -32,90 +32,90 @@ const (
 // Condition types. Ready, Reconciling and Stalled follow kstatus
 // (sigs.k8s.io/cli-utils/pkg/kstatus), so that `kubectl wait` and GitOps tools understand them.
 const (
-	// ConditionReady is True while the server answers, or is suspended as asked.
+	// ConditionReady is True while the server responds, or is suspended as requested.
 	ConditionReady = "Ready"
-	// ConditionReconciling is True while the operator or Kubernetes still works on the spec.
+	// ConditionReconciling is True while the operator or Kubernetes is still working on the spec.
 	ConditionReconciling = "Reconciling"
-	// ConditionStalled is True while nothing will change until somebody does something.
+	// ConditionStalled is True while no progress is possible without manual action.
 	ConditionStalled = "Stalled"
-	// ConditionPolicyCompliant is True while the admin's rules allow the spec.
+	// ConditionPolicyCompliant is True while the policies allow the spec.
 	ConditionPolicyCompliant = "PolicyCompliant"
-	// ConditionReleased is True while the Helm release holds the spec.
+	// ConditionReleased is True while the Helm release contains the spec.
 	ConditionReleased = "Released"
-	// ConditionUpToDate is False while a new version or configuration of the operator waits for the server to stop.
+	// ConditionUpToDate is False while an upgrade of the operator or its configuration is pending until the server stops.
 	ConditionUpToDate = "UpToDate"
 )
 
-// Reasons of conditions that the operator itself decides on. Reasons that come from the pod are those of Kubernetes.
+// Reasons of conditions that the operator itself sets. Reasons that come from the pod are those of Kubernetes.
 const (
-	// ReasonRunning says that the server answers.
+	// ReasonRunning means that the server responds.
 	ReasonRunning = "Running"
-	// ReasonSuspended says that the server was stopped as asked.
+	// ReasonSuspended means that the server was stopped as requested.
 	ReasonSuspended = "Suspended"
-	// ReasonSuspending says that the pod is being stopped.
+	// ReasonSuspending means that the pod is being stopped.
 	ReasonSuspending = "Suspending"
-	// ReasonStarting says that the pod is on its way.
+	// ReasonStarting means that the pod is being created or started.
 	ReasonStarting = "Starting"
-	// ReasonBundleInvalid says that spec.auth.oidc.caBundle holds no certificate.
+	// ReasonBundleInvalid means that spec.auth.oidc.caBundle contains no certificate.
 	ReasonBundleInvalid = "BundleInvalid"
-	// ReasonAccessNotReady says that the access control in front of Jupyter does not answer as it should.
+	// ReasonAccessNotReady means that the access control in front of Jupyter does not work yet.
 	ReasonAccessNotReady = "AccessNotReady"
-	// ReasonProviderUnreachable says that the OpenID provider does not answer: new sign-ins fail.
+	// ReasonProviderUnreachable means that the OpenID provider does not respond, so new sign-ins fail.
 	ReasonProviderUnreachable = "ProviderUnreachable"
-	// ReasonProviderInvalid says that what answers at the issuer's URL is no OpenID provider of that name.
+	// ReasonProviderInvalid means that the issuer's URL does not serve an OpenID provider of that name.
 	ReasonProviderInvalid = "ProviderInvalid"
-	// ReasonClientRefused says that the OpenID provider refuses the client: nobody can sign in.
+	// ReasonClientRefused means that the OpenID provider rejects the client, so no user can sign in.
 	ReasonClientRefused = "ClientRefused"
-	// ReasonNameConflict says that an object of a needed name belongs to somebody else.
+	// ReasonNameConflict means that a required object name is taken by an object with another owner.
 	ReasonNameConflict = "NameConflict"
-	// ReasonReleaseConflict says that a Helm release of the name belongs to somebody else.
+	// ReasonReleaseConflict means that the name of the Helm release is taken by a release of another owner.
 	ReasonReleaseConflict = "ReleaseConflict"
-	// ReasonReferenceNotFound says that a Secret, ConfigMap or claim that the spec names does not exist.
+	// ReasonReferenceNotFound means that a Secret, ConfigMap or claim that the spec names does not exist.
 	ReasonReferenceNotFound = "ReferenceNotFound"
-	// ReasonSpecUnreadable says that the spec holds a value that the schema lets pass and Kubernetes does not take.
+	// ReasonSpecUnreadable means that the spec contains a value that the schema allows but Kubernetes does not accept.
 	ReasonSpecUnreadable = "SpecUnreadable"
-	// ReasonClaimOwned says that spec.storage.existingClaim is a claim that the operator made for a server.
+	// ReasonClaimOwned means that spec.storage.existingClaim is a claim that the operator created for a server.
 	ReasonClaimOwned = "ClaimOwned"
-	// ReasonRenderFailed says that the spec could not be turned into objects.
+	// ReasonRenderFailed means that the spec could not be rendered to objects.
 	ReasonRenderFailed = "RenderFailed"
-	// ReasonApplyRefused says that the API server refused an object.
+	// ReasonApplyRefused means that the API server rejected an object.
 	ReasonApplyRefused = "ApplyRefused"
-	// ReasonApplyFailed says that applying failed and is tried again.
+	// ReasonApplyFailed means that applying failed and is retried.
 	ReasonApplyFailed = "ApplyFailed"
-	// ReasonContested says that somebody else changes or deletes an object of the server again and again, so that the operator
-	// waits longer and longer before it puts it back.
+	// ReasonContested means that another client keeps changing or deleting an object of the server, so the operator backs off
+	// before reverting it.
 	ReasonContested = "Contested"
-	// ReasonCompliant says that the policies allow the spec. Where they do not, the reason is the id of the rule, such as
-	// AuthNone for auth-none.
+	// ReasonCompliant means that the policies allow the spec. If they do not, the reason is the id of the rule, such as AuthNone
+	// for auth-none.
 	ReasonCompliant = "Compliant"
-	// ReasonExempt says that the policies would refuse the spec, were it not for an exemption of the admin's.
+	// ReasonExempt means that the policies would deny the spec without an exemption.
 	ReasonExempt = "Exempt"
-	// ReasonPolicyError says that the policies gave no answer, so that nothing was changed.
+	// ReasonPolicyError means that the policy evaluation failed, so nothing was changed.
 	ReasonPolicyError = "PolicyError"
-	// ReasonNotJudged says that the policies were not asked, because the spec is blocked before.
+	// ReasonNotJudged means that the policies were not evaluated, because the spec is blocked for another reason.
 	ReasonNotJudged = "NotJudged"
-	// ReasonReleased says that the Helm release holds the spec.
+	// ReasonReleased means that the Helm release contains the spec.
 	ReasonReleased = "Released"
-	// ReasonRolledBack says that the spec did not start, and that an earlier revision runs instead.
+	// ReasonRolledBack means that the spec failed to start and an earlier revision runs instead.
 	ReasonRolledBack = "RolledBack"
-	// ReasonUpToDate says that the release is what this operator makes of the spec.
+	// ReasonUpToDate means that the release is what this operator renders from the spec.
 	ReasonUpToDate = "UpToDate"
-	// ReasonWaitsForStop says that a new version or configuration of the operator would restart a server that runs.
+	// ReasonWaitsForStop means that an upgrade of the operator or its configuration would restart a running server.
 	ReasonWaitsForStop = "WaitsForStop"
 )
 
-// JupyterServerStatus is what the operator saw last.
+// JupyterServerStatus is the state that the operator observed last.
 type JupyterServerStatus struct {
-	// ObservedGeneration is the generation of the spec that the rest of the status speaks of.
+	// ObservedGeneration is the generation of the spec that the status describes.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// State is the one word that says how the server is.
+	// State summarizes the server in one word.
 	// +optional
 	State State `json:"state,omitempty"`
-	// URL is where the server is reached. It never carries a token.
+	// URL is the address of the server. It never contains a token.
 	// +optional
 	URL string `json:"url,omitempty"`
-	// Message is one sentence: the root cause of what is wrong, and what to do.
+	// Message is the root cause of a problem and how to fix it, in one sentence.
 	// +optional
 	Message string `json:"message,omitempty"`
 	// Conditions are Ready, Reconciling, Stalled, PolicyCompliant, Released and UpToDate.
@@ -140,38 +140,38 @@ type ReleaseStatus struct {
 	Name string `json:"name"`
 	// Revision is the newest revision.
 	Revision int `json:"revision"`
-	// InputDigest is a digest of everything that the release was made of. While it is the same, nothing is applied. Empty after
-	// a rollback.
+	// InputDigest is a digest of everything that the release was rendered from. While it is the same, nothing is applied. It is
+	// empty after a rollback.
 	InputDigest string `json:"inputDigest"`
-	// SpecDigest is a digest of the spec, and of the secrets it refers to. While it is the same, the server asks for nothing new.
+	// SpecDigest is a digest of the spec and of the secrets it refers to. While it is the same, the user requested no change.
 	// +optional
 	SpecDigest string `json:"specDigest,omitempty"`
-	// Generation is that of the newest spec that the release holds. Zero: what it holds is no spec as it was given.
+	// Generation is the generation of the newest spec in the release. It is 0 if the release does not match a spec as submitted.
 	// +optional
 	Generation int64 `json:"generation,omitempty"`
-	// RecordDigest is a digest of the manifest and the values in the record of the revision. Another record is not believed.
+	// RecordDigest is a digest of the manifest and the values in the revision's record. A record with another digest is not trusted.
 	// +optional
 	RecordDigest string `json:"recordDigest,omitempty"`
-	// GoodRevision is the newest revision with which the server has been ready.
+	// GoodRevision is the newest revision that has been ready.
 	// +optional
 	GoodRevision int `json:"goodRevision,omitempty"`
 	// GoodRecordDigest is the RecordDigest of that revision.
 	// +optional
 	GoodRecordDigest string `json:"goodRecordDigest,omitempty"`
-	// RolledBack is what was taken back, and is not tried again. Nil: nothing.
+	// RolledBack is the revision that was rolled back and is not retried. It is unset if there is none.
 	// +optional
 	RolledBack *RolledBack `json:"rolledBack,omitempty"`
 }
 
-// RolledBack is a revision that did not start and was taken back.
+// RolledBack is a revision that failed to start and was rolled back.
 type RolledBack struct {
-	// Revision is the one that did not start.
+	// Revision is the number of the revision that failed to start.
 	Revision int `json:"revision"`
-	// InputDigest is what that revision was made of.
+	// InputDigest is the InputDigest of that revision.
 	InputDigest string `json:"inputDigest"`
-	// SpecDigest is that of its spec.
+	// SpecDigest is the SpecDigest of that revision.
 	SpecDigest string `json:"specDigest"`
-	// Message is why it did not start.
+	// Message is the reason why it failed to start.
 	Message string `json:"message"`
 }
 
@@ -179,8 +179,8 @@ type RolledBack struct {
 type PodStatus struct {
 	// Name is the pod's name.
 	Name string `json:"name"`
-	// Ready says whether the server answers.
+	// Ready reports whether the server responds.
 	Ready bool `json:"ready"`
-	// Restarts is how often the Jupyter container was restarted in this pod.
+	// Restarts is the number of restarts of the Jupyter container in this pod.
 	Restarts int32 `json:"restarts"`
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// inputSchema describes the input of the policies (policies/input.go) for OPA's type checker, which finds misspelt fields
-// in rules with it. It holds what the checker understands, and no more: types, and names of fields. An object with
-// properties has no others there; one without may have any.
+// inputSchema describes the input of the policies (policies/input.go) for OPA's type checker, which finds misspelled fields in
+// rules with it. It contains only what the checker understands: types and field names. An object with properties has no other
+// fields; one without may have any.
 func inputSchema(crd *apiextensionsv1.CustomResourceDefinition) ([]byte, error) {
 	version := crd.Spec.Versions[0]
 	spec, err := checked(version.Schema.OpenAPIV3Schema.Properties["spec"], reflect.TypeFor[v1alpha1.JupyterServerSpec]())
@@ -28,7 +28,7 @@ func inputSchema(crd *apiextensionsv1.CustomResourceDefinition) ([]byte, error) 
 	}
 	meta := checkedType(reflect.TypeFor[metav1.ObjectMeta]())
 	if properties, ok := meta["properties"].(object); ok {
-		delete(properties, "managedFields") // the rules are not given them
+		delete(properties, "managedFields") // not part of the input of rules
 	}
 	server := func(types any, description string) object {
 		return object{"type": types, "description": description, "properties": object{
@@ -49,18 +49,18 @@ func inputSchema(crd *apiextensionsv1.CustomResourceDefinition) ([]byte, error) 
 		"type":        "object",
 		"properties": object{
 			"operation": object{"type": "string", "enum": []policies.Operation{policies.Create, policies.Update},
-				"description": "What happens to the server. CREATE is also asked before every release."},
+				"description": "The operation on the server. CREATE is also used before every release."},
 			"object":    server("object", "The server, with defaults."),
-			"oldObject": server(orNull("object"), "What it was before an update, else null."),
+			"oldObject": server(orNull("object"), "The server before an update, otherwise null."),
 			"namespace": with(checkedType(reflect.TypeFor[policies.Namespace]()), "description", "The server's namespace."),
 			"user": with(checkedType(reflect.TypeFor[policies.User]()), "description",
-				"Who asks. Known to the webhook only."),
-			"objects":  rendered("What the server renders to, patches included."),
-			"expected": rendered("What it renders to without spec.patches."),
+				"The user who made the request. Only the webhook knows it."),
+			"objects":  rendered("The rendered objects of the server, including patches."),
+			"expected": rendered("The rendered objects without spec.patches."),
 			"routes": object{"type": "array", "items": checkedType(reflect.TypeFor[policies.Route]()),
-				"description": "Where other servers are reached."},
-			"config":  object{"description": "The admin's settings."},
-			"settled": object{"description": "The settings of the rules that are on, over the defaults."},
+				"description": "The routes of other servers."},
+			"config":  object{"description": "The settings of the configuration."},
+			"settled": object{"description": "The settings of the enabled rules, merged into the defaults."},
 		},
 	}
 	var out bytes.Buffer
@@ -73,7 +73,7 @@ func inputSchema(crd *apiextensionsv1.CustomResourceDefinition) ([]byte, error) 
 	return out.Bytes(), nil
 }
 
-// checked turns a schema of the CRD into one for the checker. Descriptions stay where the type is ours.
+// checked converts a schema of the CRD to one for the checker. It keeps the descriptions of our own types.
 func checked(in apiextensionsv1.JSONSchemaProps, t reflect.Type) (object, error) {
 	if err := onlyKnown(in, inputFile); err != nil {
 		return nil, err
@@ -81,10 +81,10 @@ func checked(in apiextensionsv1.JSONSchemaProps, t reflect.Type) (object, error)
 	t = indirect(t)
 	switch {
 	case in.XIntOrString:
-		// A list of types would be taken for its text alone.
+		// The checker does not support a list of types here.
 		return object{"anyOf": []object{{"type": "integer"}, {"type": "string"}}}, nil
 	case in.Type == "" || in.XPreserveUnknownFields != nil:
-		return object{}, nil // anything, and any field of it
+		return object{}, nil // any type with any fields
 	case in.Items != nil:
 		items, err := checked(*in.Items.Schema, element(t))
 		return object{"type": in.Type, "items": items}, err
@@ -106,7 +106,7 @@ func checked(in apiextensionsv1.JSONSchemaProps, t reflect.Type) (object, error)
 	return object{"type": in.Type, "properties": properties}, nil
 }
 
-// checkedType is the schema of what a Go type is in JSON. It knows what the types of the input are made of.
+// checkedType returns the schema of a Go type's JSON. It supports only the types that occur in the input.
 func checkedType(t reflect.Type) object {
 	t = indirect(t)
 	switch {
@@ -134,5 +134,5 @@ func checkedType(t reflect.Type) object {
 	return object{}
 }
 
-// orNull is for what Go writes as null where there is none. The checker passes over the null.
+// orNull is for types that Go encodes as null when empty. The checker ignores the null.
 func orNull(jsonType string) []string { return []string{jsonType, "null"} }

@@ -1,9 +1,9 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command generate makes what follows from the CRD: the schema of the values of the chart of one server, the schema of the
-// input of the policies, and the reference of all fields. From the annotations of the policies it makes the table of them.
-// `make generate` runs it in the root of the project, after controller-gen has made the CRD.
+// Command generate generates from the CRD the values schema of the chart of one server, the schema of the policies' input, and the
+// reference of all fields. It generates the table of rules from the annotations of the policies. `make generate` runs it in the
+// root of the project, after controller-gen has generated the CRD.
 package main
 
 import (
@@ -66,12 +66,12 @@ func generate() error {
 	return writeRules(policiesFile)
 }
 
-// isOurs says whether a type is declared in the API package, and not in Kubernetes.
+// isOurs reports whether a type is declared in the API package, and not in Kubernetes.
 func isOurs(t reflect.Type) bool {
 	return t.PkgPath() == reflect.TypeFor[v1alpha1.JupyterServer]().PkgPath()
 }
 
-// ourField is the type of a field of one of our own types. Of other types, nothing is known.
+// ourField returns the type of a field of one of our own types. It returns false for other types.
 func ourField(t reflect.Type, name string) (field reflect.Type, ours bool) {
 	if t == nil || t.Kind() != reflect.Struct || !isOurs(t) {
 		return nil, false

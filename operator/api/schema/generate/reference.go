@@ -18,7 +18,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// section is one of our own types, at one place of the resource.
+// section is one of our own types at one path of the resource.
 type section struct {
 	path   string
 	goType reflect.Type
@@ -34,7 +34,7 @@ func reference(crd *apiextensionsv1.CustomResourceDefinition) ([]byte, error) {
 	fmt.Fprint(&out, "<!-- Generated from the CRD by `make generate`. Do not edit. -->\n\n# Reference of the JupyterServer\n\n")
 	fmt.Fprintf(&out, "`apiVersion: %s/%s`, `kind: %s`, namespaced. Short name `%s`, category `%s`.\n\n",
 		crd.Spec.Group, version.Name, crd.Spec.Names.Kind, strings.Join(crd.Spec.Names.ShortNames, "`, `"), strings.Join(crd.Spec.Names.Categories, "`, `"))
-	fmt.Fprint(&out, "`kubectl explain jupyterserver.spec` prints the same texts. Types such as `core/v1 EnvVar` are those of Kubernetes, with\nall their fields.\n\n")
+	fmt.Fprint(&out, "`kubectl explain jupyterserver.spec` prints the same descriptions. Types such as `core/v1 EnvVar` are Kubernetes types with\nall their fields.\n\n")
 	rules(&out, *root)
 
 	sections := []section{
@@ -90,7 +90,7 @@ func write(out *bytes.Buffer, s section) ([]section, error) {
 	return below, nil
 }
 
-// rules lists the rules of CEL that look at more than one field.
+// rules lists the CEL rules that involve more than one field.
 func rules(out *bytes.Buffer, schema apiextensionsv1.JSONSchemaProps) {
 	if len(schema.XValidations) == 0 {
 		return
@@ -226,7 +226,7 @@ func between[N int64 | float64](least, most *N, one, several string) string {
 func defaultOf(parent apiextensionsv1.JSONSchemaProps, name string, schema apiextensionsv1.JSONSchemaProps) string {
 	switch {
 	case schema.Default != nil && strings.HasPrefix(string(schema.Default.Raw), "{"):
-		return "" // the defaults stand at its fields
+		return "" // its fields list the defaults
 	case schema.Default != nil:
 		return "`" + strings.Trim(string(schema.Default.Raw), `"`) + "`"
 	case slices.Contains(parent.Required, name):
@@ -254,7 +254,7 @@ func typeName(t reflect.Type, schema apiextensionsv1.JSONSchemaProps, fieldPath 
 	return schema.Type
 }
 
-// anchor is the anchor that Markdown renderers give a heading.
+// anchor returns the anchor that Markdown renderers generate for a heading.
 func anchor(heading string) string {
 	keep := func(r rune) rune {
 		if r == '.' || r == '[' || r == ']' {

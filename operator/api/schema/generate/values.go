@@ -15,11 +15,11 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// object is a JSON object. Its keys are written in the order of the alphabet.
+// object is a JSON object. Its keys are encoded in alphabetical order.
 type object = map[string]any
 
-// valuesSchema is the JSON schema of the chart's values: the spec, and the section that the operator adds. It is as
-// strict as the CRD, but for the rules in CEL, which no JSON schema can hold.
+// valuesSchema is the JSON schema of the chart's values: the spec, and the section that the operator adds. It is as strict as the
+// CRD, except for CEL rules, which JSON schema cannot express.
 func valuesSchema(spec apiextensionsv1.JSONSchemaProps) ([]byte, error) {
 	schema, err := jsonSchema(spec, reflect.TypeFor[v1alpha1.JupyterServerSpec]())
 	if err != nil {
@@ -34,7 +34,7 @@ func valuesSchema(spec apiextensionsv1.JSONSchemaProps) ([]byte, error) {
 		return nil, err
 	}
 	properties["operator"] = operatorSection(selector)
-	properties["global"] = object{"type": "object", "description": "Helm adds it where the chart is part of another. It is not used."}
+	properties["global"] = object{"type": "object", "description": "Helm adds it to subcharts. It is not used."}
 	schema["$schema"] = "http://json-schema.org/draft-07/schema#"
 	schema["$comment"] = "Generated from the CRD of JupyterServers by `make generate`. Do not edit."
 	schema["title"] = "Values of the chart of one Jupyter server"
@@ -49,12 +49,12 @@ func valuesSchema(spec apiextensionsv1.JSONSchemaProps) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// labelSelector is the schema of a label selector, taken from where the spec has one.
+// labelSelector returns the schema of a label selector, taken from a field of the spec that has one.
 func labelSelector(spec apiextensionsv1.JSONSchemaProps) apiextensionsv1.JSONSchemaProps {
 	return spec.Properties["scheduling"].Properties["topologySpreadConstraints"].Items.Schema.Properties["labelSelector"]
 }
 
-// operatorSection describes what is not of the spec (see operator/internal/render/values.go).
+// operatorSection describes the values that are not part of the spec (see operator/internal/render/values.go).
 func operatorSection(selector object) object {
 	text := func(description string) object { return object{"type": "string", "description": description} }
 	peer := closed(object{
@@ -69,27 +69,27 @@ func operatorSection(selector object) object {
 		return object{"type": "array", "items": peer, "description": description}
 	}
 	policy := closed(object{
-		"enabled":     object{"type": "boolean", "description": "Make a NetworkPolicy."},
-		"ingressFrom": peers("Who may reach the server's port. Empty: everybody."),
+		"enabled":     object{"type": "boolean", "description": "Create a NetworkPolicy."},
+		"ingressFrom": peers("The peers that can connect to the server's port. If empty, all can."),
 	})
 	access := closed(object{
-		"proxyImage":         text("The image of traefik."),
-		"authorizationImage": text("The image of the operator, which holds the authorization service."),
+		"proxyImage":         text("The traefik image."),
+		"authorizationImage": text("The image of the operator, which contains the authorization service."),
 		"imagePullPolicy":    object{"type": "string", "enum": []string{"Always", "IfNotPresent", "Never"}},
 		"profile":            text("The authentication plugin: oauth2-proxy, or the name of one of the profiles."),
 		"profiles": object{"type": "array", "items": object{"type": "object"},
-			"description": "More authentication plugins. The post-renderer checks them."},
-		"operatorFrom": peers("Who may ask whether the access control works. Empty: nobody but the node."),
+			"description": "Additional authentication plugins. The post-renderer validates them."},
+		"operatorFrom": peers("The peers that can check the access control. If empty, only the node can."),
 	})
 	port := object{"type": "integer", "minimum": 1, "maximum": 65535}
 	return with(closed(object{
-		"ingressClassName": text("The ingress class of servers that name none."),
+		"ingressClassName": text("The ingress class of servers that do not set one."),
 		"httpPort":         port,
 		"httpsPort":        port,
-		"access":           with(access, "description", "What stands in front of Jupyter with auth.mode oidc."),
+		"access":           with(access, "description", "The sidecars that protect Jupyter with auth.mode oidc."),
 		"networkPolicy":    policy,
-		"secretsChecksum":  text("Changes when a Secret changes that the pod reads only at its start."),
-	}), "description", "What the operator adds to a spec.")
+		"secretsChecksum":  text("A checksum of the Secrets that the pod reads only when it starts."),
+	}), "description", "The values that the operator adds to the spec.")
 }
 
 func closed(properties object) object {
@@ -101,8 +101,8 @@ func with(schema object, key string, value any) object {
 	return schema
 }
 
-// jsonSchema turns a schema of a CRD into a JSON schema. Descriptions stay where the type is ours: those of Kubernetes
-// would make the file ten times as large. The type is nil below the types of Kubernetes.
+// jsonSchema converts a schema of the CRD to a JSON schema. It keeps the descriptions of our own types only: those of Kubernetes
+// would make the file ten times as large. The type is nil inside Kubernetes types.
 func jsonSchema(in apiextensionsv1.JSONSchemaProps, t reflect.Type) (object, error) {
 	if err := onlyKnown(in, valuesFile); err != nil {
 		return nil, err
@@ -188,7 +188,7 @@ func indirect(t reflect.Type) reflect.Type {
 	return t
 }
 
-// element is the type of the items of a list or map.
+// element returns the type of the items of a list or map.
 func element(t reflect.Type) reflect.Type {
 	if t == nil || (t.Kind() != reflect.Slice && t.Kind() != reflect.Map) {
 		return nil
