@@ -8,46 +8,46 @@ import (
 	"strings"
 )
 
-// AccessPrefix is what the names of the containers of the access control begin with (postrender/templates/pod.yaml).
+// AccessPrefix is the name prefix of the access control's containers (postrender/templates/pod.yaml).
 const AccessPrefix = "access-"
 
-// Access is what the access control of a server says of itself: the answer of the authorization service in its pod
-// (authorization/ready.go). It comes from a pod that users have a hand in, so that its texts are quoted like those of a log.
+// Access is the state of a server's access control, as the authorization service in its pod reports it (authorization/ready.go).
+// Users influence that pod, so its texts are quoted like those of a log.
 type Access struct {
-	// Ready says that the whole chain answers.
+	// Ready reports whether the whole chain responds.
 	Ready bool `json:"ready"`
-	// Checks are what stands in the chain: proxy, authentication, jupyter, and the rules of who may enter.
+	// Checks are the results for the parts of the chain: proxy, authentication, jupyter and rules (the access rules).
 	Checks map[string]Check `json:"checks"`
-	// Provider is the OpenID provider. It never makes the chain unready: who is signed in goes on.
+	// Provider is the result for the OpenID provider. It never makes the chain unready, because existing sessions keep working.
 	Provider Check `json:"provider"`
 }
 
-// Check is one thing that was asked.
+// Check is the result for one part of the access control.
 type Check struct {
-	// OK says that it answered as it should.
+	// OK reports whether the part responds as expected.
 	OK bool `json:"ok"`
-	// Reason is a word in CamelCase, of the provider's check alone.
+	// Reason is a CamelCase word. Only the provider's check has one.
 	Reason string `json:"reason"`
 	// Message is one sentence.
 	Message string `json:"message"`
 }
 
-// providerReasons are the ones that the authorization service gives, what they mean in our own words, and whether somebody has to
-// do something about it. The service's words come from a pod that users have a hand in, so they are quoted.
+// providerReasons are the reasons that the authorization service reports, with our description, and Degraded where manual action
+// is needed. The service's own message comes from a pod that users influence, so it is quoted.
 var providerReasons = map[string]struct {
 	fact     string
 	severity Severity
 }{
-	"ProviderUnreachable": {"Nobody can sign in at the moment", Progressing},
-	"ProviderInvalid":     {"Nobody can sign in", Degraded},
-	"ClientRefused":       {"Nobody can sign in", Degraded},
+	"ProviderUnreachable": {"New sign-ins fail at the moment", Progressing},
+	"ProviderInvalid":     {"No user can sign in", Degraded},
+	"ClientRefused":       {"No user can sign in", Degraded},
 }
 
-// saidLimit is the most characters of what the access control says: names of issuers and redirect URLs are long.
-const saidLimit = 220
+// accessLimit is the maximum length of a message of the access control: names of issuers and redirect URLs are long.
+const accessLimit = 220
 
-// ProviderTrouble says what is wrong with the OpenID provider of a server whose access control answers. Progressing is what
-// passes by itself: people who are signed in go on meanwhile.
+// ProviderTrouble returns the problem with the OpenID provider of a server whose access control responds. It is Progressing if
+// it resolves without action; signed-in users can keep working meanwhile.
 func ProviderTrouble(access *Access) (Finding, bool) {
 	if access == nil || access.Provider.OK {
 		return none()
@@ -56,44 +56,44 @@ func ProviderTrouble(access *Access) (Finding, bool) {
 	if !known {
 		return none() // not checked yet
 	}
-	said := clip(trimEnd(plain(access.Provider.Message)), saidLimit)
-	message := fmt.Sprintf("%s. The access control says: %q.", reason.fact, strings.ReplaceAll(said, `"`, "'"))
+	reported := clip(trimEnd(plain(access.Provider.Message)), accessLimit)
+	message := fmt.Sprintf("%s. The access control reports: %q.", reason.fact, strings.ReplaceAll(reported, `"`, "'"))
 	return Finding{Reason: access.Provider.Reason, Message: message, Severity: reason.severity}, true
 }
 
-// providerTrouble explains a plugin that does not start because of the provider.
+// providerTrouble explains an authentication plugin that does not start because of the provider.
 func providerTrouble(o Observation) (Finding, bool) {
 	finding, found := ProviderTrouble(o.Access)
 	if !found {
 		return none()
 	}
-	finding.Severity = Degraded // nobody gets in
+	finding.Severity = Degraded // the server is not accessible
 	return finding, true
 }
 
-// chainUnready names what in the chain does not answer. The kubelet sees the authorization service alone.
+// chainUnready names the part of the chain that does not respond. The kubelet probes only the authorization service.
 func chainUnready(o Observation) (Finding, bool) {
 	if o.Access == nil || o.Access.Ready {
 		return none()
 	}
 	for _, name := range []string{"rules", "jupyter", "authentication", "proxy"} {
-		check, asked := o.Access.Checks[name]
-		if !asked || check.OK {
+		check, checked := o.Access.Checks[name]
+		if !checked || check.OK {
 			continue
 		}
 		age := o.Now.Sub(o.Pod.CreationTimestamp.Time)
-		if name == "jupyter" && age < patience {
-			f, found := progressing("Starting", "Jupyter runs and has not answered yet", "")
-			f.Recheck = patience - age
+		if name == "jupyter" && age < stepTimeout {
+			f, found := progressing("Starting", "Jupyter is running, but has not responded yet", "")
+			f.Recheck = stepTimeout - age
 			return f, found
 		}
-		return degraded("AccessNotReady", fmt.Sprintf("The access control is not ready and says: '%s'", quote(check.Message)),
+		return degraded("AccessNotReady", fmt.Sprintf("The access control is not ready: '%s'", quote(check.Message)),
 			fmt.Sprintf("See kubectl logs %s -c %s", quote(o.Pod.Name), containerOf[name]))
 	}
 	return none()
 }
 
-// containerOf is whose log tells more about a check.
+// containerOf maps a check to the container whose log has details.
 var containerOf = map[string]string{
 	"rules":          AccessPrefix + "authorization",
 	"jupyter":        JupyterContainer,
@@ -101,7 +101,7 @@ var containerOf = map[string]string{
 	"proxy":          AccessPrefix + "proxy",
 }
 
-// isAccess says whether a container is one of the access control's, which is the admin's, and not the user's.
+// isAccess reports whether the container belongs to the access control, which administrators configure, not users.
 func (c container) isAccess() bool {
 	return strings.HasPrefix(c.status.Name, AccessPrefix)
 }

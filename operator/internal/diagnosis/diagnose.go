@@ -13,55 +13,56 @@ import (
 // JupyterContainer is the name of the container that runs Jupyter.
 const JupyterContainer = "jupyter"
 
-// patience is how long a normal step may take before it is called wrong.
-const patience = 2 * time.Minute
+// stepTimeout is how long a normal step may take before it is reported as a problem.
+const stepTimeout = 2 * time.Minute
 
-// Observation is what was seen of a server's children.
+// Observation is the observed state of a server's children.
 type Observation struct {
 	// Now is the time of the observation.
 	Now time.Time
-	// StatefulSet is nil when it was not seen.
+	// StatefulSet is nil if there is none.
 	StatefulSet *appsv1.StatefulSet
-	// Pod is nil when there is none.
+	// Pod is nil if there is none.
 	Pod *corev1.Pod
-	// NameTakenBy is whose the pod is that has the name which the server's pod needs, such as "the Job backup". Empty: nobody's.
+	// NameTakenBy describes the owner of a foreign pod with the name that the server's pod needs, such as "the Job backup". It is
+	// empty if there is no such pod.
 	NameTakenBy string
-	// Claim is the claim that the pod mounts, nil when there is none.
+	// Claim is the claim that the pod mounts. It is nil if there is none.
 	Claim *corev1.PersistentVolumeClaim
-	// Events are those of the pod, the StatefulSet and the claim, in any order. Events of other objects are ignored.
+	// Events are the events of the pod, the StatefulSet and the claim, in any order. Events of other objects are ignored.
 	Events []corev1.Event
-	// Access is what the access control says of itself, nil where there is none or it does not answer.
+	// Access is the state that the access control reports. It is nil without access control, or if it does not respond.
 	Access *Access
 }
 
-// Severity says whether a finding is a reason to worry.
+// Severity distinguishes problems from normal progress.
 type Severity string
 
 const (
-	// Progressing is normal on the way: wait.
+	// Progressing is a normal step of the start: no action is needed.
 	Progressing Severity = "Progressing"
-	// Degraded is wrong. Kubernetes goes on trying, so it may still pass without anybody's help.
+	// Degraded is a problem. Kubernetes keeps trying, so it may still resolve without action.
 	Degraded Severity = "Degraded"
 )
 
-// Finding is the root cause of why a server does not run.
+// Finding is the root cause of a server that does not run.
 type Finding struct {
-	// Reason is a word in CamelCase, Kubernetes' own where there is one. It does not alternate while Kubernetes retries.
+	// Reason is a CamelCase word, that of Kubernetes if there is one. It does not alternate while Kubernetes retries.
 	Reason string
-	// Message says the root cause and what to do, in one line of at most 300 characters that ends with a full stop.
+	// Message is the root cause and how to fix it, in one line of at most 300 characters that ends with a full stop.
 	Message string
-	// Severity says whether the finding is a reason to worry.
+	// Severity distinguishes problems from normal progress.
 	Severity Severity
-	// Recheck is the time after which the passing of time alone changes the finding. Zero: only a change of the children
-	// can.
+	// Recheck is the time after which the finding changes although the children do not. It is zero if only a change of the
+	// children changes the finding.
 	Recheck time.Duration
 }
 
-// cause looks for one kind of root cause.
+// cause detects one kind of root cause.
 type cause func(Observation) (Finding, bool)
 
-// Diagnose finds the root cause of why a server does not run. It returns false when there is nothing to tell: the pod is
-// ready, or there is none because none is wanted.
+// Diagnose finds the root cause of a server that does not run. It returns false if there is nothing to report: the pod is ready,
+// or the server is suspended and has none.
 func Diagnose(o Observation) (Finding, bool) {
 	if o.Pod == nil {
 		if IsScaledToZero(o.StatefulSet) {
@@ -69,7 +70,7 @@ func Diagnose(o Observation) (Finding, bool) {
 		}
 		return first(o, []cause{
 			nameTaken,
-			creationRefused,
+			creationRejected,
 			notCreated,
 		})
 	}
@@ -77,21 +78,21 @@ func Diagnose(o Observation) (Finding, bool) {
 		return Finding{}, false
 	}
 	return first(o, []cause{
-		// The pod as a whole: nothing inside of it matters while it is on its way out.
+		// The pod as a whole: nothing inside it matters while it is being removed.
 		deletionStuck,
 		disrupted,
 		terminating,
 		podFailed,
 		nodeNotReady,
-		// Before a node is found. A claim keeps pods from nodes, never the other way round.
+		// Before scheduling. A claim can block scheduling, never the other way round.
 		claimMissing,
 		claimFailed,
 		unschedulable,
 		claimPending,
 		notScheduled,
-		// On the node, before the containers.
+		// On the node, before the containers start.
 		setupFailed,
-		// The containers: none runs before its image is there.
+		// The containers: none starts before its image is pulled.
 		imageNotPulled,
 		badConfiguration,
 		notStarted,
@@ -101,7 +102,7 @@ func Diagnose(o Observation) (Finding, bool) {
 		crashed,
 		chainUnready,
 		unhealthy,
-		// Nothing is wrong.
+		// No problem.
 		starting,
 	})
 }
@@ -115,12 +116,12 @@ func first(o Observation, causes []cause) (Finding, bool) {
 	return Finding{}, false
 }
 
-// degraded makes a finding of something wrong. Neither fact nor advice ends with a full stop.
+// degraded returns a finding for a problem. Neither fact nor advice ends with a full stop.
 func degraded(reason, fact, advice string) (Finding, bool) {
 	return Finding{Reason: reason, Message: sentence(fact, advice), Severity: Degraded}, true
 }
 
-// progressing makes a finding of something normal.
+// progressing returns a finding for a normal step.
 func progressing(reason, fact, advice string) (Finding, bool) {
 	return Finding{Reason: reason, Message: sentence(fact, advice), Severity: Progressing}, true
 }
@@ -134,7 +135,7 @@ func IsScaledToZero(set *appsv1.StatefulSet) bool {
 	return set != nil && set.Spec.Replicas != nil && *set.Spec.Replicas == 0
 }
 
-// condition returns the condition of that type, or an empty one, whose status is "".
+// condition returns the pod's condition of a type, or an empty one with the status "".
 func condition(pod *corev1.Pod, kind corev1.PodConditionType) corev1.PodCondition {
 	for _, c := range pod.Status.Conditions {
 		if c.Type == kind {

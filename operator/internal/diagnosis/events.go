@@ -12,12 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// retryPeriod is longer than the pauses that kubelet and controllers make between tries, so that a failure that was not
-// seen for so long while another was is over.
+// retryPeriod exceeds the intervals at which the kubelet and controllers retry. So a failure that was last seen more than this
+// long before another one is over.
 const retryPeriod = 5 * time.Minute
 
-// eventsOf returns the events of one object with one of the reasons, oldest first. They are told by the UID: an event of
-// an object that was deleted and made again under the same name does not count.
+// eventsOf returns the events of one object with one of the reasons, oldest first. It matches UIDs: events of a deleted object
+// with the same name do not count.
 func eventsOf(o Observation, uid types.UID, reasons ...string) []corev1.Event {
 	var found []corev1.Event
 	for _, e := range o.Events {
@@ -25,7 +25,7 @@ func eventsOf(o Observation, uid types.UID, reasons ...string) []corev1.Event {
 			found = append(found, e)
 		}
 	}
-	// The tie-breakers make the answer independent of the order of a list or a cache.
+	// The tie-breakers make the result independent of the order of a list or a cache.
 	slices.SortFunc(found, func(a, b corev1.Event) int {
 		return cmp.Or(lastSeen(a).Compare(lastSeen(b)), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Message, b.Message))
 	})
@@ -44,9 +44,9 @@ func newest(events []corev1.Event) (corev1.Event, bool) {
 	return events[len(events)-1], true
 }
 
-// steady picks one of several events that repeat in turn, and the same one each time: of those that are not over, the one
+// oldestCurrent picks one of several events that repeat in turn, and the same one each time: of those that are not over, the one
 // that was first seen first.
-func steady(events []corev1.Event) (corev1.Event, bool) {
+func oldestCurrent(events []corev1.Event) (corev1.Event, bool) {
 	last, found := newest(events)
 	if !found {
 		return corev1.Event{}, false
@@ -59,7 +59,7 @@ func steady(events []corev1.Event) (corev1.Event, bool) {
 	}), true
 }
 
-// lastSeen is the last time of an event, of the core API (LastTimestamp) or the events API (EventTime, Series).
+// lastSeen returns the last time of an event of the core API (LastTimestamp) or the events API (EventTime, Series).
 func lastSeen(e corev1.Event) time.Time {
 	last := e.LastTimestamp.Time
 	if e.EventTime.After(last) {

@@ -10,19 +10,19 @@ import (
 )
 
 const (
-	// messageLimit is the most characters of a message: more is not read in the column of a table.
+	// messageLimit is the maximum length of a message: a longer one is not readable in a table column.
 	messageLimit = 300
-	// adviceLimit keeps half of a message for the fact.
+	// adviceLimit reserves half of a message for the fact.
 	adviceLimit = 150
-	// quoteLimit is the most characters of a name or a log line inside of a message.
+	// quoteLimit is the maximum length of a name or log line in a message.
 	quoteLimit = 160
-	// inputLimit is the most bytes that are looked at of a text from outside.
+	// inputLimit is the maximum number of bytes of an external text that are processed.
 	inputLimit = 8 << 10
 
 	ellipsis = "…"
 )
 
-// sentence joins what is wrong and what to do. A long fact is shortened, the advice stays.
+// sentence joins the problem and the advice. A long fact is shortened; the advice is kept.
 func sentence(fact, advice string) string {
 	advice = clip(trimEnd(plain(advice)), adviceLimit)
 	if advice == "" {
@@ -39,7 +39,7 @@ func trimEnd(s string) string {
 	return strings.TrimRight(s, " .,:;")
 }
 
-// lastLine returns the last line of a log that says something.
+// lastLine returns the last line of a log that is not blank.
 func lastLine(log string) string {
 	lines := strings.FieldsFunc(log, func(r rune) bool { return r == '\n' || r == '\r' })
 	for i := len(lines) - 1; i >= 0; i-- {
@@ -50,10 +50,10 @@ func lastLine(log string) string {
 	return ""
 }
 
-// rpcStatus is how a gRPC error starts.
+// rpcStatus is the prefix of a gRPC error.
 var rpcStatus = regexp.MustCompile(`rpc error: code = \w+ desc = `)
 
-// innermost returns the end of a chain of wrapped Go errors, which is where the cause stands.
+// innermost returns the end of a chain of wrapped Go errors, which contains the cause.
 func innermost(text string) string {
 	text = rpcStatus.ReplaceAllString(plain(text), "")
 	links := strings.Split(strings.TrimSuffix(text, ": unknown"), ": ")
@@ -63,18 +63,18 @@ func innermost(text string) string {
 	return clip(strings.Join(links, ": "), quoteLimit)
 }
 
-// ansi matches terminal escape sequences: CSI (colours, cursor), OSC (titles, links) and the two-byte ones.
+// ansi matches terminal escape sequences: CSI (colors, cursor), OSC (titles, links) and the two-byte ones.
 var ansi = regexp.MustCompile(`\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])`)
 
-// plain makes one line without secrets, escapes and control characters of a text from outside.
+// plain converts an external text to one line without secrets, escape sequences and control characters.
 func plain(text string) string {
 	if len(text) > inputLimit {
 		text = text[:inputLimit]
-		// Without the word that was cut, which may be a secret that has lost its shape.
+		// Drop the word that was cut: it may be a secret that no longer matches its pattern.
 		text = text[:strings.LastIndexAny(text, " \n\t")+1]
 	}
 	text = strings.ToValidUTF8(text, " ")
-	// Twice: an escape can swallow the start of a key, and can hide one.
+	// Redact twice: an escape sequence can swallow the start of a key, and can hide one.
 	text = redact(ansi.ReplaceAllString(redact(text), ""))
 	text = strings.Map(func(r rune) rune {
 		switch {
@@ -88,7 +88,7 @@ func plain(text string) string {
 	return redact(strings.Join(strings.Fields(text), " "))
 }
 
-// secrets are the shapes that secrets have in logs and errors. The first group is the secret.
+// secrets are the patterns of secrets in logs and errors. The first group is the secret.
 var secrets = []*regexp.Regexp{
 	// https://user:password@host
 	regexp.MustCompile(`://([^/\s]*)@`),
@@ -106,8 +106,8 @@ var secrets = []*regexp.Regexp{
 	regexp.MustCompile(`(eyJ[\w-]{8,}(?:\.[\w-]*){1,2})`),
 }
 
-// redact covers the secrets of a text. Each shape is looked for in the text as it came: one after the other, a shape could
-// cover the word that the next one knows a secret by.
+// redact masks the secrets of a text. Every pattern is matched against the original text: masked one after the other, a pattern
+// could mask the keyword by which the next one recognizes a secret.
 func redact(text string) string {
 	covered := make([]bool, len(text))
 	for _, shape := range secrets {
@@ -129,7 +129,7 @@ func redact(text string) string {
 	return out.String()
 }
 
-// clip shortens a text to so many characters.
+// clip shortens a text to at most limit characters.
 func clip(text string, limit int) string {
 	runes := []rune(text)
 	if len(runes) <= limit {
@@ -138,7 +138,7 @@ func clip(text string, limit int) string {
 	return strings.TrimRight(string(runes[:limit-1]), " .,:;") + ellipsis
 }
 
-// quote makes a name from outside fit into a message.
+// quote makes an external name safe for a message.
 func quote(name string) string {
 	return clip(plain(name), quoteLimit)
 }

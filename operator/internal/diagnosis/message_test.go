@@ -13,7 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// checkMessage holds for every message.
+// checkMessage checks what every message must satisfy.
 func checkMessage(t *testing.T, message string) {
 	t.Helper()
 	if !utf8.ValidString(message) {
@@ -32,17 +32,17 @@ func checkMessage(t *testing.T, message string) {
 
 func TestLastLine(t *testing.T) {
 	tests := []struct{ name, reason, log, want string }{
-		{"empty", "no log is no line", "", ""},
-		{"blank end", "blank lines say nothing", "error\n \n\r\n", "error"},
-		{"colours", "escapes are for terminals", "\x1b[1;31merror\x1b[0m: bad", "error: bad"},
+		{"empty", "an empty log has no line", "", ""},
+		{"blank end", "blank lines are skipped", "error\n \n\r\n", "error"},
+		{"colors", "escapes are for terminals", "\x1b[1;31merror\x1b[0m: bad", "error: bad"},
 		{"carriage returns", "a progress bar overwrites its line", "10%\r20%\rfailed", "failed"},
-		{"url of Jupyter", "it prints the token at its start", "http://localhost:8888/lab?token=4e1f", "http://localhost:8888/lab?token=***"},
-		{"option", "arguments get into tracebacks", "['--ServerApp.token=4e1f', 'x']", "['--ServerApp.token=***', 'x']"},
+		{"URL of Jupyter", "Jupyter prints the token when it starts", "http://localhost:8888/lab?token=4e1f", "http://localhost:8888/lab?token=***"},
+		{"option", "arguments appear in tracebacks", "['--ServerApp.token=4e1f', 'x']", "['--ServerApp.token=***', 'x']"},
 		{"userinfo", "pip prints the index URL", "Looking in indexes: https://bob:4e1f@pypi.example.org/simple", "Looking in indexes: https://***@pypi.example.org/simple"},
 		{"header", "clients print requests", "Authorization: Bearer 4e1f", "Authorization: Bearer ***"},
 		{"json", "structured logs quote the key", `{"token": "4e1f", "a": 1}`, `{"token": "***", "a": 1}`},
-		{"split by an escape", "an escape inside of the key must not hide it", "tok\x1b[0men=4e1f", "token=***"},
-		{"swallowed by an escape", "an escape that takes the key's first letter must not hide it", "\x1b[token=4e1f", "oken=***"},
+		{"split by an escape", "an escape sequence in the key must not hide it", "tok\x1b[0men=4e1f", "token=***"},
+		{"swallowed by an escape", "an escape sequence that swallows the key's first letter must not hide it", "\x1b[token=4e1f", "oken=***"},
 		{"long", "one line of a table", strings.Repeat("é", 500), strings.Repeat("é", quoteLimit-1) + ellipsis},
 	}
 	for _, tt := range tests {
@@ -56,14 +56,14 @@ func TestLastLine(t *testing.T) {
 
 func TestSentence(t *testing.T) {
 	long := strings.Repeat("word ", 200)
-	for _, message := range []string{sentence("", ""), sentence(long, ""), sentence(long, long), sentence("it is\nbroken.", "repair it.")} {
+	for _, message := range []string{sentence("", ""), sentence(long, ""), sentence(long, long), sentence("it is\nbroken.", "fix it.")} {
 		checkMessage(t, message)
 	}
-	if got, want := sentence("It is\nbroken.", "Repair it"), "It is broken. Repair it."; got != want {
+	if got, want := sentence("It is\nbroken.", "Fix it"), "It is broken. Fix it."; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got := sentence(long, "Repair it"); !strings.HasSuffix(got, "… Repair it.") {
-		t.Errorf("the advice must survive a long fact: %q", got)
+	if got := sentence(long, "Fix it"); !strings.HasSuffix(got, "… Fix it.") {
+		t.Errorf("a long fact must not truncate the advice: %q", got)
 	}
 }
 
@@ -85,7 +85,7 @@ func FuzzDiagnose(f *testing.F) {
 		case 1:
 			ended("jupyter", reason, int32(place), message)(&o)
 		case 2:
-			refusedByNodes(message)(&o)
+			unschedulablePod(message)(&o)
 		case 3:
 			withoutPod(&o)
 		case 4:

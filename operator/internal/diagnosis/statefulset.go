@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// nameTaken finds a pod of somebody else that the StatefulSet controller waits for, without an event, because a pod of a StatefulSet
-// can have no other name (pkg/controller/statefulset/stateful_pod_control.go, CreateStatefulPod).
+// nameTaken finds a foreign pod with the only name that the pod of the StatefulSet can have. The StatefulSet controller waits for
+// it to go without an event (pkg/controller/statefulset/stateful_pod_control.go, CreateStatefulPod).
 func nameTaken(o Observation) (Finding, bool) {
 	if o.NameTakenBy == "" || o.StatefulSet == nil {
 		return none()
 	}
-	return degraded("PodNameTaken", "There is a pod "+o.StatefulSet.Name+"-0 already, which belongs to "+o.NameTakenBy,
-		"Delete that pod, or give the JupyterServer another name")
+	return degraded("PodNameTaken", "The pod "+o.StatefulSet.Name+"-0 already exists and belongs to "+o.NameTakenBy,
+		"Delete that pod, or use another name for the JupyterServer")
 }
 
-// creationRefused finds why the API server refuses the pod. The StatefulSet controller writes an event for each try
+// creationRejected finds out why the API server rejects the pod. The StatefulSet controller records an event for each attempt
 // (pkg/controller/statefulset/stateful_pod_control.go, recordPodEvent).
-func creationRefused(o Observation) (Finding, bool) {
+func creationRejected(o Observation) (Finding, bool) {
 	if o.StatefulSet == nil {
 		return none()
 	}
@@ -35,43 +35,43 @@ func creationRefused(o Observation) (Finding, bool) {
 	if subject, inner, cut := strings.Cut(why, " is forbidden: "); cut && !strings.Contains(subject, ": ") {
 		why = inner
 	}
-	for _, r := range refusals {
+	for _, r := range rejections {
 		if strings.Contains(why, r.mark) {
 			return degraded("FailedCreate", r.lead+": "+why, r.advice)
 		}
 	}
-	return degraded("FailedCreate", "Kubernetes refuses the pod: "+why, "Correct the spec, or ask the admin")
+	return degraded("FailedCreate", "Kubernetes rejects the pod: "+why, "Correct the spec, or ask your administrator")
 }
 
-type refusal struct{ mark, lead, advice string }
+type rejection struct{ mark, lead, advice string }
 
-// refusals are the admission plugins that refuse pods, by a part of what they say.
-var refusals = []refusal{
+// rejections are the admission plugins that reject pods, identified by a part of their messages.
+var rejections = []rejection{
 	// apiserver/pkg/admission/plugin/resourcequota/controller.go
-	{"exceeded quota: ", "The namespace's quota is used up",
-		"Stop another server, ask for less in spec.jupyterServer.resources, or ask the admin for a larger quota"},
+	{"exceeded quota: ", "The namespace quota is exceeded",
+		"Stop another server, lower spec.jupyterServer.resources, or ask your administrator for a larger quota"},
 	// apiserver/pkg/admission/plugin/resourcequota/controller.go, pkg/quota/v1/evaluator/core/pods.go
-	{"failed quota: ", "The namespace's quota wants every container to say what it needs",
-		"Set spec.jupyterServer.resources requests and limits"},
-	{"insufficient quota to ", "The namespace's quota does not cover the pod",
-		"Change spec.scheduling.priorityClassName, or ask the admin for a quota"},
+	{"failed quota: ", "The namespace quota requires requests and limits for every container",
+		"Set spec.jupyterServer.resources.requests and limits"},
+	{"insufficient quota to ", "The namespace quota does not cover the pod",
+		"Change spec.scheduling.priorityClassName, or ask your administrator for a quota"},
 	// pod-security-admission/admission/admission.go
 	{"violates PodSecurity ", "The namespace's Pod Security level forbids the pod",
-		"Correct spec.pod (securityContext, containers), or ask the admin for another level"},
+		"Correct spec.pod (securityContext, containers), or ask your administrator for another level"},
 	// plugin/pkg/admission/limitranger/admission.go
-	{" usage per ", "A LimitRange of the namespace forbids the pod",
+	{" usage per ", "A LimitRange in the namespace forbids the pod",
 		"Change spec.jupyterServer.resources to fit it"},
-	{" max limit to request ratio per ", "A LimitRange of the namespace forbids the pod",
+	{" max limit to request ratio per ", "A LimitRange in the namespace forbids the pod",
 		"Change spec.jupyterServer.resources to fit it"},
 	// apiserver/pkg/admission/plugin/webhook/errors/statuserror.go
-	{"admission webhook ", "A rule of the cluster forbids the pod",
-		"Correct the spec, or ask the admin about the rule"},
+	{"admission webhook ", "A cluster policy forbids the pod",
+		"Correct the spec, or ask your administrator about the policy"},
 	// apiserver/pkg/admission/plugin/policy/validating/dispatcher.go
-	{"ValidatingAdmissionPolicy ", "A rule of the cluster forbids the pod",
-		"Correct the spec, or ask the admin about the rule"},
+	{"ValidatingAdmissionPolicy ", "A cluster policy forbids the pod",
+		"Correct the spec, or ask your administrator about the policy"},
 	// apiserver/pkg/util/webhook/error.go
-	{"failed calling webhook ", "A check of the cluster does not answer, so that no pod is let in",
-		"Ask the admin to repair it; the pod is then made by itself"},
+	{"failed calling webhook ", "An admission webhook of the cluster does not respond, so no pod can be created",
+		"Ask your administrator to fix it; the pod is then created automatically"},
 	// plugin/pkg/admission/serviceaccount/admission.go
 	{"error looking up service account ", "The service account does not exist",
 		"Create it, or correct spec.pod.serviceAccountName"},
@@ -79,11 +79,11 @@ var refusals = []refusal{
 	{"no PriorityClass with name ", "The priority class does not exist",
 		"Correct spec.scheduling.priorityClassName"},
 	// apimachinery/pkg/api/errors, NewInvalid
-	{" is invalid: ", "Kubernetes finds the pod invalid",
+	{" is invalid: ", "The pod is invalid",
 		"Correct spec.pod or spec.patches"},
 }
 
-// notCreated is the moment before the StatefulSet controller has made the pod.
+// notCreated covers the time before the StatefulSet controller has created the pod.
 func notCreated(Observation) (Finding, bool) {
-	return progressing("Starting", "The pod is being made", "")
+	return progressing("Starting", "Creating the pod", "")
 }

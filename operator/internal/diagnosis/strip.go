@@ -9,7 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Strip drops from the spec of a pod what Diagnose does not look at, for who keeps many pods in memory.
+// Strip removes from a pod's spec what Diagnose does not use, for callers that keep many pods in memory.
 func Strip(pod *corev1.Pod) {
 	stripContainers(pod.Spec.InitContainers)
 	stripContainers(pod.Spec.Containers)
@@ -28,10 +28,10 @@ func stripContainers(containers []corev1.Container) {
 	}
 }
 
-// tokenVariable is how Jupyter gets its token, where that is in a Secret.
+// tokenVariable is the variable with Jupyter's token if the token is in a Secret.
 const tokenVariable = "JUPYTER_TOKEN"
 
-// tokenOf is the token's variable, in a list that has room for no other.
+// tokenOf returns the variable of the token as a list without spare capacity, or nil.
 func tokenOf(env []corev1.EnvVar) []corev1.EnvVar {
 	if i := slices.IndexFunc(env, isToken); i >= 0 {
 		return []corev1.EnvVar{env[i]}

@@ -10,15 +10,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// unboundClaims is in the scheduler's message while a claim with immediate binding has no volume
+// unboundClaims is in the scheduler's message while a claim with immediate binding has no volume yet
 // (pkg/scheduler/framework/plugins/volumebinding/volume_binding.go, PreFilter).
 const unboundClaims = "pod has unbound immediate PersistentVolumeClaims"
 
-// claimMissing finds a claim that is not there, is going or has lost its volume, from the claim itself or from what the
-// scheduler says (pkg/scheduler/framework/plugins/volumebinding/volume_binding.go, podHasPVCs).
+// claimMissing finds a claim that does not exist, is being deleted or has lost its volume, from the claim itself or from the
+// scheduler's message (pkg/scheduler/framework/plugins/volumebinding/volume_binding.go, podHasPVCs).
 func claimMissing(o Observation) (Finding, bool) {
 	if o.Claim != nil && o.Claim.Status.Phase == corev1.ClaimLost {
-		return degraded("ClaimLost", fmt.Sprintf("The volume of the claim %s is gone, and the files on it are lost", quote(o.Claim.Name)), "Ask the admin about the volume, or delete the claim to start with an empty one")
+		return degraded("ClaimLost", fmt.Sprintf("The volume of the claim %s is gone, and the files on it are lost", quote(o.Claim.Name)), "Ask your administrator about the volume, or delete the claim to start with an empty one")
 	}
 	c, waiting := waitingForNode(o.Pod)
 	if !waiting {
@@ -33,19 +33,19 @@ func claimMissing(o Observation) (Finding, bool) {
 	switch {
 	case strings.HasPrefix(state, "not found"):
 		if o.StatefulSet != nil && name == o.StatefulSet.Name {
-			return degraded("ClaimNotFound", fmt.Sprintf("The claim %s of the server does not exist (any more)", name), "The operator makes it again; if it does not come, ask the admin")
+			return degraded("ClaimNotFound", fmt.Sprintf("The server's claim %s does not exist", name), "The operator recreates it; if that takes long, ask your administrator")
 		}
 		return degraded("ClaimNotFound", fmt.Sprintf("The claim %s does not exist", name), "Create it, or correct spec.storage.existingClaim (or spec.pod.volumes)")
 	case strings.HasPrefix(state, "is being deleted"):
-		return degraded("ClaimTerminating", fmt.Sprintf("The claim %s is being deleted", name), "Wait until it is gone: a claim of the server is then made again; another one has to be created again")
+		return degraded("ClaimTerminating", fmt.Sprintf("The claim %s is being deleted", name), "Wait until it is deleted; the operator then recreates the server's own claim, any other claim you have to recreate yourself")
 	case strings.HasPrefix(state, "bound to non-existent"):
-		return degraded("ClaimLost", fmt.Sprintf("The volume of the claim %s is gone, and the files on it are lost", name), "Ask the admin about the volume, or delete the claim to start with an empty one")
+		return degraded("ClaimLost", fmt.Sprintf("The volume of the claim %s is gone, and the files on it are lost", name), "Ask your administrator about the volume, or delete the claim to start with an empty one")
 	}
 	return none()
 }
 
-// claimFailed finds why a claim gets no volume (pkg/controller/volume/persistentvolume/pv_controller.go; provisioners
-// outside of Kubernetes write ProvisioningFailed too).
+// claimFailed finds out why a claim gets no volume (pkg/controller/volume/persistentvolume/pv_controller.go; external provisioners
+// record ProvisioningFailed, too).
 func claimFailed(o Observation) (Finding, bool) {
 	if o.Claim == nil || o.Claim.Status.Phase != corev1.ClaimPending {
 		return none()
@@ -55,37 +55,37 @@ func claimFailed(o Observation) (Finding, bool) {
 		return none()
 	}
 	name, class := quote(o.Claim.Name), storageClass(o.Claim)
-	const choose = "Choose another spec.storage.storageClassName in a new server, or ask the admin"
+	const choose = "Set another spec.storage.storageClassName in a new server, or ask your administrator"
 	why := last.Message
 	switch {
 	// client-go lister: storageclass.storage.k8s.io "fast" not found
 	case found && strings.Contains(why, "storageclass") && strings.Contains(why, "not found"):
 		return degraded("ProvisioningFailed", fmt.Sprintf("The storage class %s of the claim %s does not exist", class, name), choose)
 	case found && strings.Contains(why, "exceeded quota"):
-		return degraded("ProvisioningFailed", fmt.Sprintf("The volume for the claim %s is over a quota: %s", name, innermost(why)), "Ask for less in the spec.storage.size of a new server, or ask the admin")
+		return degraded("ProvisioningFailed", fmt.Sprintf("The volume for the claim %s exceeds a quota: %s", name, innermost(why)), "Use a smaller spec.storage.size in a new server, or ask your administrator")
 	case found:
-		return degraded("ProvisioningFailed", fmt.Sprintf("No volume could be made for the claim %s: %s", name, innermost(why)), "It is tried again; check spec.storage.size and storageClassName, or ask the admin")
+		return degraded("ProvisioningFailed", fmt.Sprintf("No volume could be created for the claim %s: %s", name, innermost(why)), "It is retried; check spec.storage.size and storageClassName, or ask your administrator")
 	}
 	last, found = newest(eventsOf(o, o.Claim.UID, "FailedBinding", "VolumeMismatch", "ExternalProvisioning", "WaitForFirstConsumer", "WaitForPodScheduled"))
 	switch {
 	case !found:
 		return none()
 	case strings.Contains(last.Message, "no storage class is set"):
-		return degraded("ClaimPending", fmt.Sprintf("The claim %s names no storage class, and the cluster has no default one", name), "Set spec.storage.storageClassName in a new server, set spec.storage.ephemeral, or ask the admin for a default class")
+		return degraded("ClaimPending", fmt.Sprintf("The claim %s sets no storage class, and the cluster has no default one", name), "Set spec.storage.storageClassName in a new server, set spec.storage.ephemeral, or ask your administrator for a default class")
 	case last.Reason == "FailedBinding", last.Reason == "VolumeMismatch":
-		return degraded("ClaimPending", fmt.Sprintf("The claim %s cannot be bound to its volume: %s", name, plain(last.Message)), "Correct the claim, or ask the admin")
+		return degraded("ClaimPending", fmt.Sprintf("The claim %s cannot be bound to its volume: %s", name, plain(last.Message)), "Correct the claim, or ask your administrator")
 	}
 	return none()
 }
 
-// claimPending finds a claim that waits for its volume without an error. A claim that waits for its pod to be scheduled
-// (volumeBindingMode WaitForFirstConsumer) is as it should be.
+// claimPending finds a claim that waits for its volume without an error. Waiting for the pod to be scheduled (volumeBindingMode
+// WaitForFirstConsumer) is normal.
 func claimPending(o Observation) (Finding, bool) {
 	c, waiting := waitingForNode(o.Pod)
 	blocked := waiting && strings.Contains(c.Message, unboundClaims)
 	if o.Claim == nil {
 		if blocked {
-			return degraded("ClaimPending", "A claim of the pod has no volume yet", "Check its storage class with kubectl describe pvc, or ask the admin")
+			return degraded("ClaimPending", "A claim of the pod has no volume yet", "Check its storage class with kubectl describe pvc, or ask your administrator")
 		}
 		return none()
 	}
@@ -93,17 +93,17 @@ func claimPending(o Observation) (Finding, bool) {
 	if o.Claim.Status.Phase != corev1.ClaimPending || !blocked && !found {
 		return none()
 	}
-	begun := o.Claim.CreationTimestamp.Time
-	if found && firstSeen(last).After(begun) {
-		begun = firstSeen(last)
+	since := o.Claim.CreationTimestamp.Time
+	if found && firstSeen(last).After(since) {
+		since = firstSeen(last)
 	}
 	name := quote(o.Claim.Name)
-	if wait := begun.Add(patience).Sub(o.Now); wait > 0 {
-		f, found := progressing("ClaimPending", fmt.Sprintf("The volume for the claim %s is being made", name), "")
+	if wait := since.Add(stepTimeout).Sub(o.Now); wait > 0 {
+		f, found := progressing("ClaimPending", fmt.Sprintf("The volume for the claim %s is being created", name), "")
 		f.Recheck = wait
 		return f, found
 	}
-	return degraded("ClaimPending", fmt.Sprintf("The claim %s still has no volume from the storage class %s", name, storageClass(o.Claim)), "Ask the admin whether the provisioner of that class runs")
+	return degraded("ClaimPending", fmt.Sprintf("The claim %s still has no volume from the storage class %s", name, storageClass(o.Claim)), "Ask your administrator whether the provisioner of that class is running")
 }
 
 func storageClass(claim *corev1.PersistentVolumeClaim) string {
@@ -113,7 +113,7 @@ func storageClass(claim *corev1.PersistentVolumeClaim) string {
 	return "(none)"
 }
 
-// setupFailed finds why the node cannot prepare the pod: volumes first, then the sandbox, which is its network.
+// setupFailed finds out why the node cannot prepare the pod: first its volumes, then its sandbox, which is its network.
 func setupFailed(o Observation) (Finding, bool) {
 	if !inSetup(o.Pod) {
 		return none()
@@ -124,13 +124,13 @@ func setupFailed(o Observation) (Finding, bool) {
 	}
 	for _, r := range sandboxReasons() {
 		if last.Reason == r {
-			return degraded("FailedCreatePodSandBox", fmt.Sprintf("The node %s cannot prepare the pod: %s", nodeName(o.Pod), innermost(last.Message)), "It is tried again; ask the admin about the node if that goes on")
+			return degraded("FailedCreatePodSandBox", fmt.Sprintf("The node %s cannot prepare the pod: %s", nodeName(o.Pod), innermost(last.Message)), "It is retried; if this persists, ask your administrator about the node")
 		}
 	}
 	return volumeFailed(o)
 }
 
-// Reasons of pkg/kubelet/events/event.go.
+// volumeReasons and sandboxReasons return reasons of pkg/kubelet/events/event.go.
 func volumeReasons() []string {
 	return []string{"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
 }
@@ -139,7 +139,7 @@ func sandboxReasons() []string {
 	return []string{"FailedCreatePodSandBox", "NetworkNotReady", "FailedPrepareDynamicResources"}
 }
 
-// inSetup says that the pod has a node, and the node has not come to its containers.
+// inSetup reports whether the pod has a node that has not started its containers yet.
 func inSetup(pod *corev1.Pod) bool {
 	if conditionStatus(pod, corev1.PodScheduled) != corev1.ConditionTrue && pod.Spec.NodeName == "" {
 		return false
@@ -158,7 +158,7 @@ func inSetup(pod *corev1.Pod) bool {
 	return true
 }
 
-// volumeFailed finds the volume that holds up the pod.
+// volumeFailed finds the volume that blocks the pod.
 func volumeFailed(o Observation) (Finding, bool) {
 	var failures, timeouts []corev1.Event
 	attached, _ := newest(podEvents(o, "SuccessfulAttachVolume"))
@@ -166,7 +166,7 @@ func volumeFailed(o Observation) (Finding, bool) {
 		switch {
 		case e.Reason == "FailedAttachVolume" && lastSeen(e).Before(lastSeen(attached)):
 			continue // attached since
-		// pkg/kubelet/volumemanager/volume_manager.go, WaitForAttachAndMount: says that, but not why.
+		// pkg/kubelet/volumemanager/volume_manager.go, WaitForAttachAndMount: the timeout without its cause.
 		case strings.Contains(e.Message, "unmounted volumes="):
 			timeouts = append(timeouts, e)
 		default:
@@ -176,7 +176,7 @@ func volumeFailed(o Observation) (Finding, bool) {
 	if len(failures) == 0 {
 		failures = timeouts
 	}
-	e, found := steady(failures)
+	e, found := oldestCurrent(failures)
 	if !found {
 		return none()
 	}
@@ -185,9 +185,9 @@ func volumeFailed(o Observation) (Finding, bool) {
 	// pkg/controller/volume/attachdetach/reconciler/reconciler.go; "Multi-Attach error" until Kubernetes 1.36
 	case strings.Contains(why, "Volume is already used by"):
 		_, users, _ := strings.Cut(why, "Volume is already used by ")
-		return degraded(e.Reason, "The volume is in use on another node by "+users, "Stop the other pod, or give each server a volume of its own (spec.storage)")
+		return degraded(e.Reason, "The volume is in use on another node by "+users, "Stop the other pod, or give each server its own volume (spec.storage)")
 	case strings.Contains(why, "already exclusively attached"), strings.Contains(why, "Multi-Attach error"):
-		return degraded(e.Reason, "The volume is still attached to another node", "Wait: it is freed when the old pod is gone, at a lost node after some minutes; else ask the admin about that node")
+		return degraded(e.Reason, "The volume is still attached to another node", "Wait: it is detached when the old pod is gone, or some minutes after its node is lost; otherwise ask your administrator about that node")
 	case strings.Contains(why, "secret \"") && strings.Contains(why, "not found"):
 		return degraded(e.Reason, fmt.Sprintf("The Secret %s, which the pod mounts, does not exist", between(why, "secret \"", "\"")), "Create it, or correct spec.pod.volumes")
 	case strings.Contains(why, "configmap \"") && strings.Contains(why, "not found"):
@@ -196,12 +196,12 @@ func volumeFailed(o Observation) (Finding, bool) {
 	case strings.Contains(why, "references non-existent "):
 		return degraded(e.Reason, "A Secret or ConfigMap that the pod mounts lacks a key: "+innermost(why), "Add the key, or correct spec.pod.volumes")
 	case len(timeouts) > 0 && strings.Contains(why, "unmounted volumes="):
-		return degraded(e.Reason, fmt.Sprintf("The volumes [%s] could not be mounted in time", between(why, "unmounted volumes=[", "]")), "It is tried again; ask the admin about the storage if that goes on")
+		return degraded(e.Reason, fmt.Sprintf("The volumes [%s] could not be mounted in time", between(why, "unmounted volumes=[", "]")), "It is retried; if this persists, ask your administrator about the storage")
 	}
-	return degraded(e.Reason, "A volume cannot be mounted: "+why, "It is tried again; ask the admin about the storage if that goes on")
+	return degraded(e.Reason, "A volume cannot be mounted: "+why, "It is retried; if this persists, ask your administrator about the storage")
 }
 
-// between returns the name between two marks.
+// between returns the text between two marks, quoted.
 func between(text, open, end string) string {
 	_, rest, _ := strings.Cut(text, open)
 	name, _, _ := strings.Cut(rest, end)
