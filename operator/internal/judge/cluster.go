@@ -21,18 +21,18 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// Cluster finds what the rules want to know of a cluster.
+// Cluster finds what the rules need to know of a cluster.
 type Cluster struct {
-	// Informed reads from informers that Index was called for, so that a question costs no request.
+	// Informed reads from the informers that Index registered indexes with, so that a lookup costs no request.
 	Informed client.Reader
 	// Live reads from the API server.
 	Live client.Reader
-	// Reservations are set where servers are let have routes, not just judged: whoever asks for the routes of others reserves
-	// its own, if they are free. Nil: nothing is reserved.
+	// Reservations are set by a caller that installs servers instead of only evaluating them: Routes then reserves the server's own
+	// routes if they are free. If nil, nothing is reserved.
 	Reservations *Reservations
 }
 
-// NamespaceObject is what namespaces are read as: their metadata. Give it to the informers.
+// NamespaceObject returns the object as which namespaces are read: their metadata. The informers must watch it.
 func NamespaceObject() *metav1.PartialObjectMetadata {
 	o := &metav1.PartialObjectMetadata{}
 	o.SetGroupVersionKind(namespaceKind)
@@ -41,8 +41,8 @@ func NamespaceObject() *metav1.PartialObjectMetadata {
 
 var namespaceKind = corev1.SchemeGroupVersion.WithKind("Namespace")
 
-// Namespace is what the rules know of a namespace. Whoever applies a namespace and a server in one go is faster than the
-// informers: the API server is asked then.
+// Namespace returns what the rules know of a namespace. It falls back to the API server, because the informers may lag behind a
+// client that creates a namespace and a server together.
 func (c Cluster) Namespace(ctx context.Context, name string) (policies.Namespace, error) {
 	o := NamespaceObject()
 	err := c.Informed.Get(ctx, client.ObjectKey{Name: name}, o)
@@ -56,18 +56,18 @@ func (c Cluster) Namespace(ctx context.Context, name string) (policies.Namespace
 }
 
 const (
-	// atIndex is the informers' index of what is reached exactly at a route.
+	// atIndex is the informers' index by exact route.
 	atIndex = "route"
-	// belowIndex is the informers' index of what is reached below a route.
+	// belowIndex is the informers' index by the routes above an object's route.
 	belowIndex = "above-route"
 )
 
-// Index registers what Cluster looks things up by: servers by the routes of their specs, and their Ingresses by those that
-// are in force. Looking at every server of a host would take longer than the rules do.
+// Index registers the indexes of Cluster: servers by the routes of their specs, and Ingresses by the routes that are in force.
+// Comparing with every server of a host would take longer than evaluating the rules.
 func Index(ctx context.Context, indexer client.FieldIndexer) error {
 	for _, kind := range []client.Object{&v1alpha1.JupyterServer{}, &networkingv1.Ingress{}} {
-		exactly := func(route policies.Route) []string { return []string{at(route)} }
-		for index, keys := range map[string]func(policies.Route) []string{atIndex: exactly, belowIndex: above} {
+		exactly := func(route policies.Route) []string { return []string{routeKey(route)} }
+		for index, keys := range map[string]func(policies.Route) []string{atIndex: exactly, belowIndex: keysAbove} {
 			err := indexer.IndexField(ctx, kind, index, func(o client.Object) []string {
 				var all []string
 				for _, route := range routesOf(o) {
@@ -102,13 +102,13 @@ func routesOf(o client.Object) []policies.Route {
 	return nil
 }
 
-// at is the key of a route. A host is the same in capitals, and a path with a slash at its end.
-func at(route policies.Route) string {
+// routeKey is the index key of a route. It ignores the case of the host and a trailing slash of the path.
+func routeKey(route policies.Route) string {
 	return strings.ToLower(route.Host) + "/" + strings.Trim(route.Path, "/")
 }
 
-// above are the keys of all that a route lies below.
-func above(route policies.Route) []string {
+// keysAbove returns the keys of all routes above a route.
+func keysAbove(route policies.Route) []string {
 	host, path := strings.ToLower(route.Host)+"/", strings.Trim(route.Path, "/")
 	var keys []string
 	for path != "" {
@@ -118,21 +118,21 @@ func above(route policies.Route) []string {
 	return keys
 }
 
-// Routes is for Case.Routes: it finds the routes of others at, above and below those at which a server is reached.
+// Routes is for Case.Routes: it finds the routes of other servers at, above and below those of a server.
 //
-// When two servers want one route, only one may be refused. The one that is reached there stays; among those that are not yet,
-// or both are, the older one. A reservation counts like an Ingress. Whoever asks keeps or gives back what it reserved (Reservations).
+// If two servers want one route, only one may be denied. The server that already has the route keeps it; if none or both have it,
+// the older one gets it. A reservation counts like an Ingress. The caller must call Keep or GiveBack of Reservations afterwards.
 func (c Cluster) Routes(server *v1alpha1.JupyterServer) func(context.Context, []policies.Route) ([]policies.Route, error) {
 	return func(ctx context.Context, own []policies.Route) ([]policies.Route, error) {
-		defer c.Reservations.lock()() // nobody else may reserve between the look-up and what follows from it
+		defer c.Reservations.lock()() // makes the lookup and the reservation atomic
 		var routes []policies.Route
 		free := true
 		for _, route := range own {
-			others, err := c.inTheWay(ctx, server, route)
+			others, err := c.conflicting(ctx, server, route)
 			if err != nil {
 				return nil, err
 			}
-			free = free && !slices.ContainsFunc(others, func(other policies.Route) bool { return at(other) == at(route) })
+			free = free && !slices.ContainsFunc(others, func(other policies.Route) bool { return routeKey(other) == routeKey(route) })
 			routes = append(routes, others...)
 		}
 		if free {
@@ -142,8 +142,8 @@ func (c Cluster) Routes(server *v1alpha1.JupyterServer) func(context.Context, []
 	}
 }
 
-// inTheWay are the routes of others that come before one of a server.
-func (c Cluster) inTheWay(ctx context.Context, server *v1alpha1.JupyterServer, route policies.Route) ([]policies.Route, error) {
+// conflicting returns the routes of other servers that have precedence over a route of a server.
+func (c Cluster) conflicting(ctx context.Context, server *v1alpha1.JupyterServer, route policies.Route) ([]policies.Route, error) {
 	ingresses, err := near[networkingv1.Ingress](ctx, c.Informed, &networkingv1.IngressList{}, route)
 	if err != nil {
 		return nil, err
@@ -159,7 +159,7 @@ func (c Cluster) inTheWay(ctx context.Context, server *v1alpha1.JupyterServer, r
 	var out []policies.Route
 	for _, other := range reserved {
 		if !isServer(other) && (!holds || isOlder(other, server)) {
-			out = append(out, named(client.ObjectKeyFromObject(other), []policies.Route{route})...)
+			out = append(out, withName(client.ObjectKeyFromObject(other), []policies.Route{route})...)
 		}
 	}
 	held := map[client.ObjectKey]bool{}
@@ -171,14 +171,14 @@ func (c Cluster) inTheWay(ctx context.Context, server *v1alpha1.JupyterServer, r
 		found := &v1alpha1.JupyterServer{}
 		err := c.Informed.Get(ctx, other, found)
 		if apierrors.IsNotFound(err) {
-			continue // it is gone, and this goes, too
+			continue // the server is gone, and its Ingress will follow
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading the JupyterServer %s: %w", other, err)
 		}
 		held[other] = true
 		if !holds || isOlder(found, server) {
-			out = append(out, named(other, routesOf(ingress))...)
+			out = append(out, withName(other, routesOf(ingress))...)
 		}
 	}
 	if holds {
@@ -191,16 +191,16 @@ func (c Cluster) inTheWay(ctx context.Context, server *v1alpha1.JupyterServer, r
 	for _, other := range servers {
 		name := client.ObjectKeyFromObject(other)
 		if other.DeletionTimestamp != nil {
-			continue // it goes nowhere any more, and no rule looks at its spec
+			continue // it is being deleted and gets no new route
 		}
-		if name != key && !held[name] && isOlder(other, server) && !isRefused(other) && !staysElsewhere(other) {
-			out = append(out, named(name, routesOf(other))...)
+		if name != key && !held[name] && isOlder(other, server) && !isDenied(other) && !staysElsewhere(other) {
+			out = append(out, withName(name, routesOf(other))...)
 		}
 	}
 	return out, nil
 }
 
-// reserved are the servers that hold exactly a route.
+// reserved returns the servers that reserved exactly this route.
 func (c Cluster) reserved(ctx context.Context, route policies.Route) ([]*v1alpha1.JupyterServer, error) {
 	var found []*v1alpha1.JupyterServer
 	for _, key := range c.Reservations.at(route) {
@@ -216,16 +216,16 @@ func (c Cluster) reserved(ctx context.Context, route policies.Route) ([]*v1alpha
 	return found, nil
 }
 
-// ownerOf is the server that an Ingress belongs to.
+// ownerOf returns the server that an Ingress belongs to.
 func ownerOf(ingress *networkingv1.Ingress) client.ObjectKey {
 	return client.ObjectKey{Namespace: ingress.Namespace, Name: ingress.Labels[v1alpha1.ServerLabel]}
 }
 
 func isAt(o client.Object, route policies.Route) bool {
-	return slices.ContainsFunc(routesOf(o), func(r policies.Route) bool { return at(r) == at(route) })
+	return slices.ContainsFunc(routesOf(o), func(r policies.Route) bool { return routeKey(r) == routeKey(route) })
 }
 
-// isOlder says whether one server was there before another one. One that is just being made was not there before any.
+// isOlder reports whether one server was created before another one. A server that is not stored yet is the youngest.
 func isOlder(one, other *v1alpha1.JupyterServer) bool {
 	switch {
 	case other.CreationTimestamp.IsZero() || one.CreationTimestamp.Before(&other.CreationTimestamp):
@@ -236,31 +236,31 @@ func isOlder(one, other *v1alpha1.JupyterServer) bool {
 	return one.Namespace+"/"+one.Name < other.Namespace+"/"+other.Name
 }
 
-// isRefused says whether the rules refuse a server, so that it will not be reached where it wants to.
-func isRefused(server *v1alpha1.JupyterServer) bool {
+// isDenied reports whether the rules deny a server, so that it does not get the routes of its spec.
+func isDenied(server *v1alpha1.JupyterServer) bool {
 	return meta.IsStatusConditionFalse(server.Status.Conditions, v1alpha1.ConditionPolicyCompliant)
 }
 
-// staysElsewhere says whether a server was released at another route than its spec wants, and cannot go there.
+// staysElsewhere reports whether a blocked server was released at another route than that of its spec, and stays there.
 func staysElsewhere(server *v1alpha1.JupyterServer) bool {
 	blocked := server.Status.ObservedGeneration == server.Generation && meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionStalled)
-	is, err := url.Parse(server.Status.URL)
+	current, err := url.Parse(server.Status.URL)
 	if !blocked || server.Status.Release == nil || err != nil {
 		return false
 	}
-	here := policies.Route{Host: is.Hostname(), Path: is.Path}
+	here := policies.Route{Host: current.Hostname(), Path: current.Path}
 	return !isAt(server, here)
 }
 
-func named(key client.ObjectKey, routes []policies.Route) []policies.Route {
+func withName(key client.ObjectKey, routes []policies.Route) []policies.Route {
 	for i := range routes {
 		routes[i].Namespace, routes[i].Name = key.Namespace, key.Name
 	}
 	return routes
 }
 
-// Near are the servers whose specs want routes at, above and below those of a JupyterServer or an Ingress: those that may be
-// free to go on when it goes away. They are the informers' own and must not be changed.
+// Near returns the servers whose specs want routes at, above and below those of a JupyterServer or an Ingress, and which may get
+// them when it goes away. They are shared with the informers and must not be changed.
 func (c Cluster) Near(ctx context.Context, o client.Object) ([]*v1alpha1.JupyterServer, error) {
 	var found []*v1alpha1.JupyterServer
 	for _, route := range routesOf(o) {
@@ -273,11 +273,11 @@ func (c Cluster) Near(ctx context.Context, o client.Object) ([]*v1alpha1.Jupyter
 	return found, nil
 }
 
-// near lists what is at, above and below a route. What it returns is the informers' own and must not be changed.
+// near lists the objects at, above and below a route. They are shared with the informers and must not be changed.
 func near[T any](ctx context.Context, reader client.Reader, list client.ObjectList, route policies.Route) ([]*T, error) {
 	var found []*T
-	lookups := []client.MatchingFields{{belowIndex: at(route)}, {atIndex: at(route)}}
-	for _, key := range above(route) {
+	lookups := []client.MatchingFields{{belowIndex: routeKey(route)}, {atIndex: routeKey(route)}}
+	for _, key := range keysAbove(route) {
 		lookups = append(lookups, client.MatchingFields{atIndex: key})
 	}
 	for _, lookup := range lookups {

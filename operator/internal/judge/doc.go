@@ -1,9 +1,9 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package judge asks the policies about servers, the same way for the webhook, the controller and the command line: it
-// renders a server, with its patches and without them, and gives the rules what they look at.
+// Package judge evaluates servers against the policies, in the same way for the webhook, the controller and the command line: it
+// renders a server, with its patches and without them, and builds the input of the rules.
 //
-// What may live here: what has to be known of a server and of the cluster before the rules can be asked. What may not: the
-// rules themselves (package policies), and what follows from their verdicts.
+// The package gathers what the rules need to know of a server and of the cluster. The rules themselves are in package policies,
+// and the callers act on the verdicts.
 package judge

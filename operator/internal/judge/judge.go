@@ -16,78 +16,78 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// RenderError says that the spec does not render, so that there is nothing to judge. It is for the person who wrote the spec.
+// RenderError means that the spec cannot be rendered, so there is nothing to evaluate. Its message is for the author of the spec.
 type RenderError struct {
-	// Err is why.
+	// Err is the cause.
 	Err error
 }
 
 // Error implements error.
 func (e *RenderError) Error() string { return "the spec cannot be rendered: " + e.Err.Error() }
 
-// Unwrap returns why.
+// Unwrap returns the cause.
 func (e *RenderError) Unwrap() error { return e.Err }
 
-// policySet is the policies that hold, or why there are none.
+// policySet is the current policies, or the reason why there are none.
 type policySet struct {
 	evaluator *policies.Evaluator
 	err       error
 }
 
-// Judge renders servers and asks the policies. It is safe for concurrent use.
+// Judge renders servers and evaluates them against the policies. It is safe for concurrent use.
 type Judge struct {
 	renderer *render.Renderer
 	current  atomic.Pointer[policySet]
 	version  atomic.Uint64
-	told     chan struct{} // closed when it is known for the first time which policies hold
-	tell     sync.Once
+	ready    chan struct{} // closed by the first Use or UseNone
+	once     sync.Once
 }
 
-// New returns a Judge that does not know yet which policies hold: until it is told, questions wait.
+// New returns a Judge without policies: Ask waits until Use or UseNone is called.
 func New(renderer *render.Renderer) *Judge {
-	return &Judge{renderer: renderer, told: make(chan struct{})}
+	return &Judge{renderer: renderer, ready: make(chan struct{})}
 }
 
-// Use has questions from now on answered by an evaluator. What is being answered meanwhile is answered by the one before.
-func (j *Judge) Use(evaluator *policies.Evaluator) { j.hold(&policySet{evaluator: evaluator}) }
+// Use makes an evaluator answer all later calls of Ask. Running calls finish with the previous one.
+func (j *Judge) Use(evaluator *policies.Evaluator) { j.set(&policySet{evaluator: evaluator}) }
 
-// UseNone has every question end in a *policies.EvaluationError with this reason: without policies nothing may change.
-func (j *Judge) UseNone(reason error) { j.hold(&policySet{err: reason}) }
+// UseNone makes every call of Ask fail with a *policies.EvaluationError for this reason: without policies nothing may change.
+func (j *Judge) UseNone(reason error) { j.set(&policySet{err: reason}) }
 
-func (j *Judge) hold(set *policySet) {
+func (j *Judge) set(set *policySet) {
 	j.current.Store(set)
 	j.version.Add(1)
-	j.tell.Do(func() { close(j.told) })
+	j.once.Do(func() { close(j.ready) })
 }
 
-// Version changes when other policies hold: an answer that was given before may be another one now. Zero: it is not known yet which
-// hold.
+// Version changes whenever the policies change, so an earlier result may no longer be valid. It is 0 before Use or UseNone is
+// called.
 func (j *Judge) Version() uint64 { return j.version.Load() }
 
-// Case is what is asked about.
+// Case is an operation on a server to evaluate.
 type Case struct {
-	// Operation is CREATE or UPDATE. Whoever does not know what was before asks as for CREATE.
+	// Operation is CREATE or UPDATE. Use CREATE if the previous state is unknown.
 	Operation policies.Operation
 	// Server is the server as the API server stores it, with defaults.
 	Server *v1alpha1.JupyterServer
-	// Old is what it was before an update.
+	// Old is the server before an update.
 	Old *v1alpha1.JupyterServer
-	// Rendered is what Server renders to, for those who have it already. Nil: it is rendered.
+	// Rendered is the result of rendering Server, if the caller has it already. If nil, Server is rendered.
 	Rendered *render.Rendered
-	// Namespace is the server's.
+	// Namespace is the server's namespace.
 	Namespace policies.Namespace
-	// User is who asks for the operation. Only the webhook knows.
+	// User is the user who requests the operation. Only the webhook knows it.
 	User policies.User
-	// Routes finds the routes of other servers that may be in the way of those at which the server is reached, which are
-	// given by host and path. Nil: there are no others.
+	// Routes finds the routes of other servers that may conflict with the server's own, which are given by host and path. If nil,
+	// there are no other servers.
 	Routes func(ctx context.Context, own []policies.Route) ([]policies.Route, error)
 }
 
-// Ask answers whether a server may be installed or updated. Its errors are a *RenderError, a *policies.EvaluationError, those
-// of Case.Routes, or that of a context which ended while it was not known yet which policies hold.
+// Ask evaluates whether a server may be installed or updated. Its errors are a *RenderError, a *policies.EvaluationError, those of
+// Case.Routes, or that of a context that ended before Use or UseNone was called.
 func (j *Judge) Ask(ctx context.Context, c Case) (policies.Result, error) {
 	select {
-	case <-j.told:
+	case <-j.ready:
 	case <-ctx.Done():
 		return policies.Result{}, fmt.Errorf("waiting for the policies: %w", context.Cause(ctx))
 	}
@@ -119,7 +119,7 @@ func (j *Judge) Ask(ctx context.Context, c Case) (policies.Result, error) {
 	return set.evaluator.Evaluate(ctx, in)
 }
 
-// objects are what a server renders to, with its patches and, if it has any, without them.
+// objects returns the rendered objects of a server with its patches and, if it has any, without them.
 func (j *Judge) objects(server *v1alpha1.JupyterServer, rendered *render.Rendered) (objects, expected []*unstructured.Unstructured, err error) {
 	if rendered == nil {
 		if rendered, err = j.renderer.Render(server, render.References{}); err != nil {

@@ -26,7 +26,7 @@ func newRenderer(t *testing.T) *render.Renderer {
 	return renderer
 }
 
-// samples are servers that render, as inputs.
+// samples returns servers that render, as inputs.
 func samples(t *testing.T, renderer *render.Renderer) []policies.Input {
 	t.Helper()
 	inputs, err := judge.Samples(renderer)
@@ -36,7 +36,7 @@ func samples(t *testing.T, renderer *render.Renderer) []policies.Input {
 	return inputs
 }
 
-// The built-in rules answer on the samples: a rule of an admin's that does not is to blame itself.
+// TestSamplesHaveAnswers checks that the built-in rules evaluate the samples, so that only a custom rule can fail on them.
 func TestSamplesHaveAnswers(t *testing.T) {
 	for _, input := range samples(t, newRenderer(t)) {
 		evaluator, err := policies.New(t.Context(), policies.Options{Config: policies.Default()})
@@ -49,45 +49,45 @@ func TestSamplesHaveAnswers(t *testing.T) {
 	}
 }
 
-func TestQuestionsWaitForThePolicies(t *testing.T) {
+func TestAskWaitsForThePolicies(t *testing.T) {
 	renderer := newRenderer(t)
-	asked := judge.New(renderer)
+	policyJudge := judge.New(renderer)
 	question := judge.Case{Operation: policies.Create, Server: samples(t, renderer)[0].Object, Namespace: policies.Namespace{Name: "sample"}}
 
-	impatient, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	var failed *policies.EvaluationError
-	if _, err := asked.Ask(impatient, question); !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &failed) {
-		t.Errorf("got %v, want that it waited, which is no failure of the policies", err)
+	if _, err := policyJudge.Ask(short, question); !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &failed) {
+		t.Errorf("got %v, want a timeout, which is not a failure of the policies", err)
 	}
 	answer := make(chan error, 1)
 	go func() {
-		_, err := asked.Ask(t.Context(), question)
+		_, err := policyJudge.Ask(t.Context(), question)
 		answer <- err
 	}()
 	evaluator, err := policies.New(t.Context(), policies.Options{Config: policies.Default()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	asked.Use(evaluator)
+	policyJudge.Use(evaluator)
 	if err := <-answer; err != nil {
-		t.Errorf("got %v, want an answer as soon as there are policies", err)
+		t.Errorf("got %v, want a result as soon as there are policies", err)
 	}
 	reason := errors.New("a ConfigMap is wrong")
-	asked.UseNone(reason)
-	if _, err := asked.Ask(t.Context(), question); !errors.As(err, &failed) || !errors.Is(err, reason) {
-		t.Errorf("got %v, want no answer, because %v", err, reason)
+	policyJudge.UseNone(reason)
+	if _, err := policyJudge.Ask(t.Context(), question); !errors.As(err, &failed) || !errors.Is(err, reason) {
+		t.Errorf("got %v, want an error with %v", err, reason)
 	}
 }
 
-func TestWhatDoesNotRenderIsNotJudged(t *testing.T) {
+func TestUnrenderableSpecIsNotEvaluated(t *testing.T) {
 	renderer := newRenderer(t)
 	server := samples(t, renderer)[0].Object.DeepCopy()
 	server.Spec.Patches = []v1alpha1.Patch{{Target: v1alpha1.PatchTarget{Kind: "Job"}, Type: v1alpha1.PatchTypeMerge, Patch: `{"a": 1}`}}
-	asked := judge.New(renderer)
-	asked.UseNone(errors.New("there are none"))
+	policyJudge := judge.New(renderer)
+	policyJudge.UseNone(errors.New("there are none"))
 	var failed *judge.RenderError
-	if _, err := asked.Ask(t.Context(), judge.Case{Operation: policies.Create, Server: server}); !errors.As(err, &failed) {
-		t.Errorf("got %v, want that the spec does not render", err)
+	if _, err := policyJudge.Ask(t.Context(), judge.Case{Operation: policies.Create, Server: server}); !errors.As(err, &failed) {
+		t.Errorf("got %v, want a RenderError", err)
 	}
 }

@@ -14,25 +14,25 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// Reservations remember which servers were let have which routes, for as long as the informers may not show their Ingresses:
-// of servers that are made in the same moment, only one may get a route. Nothing has to be kept beyond the process, since the
-// informers know all Ingresses when they start.
+// Reservations record which servers were allowed which routes, while the informers may not show their Ingresses yet: of servers
+// that are created simultaneously, only one may get a route. They need not be persisted, because the informers know all Ingresses
+// when they start.
 //
-// A server is expected to be worked on by one goroutine at a time. The zero value is ready for use, and a nil one holds nothing.
+// Only one goroutine at a time may work on a server. The zero value is ready for use, and a nil one reserves nothing.
 type Reservations struct {
-	// mu is also held while Cluster looks up who is in the way, which reads from informers only.
+	// mu is also held while Cluster looks up conflicting routes, which reads only from informers.
 	mu      sync.Mutex
 	servers map[client.ObjectKey]reservation
 	holders map[string][]client.ObjectKey // by the key of a route
 }
 
-// reservation is what one server holds.
+// reservation is what one server reserved.
 type reservation struct {
-	// uid tells a server from another one of its name.
+	// uid distinguishes a server from another one with its name.
 	uid types.UID
-	// wanted are the routes that it may have if the rules agree. Nil: it wants none beside those that it has.
+	// wanted are the routes that the server gets if the rules allow it. It is nil if it wants no other routes than the released ones.
 	wanted []string
-	// released are those at which it was released.
+	// released are the routes of the server's release.
 	released []string
 }
 
@@ -43,7 +43,7 @@ func (r reservation) held() []string {
 	return r.released
 }
 
-// Keep is for a server that was released at the routes that it reserved.
+// Keep confirms that a server was released at the routes that it reserved.
 func (r *Reservations) Keep(server *v1alpha1.JupyterServer) {
 	defer r.lock()()
 	key := client.ObjectKeyFromObject(server)
@@ -53,7 +53,7 @@ func (r *Reservations) Keep(server *v1alpha1.JupyterServer) {
 	r.set(key, reservation{uid: server.UID, released: r.servers[key].wanted})
 }
 
-// GiveBack is for a server that may not have what it reserved: it holds what it is released at, unless somebody else has that by now.
+// GiveBack drops the routes that a server did not get. The server keeps its released routes, unless another one took them.
 func (r *Reservations) GiveBack(server *v1alpha1.JupyterServer) {
 	defer r.lock()()
 	key := client.ObjectKeyFromObject(server)
@@ -66,7 +66,7 @@ func (r *Reservations) GiveBack(server *v1alpha1.JupyterServer) {
 	r.set(key, reservation{uid: r.servers[key].uid, released: free})
 }
 
-// Forget drops what a server holds that is gone.
+// Forget drops the routes of a deleted server.
 func (r *Reservations) Forget(key client.ObjectKey) {
 	defer r.lock()()
 	if r != nil {
@@ -74,7 +74,7 @@ func (r *Reservations) Forget(key client.ObjectKey) {
 	}
 }
 
-// lock returns what unlocks again.
+// lock returns the function that unlocks.
 func (r *Reservations) lock() (unlock func()) {
 	if r == nil {
 		return func() {}
@@ -83,7 +83,7 @@ func (r *Reservations) lock() (unlock func()) {
 	return r.mu.Unlock
 }
 
-// reserve replaces what a server wanted before. It needs the lock, as do those below.
+// reserve replaces the wanted routes of a server. The caller must hold the lock, as for the methods below.
 func (r *Reservations) reserve(server *v1alpha1.JupyterServer, routes []policies.Route) {
 	if r == nil {
 		return
@@ -94,7 +94,7 @@ func (r *Reservations) reserve(server *v1alpha1.JupyterServer, routes []policies
 		next.released = last.released
 	}
 	for _, route := range routes {
-		next.wanted = append(next.wanted, at(route))
+		next.wanted = append(next.wanted, routeKey(route))
 	}
 	r.set(key, next)
 }
@@ -121,15 +121,15 @@ func (r *Reservations) set(key client.ObjectKey, next reservation) {
 	}
 }
 
-// at are the servers that hold a route.
+// at returns the servers that hold a route.
 func (r *Reservations) at(route policies.Route) []client.ObjectKey {
 	if r == nil {
 		return nil
 	}
-	return slices.Clone(r.holders[at(route)])
+	return slices.Clone(r.holders[routeKey(route)])
 }
 
-// isOf says whether what is held under the name of a server is held by it, and not by an earlier one.
+// isOf reports whether the reservation under a server's name is its own, and not that of a previous server.
 func (r *Reservations) isOf(server *v1alpha1.JupyterServer) bool {
 	return r.servers[client.ObjectKeyFromObject(server)].uid == server.UID
 }

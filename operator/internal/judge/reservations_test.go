@@ -15,17 +15,17 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// A server that wants to go elsewhere and may not must not come back to where somebody else is by now.
+// TestGivingBackTakesNothingFromOthers: a server that is denied another route must not take back its old one from another server.
 func TestGivingBackTakesNothingFromOthers(t *testing.T) {
 	here, there := policies.Route{Host: "h", Path: "/here"}, policies.Route{Host: "h", Path: "/there"}
 	alice, bob := reserving("alice"), reserving("bob")
 	tests := []struct {
 		reason string
-		bob    bool // comes while alice wants to be elsewhere
+		bob    bool // reserves alice's old route meanwhile
 		want   []client.ObjectKey
 	}{
-		{"what nobody took is held again", false, []client.ObjectKey{client.ObjectKeyFromObject(alice)}},
-		{"what somebody took stays theirs", true, []client.ObjectKey{client.ObjectKeyFromObject(bob)}},
+		{"a free route is held again", false, []client.ObjectKey{client.ObjectKeyFromObject(alice)}},
+		{"a route taken by another server stays there", true, []client.ObjectKey{client.ObjectKeyFromObject(bob)}},
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
@@ -41,24 +41,24 @@ func TestGivingBackTakesNothingFromOthers(t *testing.T) {
 				t.Errorf("held by %v, want %v", got, test.want)
 			}
 			if got := r.at(there); len(got) != 0 {
-				t.Errorf("what was given back is held by %v", got)
+				t.Errorf("the route given back is held by %v", got)
 			}
 		})
 	}
 }
 
-// A server that is blocked where it is keeps its claim to that route, also while its Ingress is away.
+// TestStaysElsewhere: a server that is blocked at its released route keeps that route, also while its Ingress is missing.
 func TestStaysElsewhere(t *testing.T) {
 	tests := []struct {
 		reason, url, path string
 		edit              func(*v1alpha1.JupyterServer)
 		want              bool
 	}{
-		{"it wants to go", "https://H.example.org:8443/here/", "/there", nil, true},
-		{"it is where it wants to be", "https://H.example.org:8443/here/", "/here", nil, false},
+		{"the spec has another route", "https://H.example.org:8443/here/", "/there", nil, true},
+		{"the spec has the released route", "https://H.example.org:8443/here/", "/here", nil, false},
 		{"it was never released", "https://h.example.org/here/", "/there", func(s *v1alpha1.JupyterServer) { s.Status.Release = nil }, false},
-		{"nobody has reported on its spec", "https://h.example.org/here/", "/there", func(s *v1alpha1.JupyterServer) { s.Generation++ }, false},
-		{"it is not blocked", "https://h.example.org/here/", "/there", func(s *v1alpha1.JupyterServer) { s.Status.Conditions = nil }, false},
+		{"the status is of an earlier spec", "https://h.example.org/here/", "/there", func(s *v1alpha1.JupyterServer) { s.Generation++ }, false},
+		{"the spec is not blocked", "https://h.example.org/here/", "/there", func(s *v1alpha1.JupyterServer) { s.Status.Conditions = nil }, false},
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {

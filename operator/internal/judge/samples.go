@@ -13,8 +13,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// samples are servers on which new rules are tried: one with little in it, and one with much. They are as the API server
-// stores them.
+// samples are servers on which new rules are tried, as the API server stores them: one with few fields set, and one with many.
 var samples = []string{`
 metadata: {name: sample, namespace: sample}
 spec:
@@ -48,7 +47,7 @@ spec:
   patches: [{target: {kind: Service}, type: merge, patch: "{metadata: {annotations: {a: b}}}"}]
 `}
 
-// Samples are the inputs on which new rules are tried (policies.Options).
+// Samples returns the inputs on which new rules are tried (policies.Options).
 func Samples(renderer *render.Renderer) ([]policies.Input, error) {
 	var inputs []policies.Input
 	for i, text := range samples {

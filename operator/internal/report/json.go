@@ -8,7 +8,7 @@ import (
 	"io"
 )
 
-// jsonReport is what programs read: fields may be added, and none changes.
+// jsonReport is the format for programs: fields may be added, but none may change.
 type jsonReport struct {
 	Servers []jsonServer `json:"servers"`
 	Summary jsonSummary  `json:"summary"`

@@ -14,7 +14,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// The elements of JUnit's reports that their readers agree on. encoding/xml replaces characters that XML cannot hold.
+// The elements of JUnit reports that readers agree on. encoding/xml replaces characters that XML does not allow.
 type (
 	junitSuites struct {
 		XMLName xml.Name `xml:"testsuites"`
@@ -69,7 +69,7 @@ func writeJUnit(out io.Writer, r Report) error {
 	return err
 }
 
-// suite is the one of a name, which is made when there is none.
+// suite returns the suite with a name, and adds it if there is none.
 func (s *junitSuites) suite(name string) *junitSuite {
 	if i := slices.IndexFunc(s.Suites, func(suite *junitSuite) bool { return suite.Name == name }); i >= 0 {
 		return s.Suites[i]
@@ -92,10 +92,10 @@ func (c *junitCounts) add(state State) {
 func (s Server) junit() junitCase {
 	c := junitCase{Class: cmp.Or(s.Namespace, s.Title()), Name: cmp.Or(s.Name, s.Title()), File: s.File, Line: s.Line}
 	if s.Err != nil {
-		c.Error = &junitProblem{Message: "could not be judged", Type: string(NotEvaluated), Text: s.Err.Error()}
+		c.Error = &junitProblem{Message: "could not be evaluated", Type: string(NotEvaluated), Text: s.Err.Error()}
 	}
 	if denials := s.of(policies.Deny); len(denials) > 0 {
-		c.Failure = &junitProblem{Message: "refused by " + strings.Join(ids(denials), ", "), Type: string(Denied), Text: s.texts(denials)}
+		c.Failure = &junitProblem{Message: "denied by " + strings.Join(ids(denials), ", "), Type: string(Denied), Text: s.texts(denials)}
 	}
 	c.Out = s.texts(s.of(policies.Warn, policies.Audit, policies.Exempt))
 	return c
@@ -110,7 +110,7 @@ func ids(verdicts []Verdict) []string {
 	return slices.Compact(out)
 }
 
-// texts are all that verdicts say, in lines.
+// texts returns the full text of verdicts, one item per line.
 func (s Server) texts(verdicts []Verdict) string {
 	var text strings.Builder
 	for _, v := range verdicts {

@@ -11,18 +11,18 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/yaml"
 )
 
-// Document knows the lines of a YAML document.
+// Document finds lines in a YAML document.
 type Document struct {
 	root *yaml.Node
 }
 
-// Documents are those documents of a file that have an apiVersion and a kind. What is not YAML ends them.
+// Documents returns the documents of a file with an apiVersion and a kind, up to one that is not YAML.
 func Documents(text []byte, apiVersion, kind string) []Document {
 	var documents []Document
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	for {
 		var node yaml.Node
-		if err := decoder.Decode(&node); err != nil { // the end, or nothing that has lines
+		if err := decoder.Decode(&node); err != nil { // the end, or not YAML
 			return documents
 		}
 		if len(node.Content) == 0 {
@@ -42,10 +42,10 @@ func scalar(node *yaml.Node, key string) string {
 	return ""
 }
 
-// Start is the line that the document begins at.
+// Start is the line at which the document starts.
 func (d Document) Start() int { return d.root.Line }
 
-// Line is that of a field such as spec.pod.containers[0].image, or of the nearest thing around it that is written down.
+// Line returns the line of a field such as spec.pod.containers[0].image, or of the nearest enclosing field that is present.
 func (d Document) Line(path string) int {
 	line, node := d.root.Line, d.root
 	for path != "" {
@@ -64,13 +64,13 @@ type entry struct {
 	value *yaml.Node
 }
 
-// step goes one key or index further, and returns what is left of the path.
+// step resolves one key or index, and returns the rest of the path.
 func step(node *yaml.Node, path string) (*entry, string) {
 	if index, rest, found := cutIndex(path); found {
 		return item(node, index), rest
 	}
 	path = strings.TrimPrefix(path, ".")
-	// Keys may hold dots, so the longest one that fits is meant.
+	// Keys may contain dots, so the longest matching key wins.
 	for end := len(path); end > 0; end = strings.LastIndexAny(path[:end], ".[") {
 		if found := child(node, path[:end]); found != nil {
 			return found, path[end:]
@@ -79,7 +79,7 @@ func step(node *yaml.Node, path string) (*entry, string) {
 	return nil, path
 }
 
-// cutIndex cuts "[1]" off the beginning of a path.
+// cutIndex cuts a prefix such as "[1]" off a path.
 func cutIndex(path string) (index int, rest string, found bool) {
 	if !strings.HasPrefix(path, "[") {
 		return 0, path, false
@@ -90,7 +90,7 @@ func cutIndex(path string) (index int, rest string, found bool) {
 }
 
 func item(node *yaml.Node, index int) *entry {
-	node = meant(node)
+	node = resolve(node)
 	if node.Kind != yaml.SequenceNode || index < 0 || index >= len(node.Content) {
 		return nil
 	}
@@ -98,7 +98,7 @@ func item(node *yaml.Node, index int) *entry {
 }
 
 func child(node *yaml.Node, key string) *entry {
-	node = meant(node)
+	node = resolve(node)
 	if node.Kind != yaml.MappingNode {
 		return nil
 	}
@@ -110,8 +110,8 @@ func child(node *yaml.Node, key string) *entry {
 	return nil
 }
 
-// meant is what an alias stands for.
-func meant(node *yaml.Node) *yaml.Node {
+// resolve returns the node that an alias refers to.
+func resolve(node *yaml.Node) *yaml.Node {
 	if node.Kind == yaml.AliasNode {
 		return node.Alias
 	}

@@ -15,50 +15,50 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// Report is what was judged, in the order in which it shall be shown.
+// Report is the result of evaluating servers, in output order.
 type Report struct {
-	// Version is that of the program.
+	// Version is the version of the program.
 	Version string
-	// Rules are what is known of the rules.
+	// Rules describe the built-in rules.
 	Rules []policies.RuleInfo
-	// Servers are what was judged.
+	// Servers are the evaluated servers.
 	Servers []Server
 }
 
-// State says in a word what came of a server.
+// State is the result for a server.
 type State string
 
 const (
-	// Compliant is a server that no rule refuses.
+	// Compliant is a server that no rule denies.
 	Compliant State = "compliant"
-	// Denied is a server that a rule refuses.
+	// Denied is a server that a rule denies.
 	Denied State = "denied"
-	// NotEvaluated is a server, or a file, of which it could not be told.
+	// NotEvaluated is a server or a file without a result.
 	NotEvaluated State = "notEvaluated"
 )
 
-// Server is one server and what the rules say of it, or why nothing is known.
+// Server is one server with its verdicts, or the reason why there are none.
 type Server struct {
-	// File is where it was read. Empty: not from a file.
+	// File is the file with the server. It is empty for a server of a cluster.
 	File string
-	// Line is where it begins there. 0: not known, as for every line here.
+	// Line is the line at which the server starts. It is 0 if it is unknown, like every line in this package.
 	Line int
-	// Namespace and Name are the server's. They are empty when a file could not be read.
+	// Namespace and Name identify the server. They are empty if a file could not be read.
 	Namespace, Name string
-	// Verdicts are what the rules say.
+	// Verdicts are the verdicts of the rules.
 	Verdicts []Verdict
-	// Err is why they were not asked, or gave no answer.
+	// Err is the reason why the rules were not evaluated, or failed.
 	Err error
 }
 
-// Verdict is a verdict and the line that it is about.
+// Verdict is a verdict and the line that it refers to.
 type Verdict struct {
 	policies.Verdict
-	// Line is that of the field, or of what it stands in.
+	// Line is the line of the field, or of the nearest enclosing field.
 	Line int `json:"line,omitempty"`
 }
 
-// State says what came of the server.
+// State returns the result for the server.
 func (s Server) State() State {
 	switch {
 	case s.Err != nil:
@@ -69,10 +69,10 @@ func (s Server) State() State {
 	return Compliant
 }
 
-// Title is how the server is called: NAMESPACE/NAME, or the file.
+// Title identifies the server in the output: NAMESPACE/NAME, or the file.
 func (s Server) Title() string {
 	if s.Name == "" {
-		return cmp.Or(s.File, "the standard input")
+		return cmp.Or(s.File, "standard input")
 	}
 	return s.Namespace + "/" + s.Name
 }
@@ -87,7 +87,7 @@ func (s Server) of(severities ...policies.Severity) []Verdict {
 	return out
 }
 
-// Count says how many servers are in a state.
+// Count returns the number of servers in a state.
 func (r Report) Count(state State) int {
 	count := 0
 	for _, s := range r.Servers {
@@ -105,16 +105,16 @@ var formats = map[string]func(io.Writer, Report) error{
 	"table": writeTable,
 }
 
-// Format returns what writes a report in a format: table, json, sarif or junit.
+// Format returns the function that writes a report in a format: table, json, sarif or junit.
 func Format(name string) (func(io.Writer, Report) error, error) {
 	write, known := formats[name]
 	if !known {
-		return nil, fmt.Errorf("%q is none of %s", name, strings.Join(slices.Sorted(maps.Keys(formats)), ", "))
+		return nil, fmt.Errorf("%q is not one of %s", name, strings.Join(slices.Sorted(maps.Keys(formats)), ", "))
 	}
 	return write, nil
 }
 
-// Plain keeps what others wrote from steering a terminal, or writing lines of its own.
+// Plain keeps external text from controlling a terminal, or adding lines.
 func Plain(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {

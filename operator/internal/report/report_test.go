@@ -33,10 +33,10 @@ func write(t *testing.T, format string, r Report) string {
 }
 
 func verdict(id string, severity policies.Severity, path, message string) Verdict {
-	return Verdict{Verdict: policies.Verdict{ID: id, Severity: severity, Path: path, Message: message, Remediation: "Mend it."}}
+	return Verdict{Verdict: policies.Verdict{ID: id, Severity: severity, Path: path, Message: message, Remediation: "Fix it."}}
 }
 
-// hostile is what a spec, a file's name or an error may hold.
+// hostile is text that a spec, a file name or an error may contain.
 const hostile = "\x1b[31m\x00\n\r\u202e\u2028]]></failure><x>&\"'[a](https://evil.example.org) {0} \xff"
 
 func hostileReport() Report {
@@ -48,10 +48,10 @@ func hostileReport() Report {
 	}}
 }
 
-func TestHostileTextStaysText(t *testing.T) {
+func TestHostileTextIsEscaped(t *testing.T) {
 	table := write(t, "table", hostileReport())
 	if i := strings.IndexFunc(table, func(r rune) bool { return r != '\n' && (unicode.IsControl(r) || r == '\u202e' || r == '\u2028') }); i >= 0 {
-		t.Errorf("the table holds %q at %d", table[i], i)
+		t.Errorf("the table contains %q at %d", table[i], i)
 	}
 	decoder := xml.NewDecoder(strings.NewReader(write(t, "junit", hostileReport())))
 	elements := map[string]int{}
@@ -72,11 +72,11 @@ func TestHostileTextStaysText(t *testing.T) {
 	}
 	for _, format := range []string{"json", "sarif"} {
 		if out := write(t, format, hostileReport()); !json.Valid([]byte(out)) || !utf8.ValidString(out) {
-			t.Errorf("%s is broken:\n%s", format, out)
+			t.Errorf("invalid %s:\n%s", format, out)
 		}
 	}
 	if sarif := write(t, "sarif", hostileReport()); regexp.MustCompile(`"text": ".*\[a\]\(https:`).MatchString(sarif) {
-		t.Errorf("a message holds a link:\n%s", sarif)
+		t.Errorf("a message contains a link:\n%s", sarif)
 	}
 }
 
@@ -103,7 +103,7 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
-// sarifOf writes and reads a report with one server, and fails where a property is missing that SARIF wants.
+// sarifOf writes and reads a report with one server, and fails if a property is missing that SARIF requires.
 func sarifOf(t *testing.T, s Server, catalog ...policies.RuleInfo) sarifRun {
 	t.Helper()
 	var log sarifLog
@@ -161,7 +161,7 @@ func TestSARIF(t *testing.T) {
 	}
 }
 
-// A finding is the same one after the value changed, and the line.
+// TestFingerprints: the fingerprint of a finding does not depend on the value or the line.
 func TestFingerprints(t *testing.T) {
 	prints := func(file string, line int, verdicts ...Verdict) []string {
 		var out []string
@@ -176,7 +176,7 @@ func TestFingerprints(t *testing.T) {
 		t.Errorf("fingerprints %q, then %q", first, again)
 	}
 	if other := prints("a.yaml", 1, verdict("x", policies.Deny, "spec.b", "m")); other[0] == first[0] {
-		t.Error("another place has the same fingerprint")
+		t.Error("another path has the same fingerprint")
 	}
 }
 
@@ -224,12 +224,12 @@ kind: Wanted
 		{"an item", "spec.list[1]", 17},
 		{"a field of an item", "spec.list[1].image", 18},
 		{"a key with dots", "metadata.labels.example.org/a.b", 10},
-		{"a key that is the beginning of another one", "metadata.labels.example.org", 11},
-		{"what is not written down is where it would be", "spec.list[0].resources.limits", 14},
-		{"an item that is not there", "spec.list[2].image", 13},
+		{"a key that is a prefix of another one", "metadata.labels.example.org", 11},
+		{"a missing field has the line of its parent", "spec.list[0].resources.limits", 14},
+		{"a missing item", "spec.list[2].image", 13},
 		{"a field of a value", "spec.list[0].name.more", 14},
-		{"a field of nothing", "spec.empty.more", 22},
-		{"what an alias stands for", "spec.alias.deep", 20},
+		{"a field of an empty value", "spec.empty.more", 22},
+		{"an alias", "spec.alias.deep", 20},
 		{"a path of another object", "StatefulSet/alice: spec.list[0]", 6},
 		{"no path", "", 6},
 		{"nonsense", "[.].]..[x][99999999999999999999]", 6},

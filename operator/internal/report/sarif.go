@@ -20,7 +20,7 @@ import (
 
 const sarifSchema = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
-// The objects of SARIF 2.1.0 that are written here, with the names of their properties there.
+// The objects of SARIF 2.1.0 that are written here, with the names of their SARIF properties.
 type (
 	sarifLog struct {
 		Schema  string     `json:"$schema"`
@@ -69,7 +69,7 @@ type (
 		Message      sarifText          `json:"message"`
 		Locations    []sarifLocation    `json:"locations"`
 		Fingerprints map[string]string  `json:"partialFingerprints"`
-		Suppressions []sarifSuppression `json:"suppressions"` // empty and not left out: it is known that there is none
+		Suppressions []sarifSuppression `json:"suppressions"` // empty rather than omitted: it is known that there are none
 	}
 	sarifSuppression struct {
 		Kind          string `json:"kind"`
@@ -115,7 +115,7 @@ func writeSARIF(out io.Writer, r Report) error {
 	return encode(out, sarifLog{Schema: sarifSchema, Version: "2.1.0", Runs: []sarifRun{run}})
 }
 
-// sarifRules are the rules that the results name, one for each id.
+// sarifRules returns the rules of the results, one for each ID.
 func sarifRules(r Report) []sarifRule {
 	rules := []sarifRule{}
 	seen := map[string]bool{}
@@ -131,7 +131,7 @@ func sarifRules(r Report) []sarifRule {
 	return rules
 }
 
-// sarifRuleOf puts together what the rules of one id say. Of one of the admin's own only the verdict is known.
+// sarifRuleOf merges the descriptions of the checks with one ID. Of a custom rule only the verdict is known.
 func sarifRuleOf(v Verdict, catalog []policies.RuleInfo) sarifRule {
 	var titles, descriptions, remediations []string
 	rule := sarifRule{ID: v.ID}
@@ -148,8 +148,8 @@ func sarifRuleOf(v Verdict, catalog []policies.RuleInfo) sarifRule {
 	}
 	switch len(titles) {
 	case 0:
-		rule.Short, rule.Full = sarifText{inWords(v.ID)}, sarifText{"One of the admin's own rules."}
-		remediations = []string{cmp.Or(v.Remediation, "Ask the admin.")}
+		rule.Short, rule.Full = sarifText{inWords(v.ID)}, sarifText{"A custom rule."}
+		remediations = []string{cmp.Or(v.Remediation, "Ask your administrator.")}
 	case 1:
 		rule.Short, rule.Full = sarifText{titles[0]}, sarifText{descriptions[0]}
 	default:
@@ -159,7 +159,7 @@ func sarifRuleOf(v Verdict, catalog []policies.RuleInfo) sarifRule {
 	return rule
 }
 
-// inWords makes "Image tags" of image-tags.
+// inWords returns "Image tags" for image-tags.
 func inWords(id string) string {
 	return strings.ToUpper(id[:1]) + strings.ReplaceAll(id[1:], "-", " ")
 }
@@ -173,14 +173,14 @@ func sarifLevel(severity policies.Severity) string {
 	case policies.Off:
 		return "none"
 	}
-	return "warning" // also of what is exempt, which may have been either
+	return "warning" // also for exempt verdicts, whose severity is not known
 }
 
 func (s Server) sarifResults(rules []sarifRule) []sarifResult {
 	var results []sarifResult
 	seen := map[string]int{}
 	for _, v := range s.Verdicts {
-		// Without the message, so that another wrong value at the same place stays the same finding.
+		// The message is not part of the key, so that another wrong value at the same path is the same finding.
 		key := strings.Join([]string{s.Namespace, s.Name, v.ID, v.Path}, "\x00")
 		seen[key]++
 		results = append(results, sarifResult{
@@ -204,7 +204,7 @@ func sarifMessage(v Verdict) sarifText {
 	return withoutLinks(text)
 }
 
-// withoutLinks keeps what a spec says from becoming a link in somebody's viewer.
+// withoutLinks keeps the text of a spec from being shown as a link.
 func withoutLinks(text string) sarifText { return sarifText{strings.ReplaceAll(text, "](", "] (")} }
 
 func suppressions(v Verdict) []sarifSuppression {
@@ -217,7 +217,7 @@ func suppressions(v Verdict) []sarifSuppression {
 func (s Server) sarifNotification() sarifNotification {
 	return sarifNotification{
 		Level:     "error",
-		Message:   withoutLinks(s.Title() + " could not be judged: " + s.Err.Error()),
+		Message:   withoutLinks(s.Title() + " could not be evaluated: " + s.Err.Error()),
 		Locations: []sarifLocation{s.sarifLocation(s.Line, "")},
 	}
 }
@@ -236,10 +236,10 @@ func (s Server) sarifLocation(line int, path string) sarifLocation {
 	return l
 }
 
-// logical names a field of the server, or of an object that it renders to.
+// logical names a field of the server, or of one of its rendered objects.
 func logical(s Server, path string) sarifLogical {
 	object, field := "JupyterServer/"+s.Name, path
-	if path != "" && unicode.IsUpper(rune(path[0])) { // a kind, while fields begin with a small letter
+	if path != "" && unicode.IsUpper(rune(path[0])) { // a kind: fields start with a lower-case letter
 		object, field, _ = strings.Cut(path, ": ")
 	}
 	object = s.Namespace + "/" + object
@@ -249,7 +249,7 @@ func logical(s Server, path string) sarifLogical {
 	return sarifLogical{Name: field, QualifiedName: object + ": " + field, Kind: "member"}
 }
 
-// fileURI is a relative one for a relative file: what shows results knows where the files are.
+// fileURI returns a relative URI for a relative file: tools resolve it against the repository.
 func fileURI(file string) string {
 	u := url.URL{Path: filepath.ToSlash(filepath.Clean(file))}
 	if filepath.IsAbs(file) {

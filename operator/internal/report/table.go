@@ -14,13 +14,13 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// width is how wide a table may be, where words can be parted.
+// width is the maximum width of wrapped lines.
 const width = 120
 
-// indent is before what belongs to a row.
+// indent precedes the lines below a row.
 const indent = "    "
 
-// writeTable writes a row for each verdict, and below it, wrapped, what was found and what to do.
+// writeTable writes a row for each verdict and, wrapped below it, the message and the remediation.
 func writeTable(out io.Writer, r Report) error {
 	var rows bytes.Buffer
 	table := tabwriter.NewWriter(&rows, 0, 0, 3, ' ', 0)
@@ -41,7 +41,7 @@ func writeTable(out io.Writer, r Report) error {
 			row(nil, s.Title(), "compliant", "", "")
 		}
 		for _, v := range s.Verdicts {
-			row(s.exPlain(v), s.Title(), string(v.Severity), v.ID, v.Path)
+			row(s.explain(v), s.Title(), string(v.Severity), v.ID, v.Path)
 		}
 	}
 	if err := table.Flush(); err != nil {
@@ -66,7 +66,7 @@ func (r Report) summary() string {
 	return text
 }
 
-func (s Server) exPlain(v Verdict) []string {
+func (s Server) explain(v Verdict) []string {
 	lines := wrap(s.at(v.Line) + v.Message)
 	if v.Remediation != "" && v.Severity != policies.Exempt {
 		lines = append(lines, wrap("To do: "+v.Remediation)...)
@@ -77,7 +77,7 @@ func (s Server) exPlain(v Verdict) []string {
 	return lines
 }
 
-// at is what compilers write before a message, so that editors and terminals find the place.
+// at returns the prefix that compilers print before a message, so that editors and terminals find the place.
 func (s Server) at(line int) string {
 	switch {
 	case s.File == "":
@@ -88,7 +88,7 @@ func (s Server) at(line int) string {
 	return fmt.Sprintf("%s:%d: ", s.File, line)
 }
 
-// wrap parts a text into indented lines. A word that is longer than a line stays whole.
+// wrap breaks a text into indented lines. A word that is longer than a line is not broken.
 func wrap(text string) []string {
 	var lines []string
 	line := ""
