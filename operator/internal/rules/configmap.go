@@ -15,18 +15,18 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// Label is what a ConfigMap of rules has, with LabelValue.
+// Label with LabelValue marks the ConfigMaps with rules.
 const (
 	Label      = "jupyterserver.dev/policies"
 	LabelValue = "true"
 )
 
-// version is what a ConfigMap holds at one time.
+// version is the contents of a ConfigMap at one time.
 type version struct {
 	reference corev1.ObjectReference // for events
 	sources   []policies.Source      // by name
-	mistakes  policies.SourceErrors  // those that show without the others
-	digest    string                 // of the content
+	mistakes  policies.SourceErrors  // errors found without the other ConfigMaps
+	digest    string                 // of the contents
 }
 
 func versionOf(c *corev1.ConfigMap) *version {
@@ -37,27 +37,26 @@ func versionOf(c *corev1.ConfigMap) *version {
 		v.sources = append(v.sources, policies.Source{Name: c.Name + "/" + key, Text: c.Data[key]})
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.BinaryData)) {
-		v.mistakes = append(v.mistakes, &policies.SourceError{Source: c.Name + "/" + key, Message: "is binary, but rules and data are text in UTF-8"})
+		v.mistakes = append(v.mistakes, &policies.SourceError{Source: c.Name + "/" + key, Message: "binary data is not supported: rules and data must be UTF-8 text"})
 	}
 	v.digest = digestOf(c.Data, c.BinaryData)
 	return v
 }
 
-// digestOf is the same for the same values, and different for all others: JSON keeps apart what is beside each other, and sorts
-// the keys of maps.
+// digestOf is equal for equal values only: JSON separates adjacent values, and sorts the keys of maps.
 func digestOf(values ...any) string {
 	raw, err := json.Marshal(values)
 	if err != nil {
-		panic(err) // maps and texts always become JSON
+		panic(err) // maps and strings always marshal
 	}
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:])
 }
 
-// set is one version of each of some ConfigMaps, by their names.
+// set contains one version of each of some ConfigMaps, by name.
 type set map[string]*version
 
-// agrees says whether a ConfigMap is in both sets with the same content, or in neither.
+// agrees reports whether a ConfigMap is in both sets with the same contents, or in neither.
 func (s set) agrees(other set, name string) bool {
 	a, b := s[name], other[name]
 	if a == nil || b == nil {
@@ -66,7 +65,7 @@ func (s set) agrees(other set, name string) bool {
 	return a.digest == b.digest
 }
 
-// sources are those of all ConfigMaps, by name.
+// sources returns the sources of all ConfigMaps, sorted by name.
 func (s set) sources() []policies.Source {
 	var all []policies.Source
 	for _, name := range slices.Sorted(maps.Keys(s)) {
@@ -75,7 +74,7 @@ func (s set) sources() []policies.Source {
 	return all
 }
 
-// digest is that of the content of all ConfigMaps.
+// digest returns a digest of the contents of all ConfigMaps.
 func (s set) digest() string {
 	digests := map[string]string{}
 	for name, v := range s {
@@ -84,7 +83,7 @@ func (s set) digest() string {
 	return digestOf(digests)
 }
 
-// identity differs as well when a ConfigMap was made anew with the same content.
+// identity is like digest, but also changes when a ConfigMap is recreated with the same contents.
 func (s set) identity() string {
 	identities := map[string]string{}
 	for name, v := range s {

@@ -31,36 +31,36 @@ import (
 )
 
 const (
-	// quiet is how long nothing must have changed before a change is looked at, so that `kubectl apply -f DIRECTORY` is one.
-	quiet = 100 * time.Millisecond
-	// longest is how long a change waits for those after it. In force within two seconds is the promise.
-	longest = 500 * time.Millisecond
-	// buildTimeout bounds the compiling, testing and trying of one set.
+	// quietPeriod is how long no change must have happened before loading, so that `kubectl apply -f DIRECTORY` is one change.
+	quietPeriod = 100 * time.Millisecond
+	// maxDelay is how long a change waits for later ones. Changes are promised to be in force within two seconds.
+	maxDelay = 500 * time.Millisecond
+	// buildTimeout bounds compiling, testing and trying one set.
 	buildTimeout = 30 * time.Second
-	// firstRetry and lastRetry are between the tries of what was refused. It may have been refused for a node that was busy.
+	// firstRetry and lastRetry bound the interval of retries after a rejection, which a busy node may have caused.
 	firstRetry = 15 * time.Second
 	lastRetry  = 10 * time.Minute
 )
 
-// selector leaves out what belongs to a server. A patch of a spec can put any label on it, and so could make rules of it where
-// servers run in the operator's namespace.
+// selector excludes objects of servers. A patch in a spec can set any label, and could otherwise create rules if servers run in the
+// operator's namespace.
 const selector = Label + "=" + LabelValue + ",!" + v1alpha1.ServerLabel
 
-// Options say which rules are loaded, and what for.
+// Options configure a Loader.
 type Options struct {
-	// Namespace is the operator's own, the only one whose ConfigMaps count.
+	// Namespace is the operator's own namespace, the only one whose ConfigMaps are loaded.
 	Namespace string
-	// Judge is told which policies are in force.
+	// Judge receives the policies in force.
 	Judge *judge.Judge
-	// Policies are the options of every evaluator. Its Sources are not looked at.
+	// Policies are the options of every evaluator. Sources is ignored.
 	Policies policies.Options
-	// Changed is called when answers may differ from those before: after the start, when other rules are in force, and when there
-	// is another reason why none are. It must not block. May be nil.
+	// Changed is called when verdicts may differ from earlier ones: after the start, when other rules are in force, and when the
+	// reason for having none changes. It must not block. It may be nil.
 	Changed func()
 }
 
-// Loader follows the ConfigMaps of rules and tells a Judge which policies are in force. It is a manager's Runnable, a readiness
-// check, and a prometheus.Collector.
+// Loader watches the ConfigMaps of rules and gives a Judge the policies in force. It is a manager's Runnable, a readiness check, and
+// a prometheus.Collector.
 type Loader struct {
 	options  Options
 	informer cache.SharedIndexInformer
@@ -68,70 +68,70 @@ type Loader struct {
 	elected  <-chan struct{}
 	log      logr.Logger
 	changes  chan struct{}
-	decided  chan struct{} // closed when the first set is in force, or was refused
+	loaded   chan struct{} // closed when the first set is in force or rejected
 	report   report
 
-	// These are of the goroutine of Start.
-	inForce set    // nil: none is
-	seen    string // the identity of what was looked at last, empty at the start
-	refusal string // why no policies are in force
-	told    map[string]telling
-	leads   bool
-	started bool // something was looked at
-	retry   time.Duration
-	again   *time.Timer // runs while retry is set, whatever else happens meanwhile
+	// The fields below belong to the goroutine of Start.
+	inForce    set    // nil if none is
+	seen       string // identity of the last loaded set, empty at the start
+	noneReason string // the reason why no policies are in force
+	notices    map[string]notice
+	leading    bool
+	started    bool // a set was loaded or rejected
+	retry      time.Duration
+	retryTimer *time.Timer // runs while retry is set, regardless of changes
 }
 
-// New returns a Loader that is still to be added to its manager.
+// New returns a Loader, which the caller adds to its manager.
 func New(mgr ctrl.Manager, options Options) (*Loader, error) {
-	if options.Namespace == "" { // would mean all of them to the API server
-		return nil, errors.New("loading the admin's rules: the operator's own namespace is not known")
+	if options.Namespace == "" { // means all namespaces to the API server
+		return nil, errors.New("loading custom rules: the namespace of the operator is not set")
 	}
 	kube, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
-		return nil, fmt.Errorf("making a client: %w", err)
+		return nil, fmt.Errorf("creating a client: %w", err)
 	}
 	l := &Loader{
 		options: options,
 		informer: informers.NewFilteredConfigMapInformer(kube, options.Namespace, 0, nil, func(list *metav1.ListOptions) {
 			list.LabelSelector = selector
 		}),
-		events:  mgr.GetEventRecorder("jupyter-server-operator"),
-		elected: mgr.Elected(),
-		log:     mgr.GetLogger().WithName("rules").WithValues("namespace", options.Namespace),
-		changes: make(chan struct{}, 1),
-		decided: make(chan struct{}),
-		told:    map[string]telling{},
-		again:   stopped(),
+		events:     mgr.GetEventRecorder("jupyter-server-operator"),
+		elected:    mgr.Elected(),
+		log:        mgr.GetLogger().WithName("rules").WithValues("namespace", options.Namespace),
+		changes:    make(chan struct{}, 1),
+		loaded:     make(chan struct{}),
+		notices:    map[string]notice{},
+		retryTimer: stoppedTimer(),
 	}
-	l.report.waitsFor = errors.New("the ConfigMaps were not listed yet")
+	l.report.pending = errors.New("the ConfigMaps have not been listed yet")
 	return l, nil
 }
 
-func stopped() *time.Timer {
+func stoppedTimer() *time.Timer {
 	t := time.NewTimer(lastRetry)
 	t.Stop()
 	return t
 }
 
-// NeedLeaderElection is false: every replica's webhook asks the policies.
+// NeedLeaderElection returns false: every replica's webhook evaluates the policies.
 func (l *Loader) NeedLeaderElection() bool { return false }
 
-// Ready is a healthz.Checker: a replica that does not know the rules yet is not to be asked.
+// Ready is a healthz.Checker. A replica without rules must not receive requests.
 func (l *Loader) Ready(*http.Request) error {
 	select {
-	case <-l.decided:
+	case <-l.loaded:
 		return nil
 	default:
-		return l.notYet()
+		return l.notLoaded()
 	}
 }
 
-func (l *Loader) notYet() error {
-	return fmt.Errorf("the admin's rules in namespace %s are not loaded yet: %w", l.options.Namespace, l.report.reason())
+func (l *Loader) notLoaded() error {
+	return fmt.Errorf("the custom rules in namespace %s are not loaded yet: %w", l.options.Namespace, l.report.reason())
 }
 
-// Start loads the rules until the context ends, and returns when nothing of it runs any more.
+// Start loads the rules until the context ends, and returns when all its goroutines have ended.
 func (l *Loader) Start(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -161,7 +161,7 @@ func (l *Loader) prepare(failed chan<- error) error {
 		cache.DefaultWatchErrorHandler(ctx, r, err)
 		select {
 		case failed <- err:
-		default: // nobody is interested after the first list
+		default: // only the first list waits for it
 		}
 	})
 	if err != nil {
@@ -181,31 +181,31 @@ func (l *Loader) prepare(failed chan<- error) error {
 func (l *Loader) wake() {
 	select {
 	case l.changes <- struct{}{}:
-	default: // it is woken already
+	default: // a change is pending already
 	}
 }
 
-// waitForList waits for the first list, and says why there is none: a missing permission would otherwise stay in the log.
+// waitForList waits for the first list, and reports errors meanwhile: a missing permission would otherwise show only in the log.
 func (l *Loader) waitForList(ctx context.Context, failed <-chan error) bool {
 	for {
 		select {
 		case <-ctx.Done():
 			return false
 		case err := <-failed:
-			l.report.waitFor(err)
-			l.options.Judge.UseNone(l.notYet())
+			l.report.setPending(err)
+			l.options.Judge.UseNone(l.notLoaded())
 		case <-l.informer.HasSyncedChecker().Done():
 			return true
 		}
 	}
 }
 
-// follow looks at every change.
+// follow loads every change.
 func (l *Loader) follow(ctx context.Context) error {
-	defer l.again.Stop()
+	defer l.retryTimer.Stop()
 	for {
 		elected := l.elected
-		if l.leads {
+		if l.leading {
 			elected = nil
 		}
 		isRetry := false
@@ -215,7 +215,7 @@ func (l *Loader) follow(ctx context.Context) error {
 		case <-elected:
 			l.lead()
 			continue
-		case <-l.again.C:
+		case <-l.retryTimer.C:
 			isRetry = true
 		case <-l.changes:
 			l.waitForQuiet(ctx)
@@ -227,10 +227,10 @@ func (l *Loader) follow(ctx context.Context) error {
 }
 
 func (l *Loader) waitForQuiet(ctx context.Context) {
-	end := time.NewTimer(longest)
+	end := time.NewTimer(maxDelay)
 	defer end.Stop()
 	for {
-		pause := time.NewTimer(quiet)
+		pause := time.NewTimer(quietPeriod)
 		select {
 		case <-ctx.Done():
 		case <-end.C:
@@ -244,7 +244,7 @@ func (l *Loader) waitForQuiet(ctx context.Context) {
 	}
 }
 
-// load looks at what is there, and puts in force what can be. It does nothing when nothing changed, unless it is a retry. Its
+// load resolves the present ConfigMaps and activates the result. It does nothing if nothing changed, unless it is a retry. Its
 // error ends the operator.
 func (l *Loader) load(ctx context.Context, isRetry bool) error {
 	present := l.present()
@@ -252,40 +252,40 @@ func (l *Loader) load(ctx context.Context, isRetry bool) error {
 	if identity == l.seen && !isRetry {
 		return nil
 	}
-	c := choice{build: l.build, inForce: l.inForce, present: present}
-	out, err := c.choose(ctx)
+	r := resolver{build: l.build, inForce: l.inForce, present: present}
+	out, err := r.resolve(ctx)
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // it ended because the operator does
+		return nil //nolint:nilerr // the operator is stopping
 	}
-	if errors.Is(err, context.DeadlineExceeded) { // of the built-in policies themselves, so no set is in force: the node is busy
-		l.postpone(fmt.Errorf("loading the policies took too long, it is tried again: %w", err))
+	if errors.Is(err, context.DeadlineExceeded) { // even the built-in policies timed out, so no set is in force: the node is busy
+		l.postpone(fmt.Errorf("loading the policies timed out and is retried: %w", err))
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("loading the policies: %w", err)
 	}
-	l.schedule(isRetry, len(out.refused)+len(out.kept) > 0)
+	l.schedule(isRetry, len(out.rejected)+len(out.kept) > 0)
 	l.seen = identity
-	news := l.put(out)
+	changed := l.activate(out)
 	l.lead()
-	l.tell(present, out)
+	l.publish(present, out)
 	if !l.started {
 		l.started = true
-		close(l.decided)
+		close(l.loaded)
 	}
-	l.notify(news)
+	l.notify(changed)
 	return nil
 }
 
-// postpone has no policies in force until another try.
+// postpone puts no policies in force until the next retry.
 func (l *Loader) postpone(reason error) {
 	l.schedule(false, true)
-	l.report.waitFor(reason)
-	l.notify(l.useNone(reason))
+	l.report.setPending(reason)
+	l.notify(l.deactivate(reason))
 }
 
-func (l *Loader) notify(news bool) {
-	if news && l.options.Changed != nil {
+func (l *Loader) notify(changed bool) {
+	if changed && l.options.Changed != nil {
 		l.options.Changed()
 	}
 }
@@ -300,12 +300,12 @@ func (l *Loader) present() set {
 	return s
 }
 
-// build makes an evaluator. What goes wrong in the compiler must not end the operator for all servers.
+// build creates an evaluator. A panic of the compiler must not end the operator for all servers.
 func (l *Loader) build(ctx context.Context, sources []policies.Source) (evaluator *policies.Evaluator, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			l.log.Error(nil, "a panic while compiling rules", "panic", p, "stack", string(debug.Stack()))
-			evaluator, err = nil, fmt.Errorf("compiling it failed: panic: %v", p)
+			l.log.Error(nil, "panic while compiling rules", "panic", p, "stack", string(debug.Stack()))
+			evaluator, err = nil, fmt.Errorf("compiling failed: panic: %v", p)
 		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
@@ -313,22 +313,22 @@ func (l *Loader) build(ctx context.Context, sources []policies.Source) (evaluato
 	options := l.options.Policies
 	options.Sources = sources
 	evaluator, err = policies.New(ctx, options)
-	if err != nil && ctx.Err() != nil { // the compiler does not say why it was stopped
+	if err != nil && ctx.Err() != nil { // the compiler's error lacks the cause
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
 	var mistakes policies.SourceErrors
 	if errors.As(err, &mistakes) {
-		for _, m := range mistakes { // they go into events, conditions and logs
+		for _, m := range mistakes { // for events, conditions and logs
 			m.Message = strings.Join(strings.Fields(m.Message), " ")
 		}
 	}
 	return evaluator, err
 }
 
-// schedule says when what was refused is tried again without a change.
-func (l *Loader) schedule(isRetry, refused bool) {
+// schedule sets when a rejection is retried without a change.
+func (l *Loader) schedule(isRetry, rejected bool) {
 	switch {
-	case !refused:
+	case !rejected:
 		l.retry = 0
 	case isRetry:
 		l.retry = min(2*l.retry, lastRetry)
@@ -336,25 +336,25 @@ func (l *Loader) schedule(isRetry, refused bool) {
 		l.retry = firstRetry
 	}
 	if l.retry == 0 {
-		l.again.Stop()
+		l.retryTimer.Stop()
 		return
 	}
-	l.again.Reset(l.retry)
+	l.retryTimer.Reset(l.retry)
 }
 
-// put tells the Judge what is in force from now on, and returns whether that is news.
-func (l *Loader) put(out chosen) bool {
-	if l.inForce == nil && len(out.refused) > 0 {
-		return l.useNone(l.refuse(out))
+// activate gives the Judge the resolved policies, and reports whether they changed.
+func (l *Loader) activate(out resolution) bool {
+	if l.inForce == nil && len(out.rejected) > 0 {
+		return l.deactivate(l.rejection(out))
 	}
 	if len(out.kept) > 0 {
-		l.log.Info("deleted ConfigMaps stay in force, because others do not work without them", "configMaps", out.kept)
+		l.log.Info("keeping the rules of deleted ConfigMaps in force, because others depend on them", "configMaps", out.kept)
 	}
 	l.inForce = out.set
 	if out.evaluator == nil {
 		return false
 	}
-	l.refusal = ""
+	l.noneReason = ""
 	l.options.Judge.Use(out.evaluator)
 	digest := out.set.digest()
 	l.report.use(digest)
@@ -362,29 +362,29 @@ func (l *Loader) put(out chosen) bool {
 	return true
 }
 
-// useNone tells the Judge why no policies are in force, and returns whether that is news.
-func (l *Loader) useNone(reason error) bool {
-	if reason.Error() == l.refusal {
+// deactivate gives the Judge the reason why no policies are in force, and reports whether it changed.
+func (l *Loader) deactivate(reason error) bool {
+	if reason.Error() == l.noneReason {
 		return false
 	}
-	l.refusal = reason.Error()
+	l.noneReason = reason.Error()
 	l.options.Judge.UseNone(reason)
 	l.log.Error(reason, "no policies are in force")
 	return true
 }
 
-// maxMistakes is how many mistakes the reason says of why no policies are in force. Events have the others.
+// maxMistakes limits the errors in the reason why no policies are in force. Events contain the others.
 const maxMistakes = 5
 
-// refuse says why no policies are in force.
-func (l *Loader) refuse(out chosen) error {
+// rejection returns the reason why no policies are in force.
+func (l *Loader) rejection(out resolution) error {
 	var mistakes policies.SourceErrors
-	for _, name := range slices.Sorted(maps.Keys(out.refused)) {
-		mistakes = append(mistakes, out.refused[name]...)
+	for _, name := range slices.Sorted(maps.Keys(out.rejected)) {
+		mistakes = append(mistakes, out.rejected[name]...)
 	}
 	more := ""
 	if n := len(mistakes) - maxMistakes; n > 0 {
 		mistakes, more = mistakes[:maxMistakes], fmt.Sprintf("; and %d more", n)
 	}
-	return fmt.Errorf("the rules in ConfigMaps of namespace %s are refused, and nothing may change until they are mended: %w%s", l.options.Namespace, mistakes, more)
+	return fmt.Errorf("the rules in ConfigMaps of namespace %s are rejected, and no server is changed until they are fixed: %w%s", l.options.Namespace, mistakes, more)
 }

@@ -25,24 +25,24 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// rego is a module of one rule that always refuses.
+// rego returns a module with one rule that always denies.
 func rego(id string) map[string]string {
 	return map[string]string{"rule.rego": strings.Replace(good, "one", id, 1)}
 }
 
-// bad is wrong in its fourth line.
+// bad has a syntax error in its fourth line.
 var bad = map[string]string{"rule.rego": broken}
 
-// This test is not parallel, so that no other one's goroutines are there.
+// TestNothingRunsAfterTheEnd is not parallel, so that no goroutines of other tests are running.
 func TestNothingRunsAfterTheEnd(t *testing.T) {
 	w := newWorld(t)
 	w.apply("a", rego("a"))
 	w.apply("b", bad)
 	r := w.ready()
 	w.apply("b", rego("b"))
-	r.says("a", "b")
+	r.wants("a", "b")
 	r.stop()
-	w.eventually(patient, func() error { // the manager does not wait for what writes events
+	w.eventually(patient, func() error { // the manager does not wait for the event recorder
 		var stacks bytes.Buffer
 		if err := pprof.Lookup("goroutine").WriteTo(&stacks, 2); err != nil {
 			return err
@@ -58,50 +58,50 @@ func TestNothingRunsAfterTheEnd(t *testing.T) {
 	})
 }
 
-// This test is not parallel, for it measures how long changes take.
+// TestRulesFollowTheConfigMaps is not parallel, because it measures how long changes take.
 func TestRulesFollowTheConfigMaps(t *testing.T) {
 	w := newWorld(t)
 	r := w.ready()
-	r.saysSoon()
+	r.wantsSoon()
 	nothing := r.digest()
 	if nothing == "" {
-		t.Error("there is no digest of no rules")
+		t.Error("the empty set has no digest")
 	}
 
 	w.apply("a", rego("a"))
-	r.saysSoon("a")
-	w.told("a", "Normal RulesAccepted The rules are in force.")
-	r.measures(acceptedMetric, map[string]float64{"a": 1})
-	r.measures(infoMetric, map[string]float64{r.digest(): 1})
-	r.measures(inForceMetric, map[string]float64{"": 1})
+	r.wantsSoon("a")
+	w.wantEvents("a", "Normal RulesAccepted The rules are in force.")
+	r.wantMetric(acceptedMetric, map[string]float64{"a": 1})
+	r.wantMetric(infoMetric, map[string]float64{r.digest(): 1})
+	r.wantMetric(inForceMetric, map[string]float64{"": 1})
 
 	// The data may change without the rule, and the other way round.
 	w.apply("b", map[string]string{"rule.rego": strings.Replace(good, `"one"`, "data.ids.b", 1), "ids.yaml": "ids: {b: b-first}"})
-	r.saysSoon("a", "b-first")
+	r.wantsSoon("a", "b-first")
 	w.patch("b", `{"data": {"ids.yaml": "ids: {b: b-second}"}}`)
-	r.saysSoon("a", "b-second")
+	r.wantsSoon("a", "b-second")
 
 	w.patch("b", `{"metadata": {"labels": {"`+Label+`": null}}}`)
-	r.saysSoon("a")
-	r.measures(acceptedMetric, map[string]float64{"a": 1})
+	r.wantsSoon("a")
+	r.wantMetric(acceptedMetric, map[string]float64{"a": 1})
 	w.patch("b", `{"metadata": {"labels": {"`+Label+`": "true"}}}`)
-	r.saysSoon("a", "b-second")
+	r.wantsSoon("a", "b-second")
 	w.patch("b", `{"metadata": {"labels": {"`+Label+`": "false"}}}`)
-	r.saysSoon("a")
+	r.wantsSoon("a")
 	w.patch("a", `{"data": null}`)
-	r.saysSoon()
+	r.wantsSoon()
 	w.delete("a")
-	r.measures(acceptedMetric, map[string]float64{})
+	r.wantMetric(acceptedMetric, map[string]float64{})
 	r.eventually(patient, func() error {
 		if got := r.digest(); got != nothing {
-			return fmt.Errorf("the digest of no rules is %s now, it was %s", got, nothing)
+			return fmt.Errorf("the digest of the empty set is %s, want %s", got, nothing)
 		}
 		return nil
 	})
-	r.measures(refusalsMetric, map[string]float64{"": 0})
+	r.wantMetric(refusalsMetric, map[string]float64{"": 0})
 }
 
-func TestOtherConfigMapsDoNotCount(t *testing.T) {
+func TestOtherConfigMapsAreIgnored(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.applyIn(w.newNamespace(), "elsewhere", rego("elsewhere"))
@@ -116,7 +116,7 @@ func TestOtherConfigMapsDoNotCount(t *testing.T) {
 	r.keeps()
 }
 
-func TestABadConfigMapIsRefused(t *testing.T) {
+func TestInvalidConfigMapIsRejected(t *testing.T) {
 	for _, test := range []struct {
 		reason string
 		files  map[string]string
@@ -128,8 +128,8 @@ func TestABadConfigMapIsRefused(t *testing.T) {
 		{"a test of it fails", map[string]string{"rule.rego": good, "rule_test.rego": "package jupyterserver.custom.a_test\n\ntest_it if false\n"}, "rule_test.rego:3: ", false},
 		{"it takes too long", map[string]string{"rule.rego": "package jupyterserver.custom.a\n\nverdicts := {x | some x in numbers.range(1, 100000000)}\n"}, "rule.rego: ", true},
 		{"it has a file of another kind", map[string]string{"rule.rego": good, "notes.txt": "x"}, "notes.txt: ", false},
-		{"its data are none", map[string]string{"rule.rego": good, "ids.json": "{"}, "ids.json: ", false},
-		{"it has a library's name wrong", map[string]string{"rule.rego": strings.Replace(needs, "lib.shared", "lib.wrong", 1)}, "rule.rego:3: ", false},
+		{"its data is invalid", map[string]string{"rule.rego": good, "ids.json": "{"}, "ids.json: ", false},
+		{"it uses a library that does not exist", map[string]string{"rule.rego": strings.Replace(needs, "lib.shared", "lib.wrong", 1)}, "rule.rego:3: ", false},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			w := newWorld(t)
@@ -141,68 +141,68 @@ func TestABadConfigMapIsRefused(t *testing.T) {
 			w.apply("a", rego("a"))
 			w.apply("b", rego("b"))
 			r := w.ready()
-			r.says("a", "b")
+			r.wants("a", "b")
 
-			// The version before stays, and others' changes are taken.
+			// The previous version stays, and changes of others are accepted.
 			w.apply("a", test.files)
 			w.apply("b", rego("b-second"))
 			w.apply("c", rego("c"))
-			r.says("a", "b-second", "c")
-			w.told("a", "Warning RulesRefused "+test.note)
-			if got := w.events("a")[0]; !strings.HasSuffix(got, ". The version that was accepted last stays in force.") {
+			r.wants("a", "b-second", "c")
+			w.wantEvents("a", "Warning RulesRefused "+test.note)
+			if got := w.events("a")[0]; !strings.HasSuffix(got, ". The last accepted version stays in force.") {
 				t.Errorf("the event is %q", got)
 			}
-			w.told("b", "Normal RulesAccepted ")
-			r.measures(acceptedMetric, map[string]float64{"a": 0, "b": 1, "c": 1})
-			r.measures(refusalsMetric, map[string]float64{"": 1})
+			w.wantEvents("b", "Normal RulesAccepted ")
+			r.wantMetric(acceptedMetric, map[string]float64{"a": 0, "b": 1, "c": 1})
+			r.wantMetric(refusalsMetric, map[string]float64{"": 1})
 
-			// Others may still change, and what is said once is said.
+			// Other changes are accepted, and an event is not repeated.
 			w.apply("c", rego("c-second"))
-			r.says("a", "b-second", "c-second")
-			w.told("a", "Warning RulesRefused "+test.note)
+			r.wants("a", "b-second", "c-second")
+			w.wantEvents("a", "Warning RulesRefused "+test.note)
 
-			w.apply("a", rego("mended"))
-			r.says("b-second", "c-second", "mended")
-			w.told("a", "Warning RulesRefused "+test.note, "Normal RulesAccepted ")
-			r.measures(acceptedMetric, map[string]float64{"a": 1, "b": 1, "c": 1})
+			w.apply("a", rego("fixed"))
+			r.wants("b-second", "c-second", "fixed")
+			w.wantEvents("a", "Warning RulesRefused "+test.note, "Normal RulesAccepted ")
+			r.wantMetric(acceptedMetric, map[string]float64{"a": 1, "b": 1, "c": 1})
 		})
 	}
 }
 
-func TestABadConfigMapThatIsNewIsLeftOut(t *testing.T) {
+func TestNewInvalidConfigMapIsOmitted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("b", rego("b"))
 	r := w.ready()
 	w.apply("a", bad)
-	w.told("a", "Warning RulesRefused rule.rego:4: ")
+	w.wantEvents("a", "Warning RulesRefused rule.rego:4: ")
 	if got := w.events("a")[0]; !strings.HasSuffix(got, ". Nothing of this ConfigMap is in force.") {
 		t.Errorf("the event is %q", got)
 	}
-	r.says("b")
-	r.measures(inForceMetric, map[string]float64{"": 1})
+	r.wants("b")
+	r.wantMetric(inForceMetric, map[string]float64{"": 1})
 	w.create(&corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Name: "c", Labels: map[string]string{Label: LabelValue}}, BinaryData: map[string][]byte{"rule.rego": {0xff}},
 	})
-	w.told("c", "Warning RulesRefused rule.rego: is binary")
-	r.measures(acceptedMetric, map[string]float64{"a": 0, "b": 1, "c": 0})
+	w.wantEvents("c", "Warning RulesRefused rule.rego: binary data")
+	r.wantMetric(acceptedMetric, map[string]float64{"a": 0, "b": 1, "c": 0})
 
-	// Another bad change is told as well, and going away ends it.
+	// Another invalid change is reported as well, until the ConfigMap is deleted.
 	w.apply("a", map[string]string{"rule.rego": "package main\n"})
-	w.told("a", "Warning RulesRefused rule.rego:4: ", "Warning RulesRefused rule.rego:1: ")
+	w.wantEvents("a", "Warning RulesRefused rule.rego:4: ", "Warning RulesRefused rule.rego:1: ")
 	w.delete("a")
-	r.measures(acceptedMetric, map[string]float64{"b": 1, "c": 0})
-	r.says("b")
+	r.wantMetric(acceptedMetric, map[string]float64{"b": 1, "c": 0})
+	r.wants("b")
 }
 
-func TestStartWithABadConfigMap(t *testing.T) {
+func TestStartWithAnInvalidConfigMap(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("a", rego("a"))
 	w.apply("b", bad)
-	r := w.ready() // a readiness that waits for people would take away the webhook's answers
+	r := w.ready() // an unready replica would make the webhook unavailable
 
-	refused := func(parts ...string) error {
+	rejected := func(parts ...string) error {
 		_, err := r.ids()
 		var evaluation *policies.EvaluationError
 		if !errors.As(err, &evaluation) || evaluation.Reason() != policies.ReasonPolicyError {
@@ -215,58 +215,58 @@ func TestStartWithABadConfigMap(t *testing.T) {
 		}
 		return nil
 	}
-	if err := refused("b/rule.rego:4: ", w.namespace); err != nil {
+	if err := rejected("b/rule.rego:4: ", w.namespace); err != nil {
 		t.Error(err)
 	}
-	w.told("b", "Warning RulesRefused rule.rego:4: ")
-	if got := w.events("b")[0]; !strings.HasSuffix(got, ". No policies are in force: no server is installed or changed until this is mended.") {
+	w.wantEvents("b", "Warning RulesRefused rule.rego:4: ")
+	if got := w.events("b")[0]; !strings.HasSuffix(got, ". No policies are in force: no server is installed or changed until this is fixed.") {
 		t.Errorf("the event is %q", got)
 	}
-	r.measures(acceptedMetric, map[string]float64{"b": 0})
-	r.measures(inForceMetric, map[string]float64{"": 0})
-	r.measures(infoMetric, map[string]float64{})
+	r.wantMetric(acceptedMetric, map[string]float64{"b": 0})
+	r.wantMetric(inForceMetric, map[string]float64{"": 0})
+	r.wantMetric(infoMetric, map[string]float64{})
 	if digest := r.digest(); digest != "" || r.changed.Load() != 1 {
 		t.Errorf("digest %q, changed %d times", digest, r.changed.Load())
 	}
 
-	// Good ones do not help, and other bad ones are named.
+	// Valid ones do not help, and other invalid ones are named.
 	w.apply("c", rego("c"))
 	w.apply("d", bad)
-	w.eventually(patient, func() error { return refused("b/rule.rego:4: ", "d/rule.rego:4: ") })
+	w.eventually(patient, func() error { return rejected("b/rule.rego:4: ", "d/rule.rego:4: ") })
 	w.delete("d")
 	w.eventually(patient, func() error {
-		if refused("d/rule.rego:4: ") == nil {
+		if rejected("d/rule.rego:4: ") == nil {
 			return errors.New("d is still named")
 		}
-		return refused("b/rule.rego:4: ")
+		return rejected("b/rule.rego:4: ")
 	})
 	if events := w.events("c"); len(events) > 0 {
 		t.Errorf("events of c, which is not in force: %q", events)
 	}
 
 	w.apply("b", rego("b"))
-	r.says("a", "b", "c")
-	w.told("b", "Warning RulesRefused ", "Normal RulesAccepted ")
-	w.told("c", "Normal RulesAccepted ")
-	r.measures(acceptedMetric, map[string]float64{"a": 1, "b": 1, "c": 1})
-	r.measures(inForceMetric, map[string]float64{"": 1})
+	r.wants("a", "b", "c")
+	w.wantEvents("b", "Warning RulesRefused ", "Normal RulesAccepted ")
+	w.wantEvents("c", "Normal RulesAccepted ")
+	r.wantMetric(acceptedMetric, map[string]float64{"a": 1, "b": 1, "c": 1})
+	r.wantMetric(inForceMetric, map[string]float64{"": 1})
 
-	// From now on there is a last good set.
+	// From now on there is a last accepted set.
 	w.apply("b", bad)
-	w.told("b", "Warning RulesRefused ", "Normal RulesAccepted ", "Warning RulesRefused ")
-	r.says("a", "b", "c")
+	w.wantEvents("b", "Warning RulesRefused ", "Normal RulesAccepted ", "Warning RulesRefused ")
+	r.wants("a", "b", "c")
 	if events := w.events("a"); len(events) > 0 {
 		t.Errorf("events of a, which never changed: %q", events)
 	}
 }
 
-func TestAStartIsNoNews(t *testing.T) {
+func TestStartWritesNoEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("a", rego("a"))
 	for range 2 {
 		r := w.ready()
-		r.says("a")
+		r.wants("a")
 		r.stop()
 	}
 	if events := w.events("a"); len(events) > 0 {
@@ -274,95 +274,96 @@ func TestAStartIsNoNews(t *testing.T) {
 	}
 }
 
-func TestWhoCameFirstStays(t *testing.T) {
+func TestEarlierConfigMapStays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("b", map[string]string{"rule.rego": strings.Replace(good, `"one"`, "data.id", 1), "id.yaml": "id: first"})
 	r := w.ready()
-	r.says("first")
+	r.wants("first")
 
-	w.apply("a", map[string]string{"id.yaml": "id: second"}) // the evaluator takes offence at the later name, which is b
-	w.told("a", "Warning RulesRefused others do not work beside it: b/id.yaml: ")
-	r.says("first")
-	r.measures(acceptedMetric, map[string]float64{"a": 0, "b": 1})
+	w.apply("a", map[string]string{"id.yaml": "id: second"}) // the evaluator's error names the later name, which is b
+	w.wantEvents("a", "Warning RulesRefused it breaks other ConfigMaps: b/id.yaml: ")
+	r.wants("first")
+	r.wantMetric(acceptedMetric, map[string]float64{"a": 0, "b": 1})
 
-	w.patch("b", `{"data": {"id.yaml": null}}`) // makes room
-	r.says("second")
-	w.told("a", "Warning RulesRefused ", "Normal RulesAccepted ")
+	w.patch("b", `{"data": {"id.yaml": null}}`) // resolves the conflict
+	r.wants("second")
+	w.wantEvents("a", "Warning RulesRefused ", "Normal RulesAccepted ")
 }
 
-func TestWhatOthersNeedStays(t *testing.T) {
+func TestNeededConfigMapStays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("lib", map[string]string{"lib.rego": library})
 	w.apply("a", map[string]string{"rule.rego": needs})
 	r := w.ready()
-	r.says("one")
+	r.wants("one")
 
 	w.apply("lib", map[string]string{"lib.rego": renamed})
-	w.told("lib", "Warning RulesRefused others do not work beside it: a/rule.rego:3: ")
-	r.says("one")
+	w.wantEvents("lib", "Warning RulesRefused it breaks other ConfigMaps: a/rule.rego:3: ")
+	r.wants("one")
 
 	w.delete("lib")
-	w.told("a", "Warning RulesRefused rule.rego:3: ")
-	if got := w.events("a")[0]; !strings.HasSuffix(got, ". It stays in force together with what was deleted (lib).") {
+	w.wantEvents("a", "Warning RulesRefused rule.rego:3: ")
+	if got := w.events("a")[0]; !strings.HasSuffix(got, ". It stays in force together with the deleted ConfigMaps that it needs (lib).") {
 		t.Errorf("the event is %q", got)
 	}
-	r.measures(acceptedMetric, map[string]float64{"a": 0})
-	r.says("one")
+	r.wantMetric(acceptedMetric, map[string]float64{"a": 0})
+	r.wants("one")
 
-	w.apply("b", rego("b")) // does not have to wait for that
-	r.says("b", "one")
+	w.apply("b", rego("b")) // is not blocked by that
+	r.wants("b", "one")
 	w.apply("a", rego("a"))
-	r.says("a", "b")
-	w.told("a", "Warning RulesRefused ", "Normal RulesAccepted ")
+	r.wants("a", "b")
+	w.wantEvents("a", "Warning RulesRefused ", "Normal RulesAccepted ")
 
-	// The library is gone now: who needs it is refused.
+	// The library is deleted now, so a ConfigMap that needs it is rejected.
 	w.apply("a", map[string]string{"rule.rego": needs})
-	w.told("a", "Warning RulesRefused ", "Normal RulesAccepted ", "Warning RulesRefused rule.rego:3: ")
-	r.says("a", "b")
+	w.wantEvents("a", "Warning RulesRefused ", "Normal RulesAccepted ", "Warning RulesRefused rule.rego:3: ")
+	r.wants("a", "b")
 }
 
-// Without a place in the event, events would be counted as one and the first note would stay: the ConfigMap did not change.
-func TestAnotherMistakeOfTheSameVersionIsTold(t *testing.T) {
+// TestAnotherMistakeOfTheSameVersionIsReported: events without a field path would be aggregated, and the first note would stay,
+// because the ConfigMap did not change.
+func TestAnotherMistakeOfTheSameVersionIsReported(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	r := w.ready()
 	w.apply("a", map[string]string{"rule.rego": needs + "\nother := data.jupyterserver.lib.other.value(1)\n"})
-	w.told("a", "Warning RulesRefused rule.rego:3: ")
+	w.wantEvents("a", "Warning RulesRefused rule.rego:3: ")
 	w.apply("shared", map[string]string{"lib.rego": library})
-	w.told("a", "Warning RulesRefused rule.rego:3: ", "Warning RulesRefused rule.rego:5: ")
+	w.wantEvents("a", "Warning RulesRefused rule.rego:3: ", "Warning RulesRefused rule.rego:5: ")
 	w.apply("other", map[string]string{"lib.rego": "package jupyterserver.lib.other\n\nvalue(x) := x\n"})
-	r.says("one")
-	w.told("a", "Warning RulesRefused rule.rego:3: ", "Warning RulesRefused rule.rego:5: ", "Normal RulesAccepted ")
+	r.wants("one")
+	w.wantEvents("a", "Warning RulesRefused rule.rego:3: ", "Warning RulesRefused rule.rego:5: ", "Normal RulesAccepted ")
 }
 
-func TestWhatWasRefusedIsTriedAgain(t *testing.T) {
+func TestRejectionIsRetried(t *testing.T) {
 	for _, test := range []struct {
-		reason           string
-		before           time.Duration
-		isRetry, refused bool
-		want             time.Duration
+		reason            string
+		before            time.Duration
+		isRetry, rejected bool
+		want              time.Duration
 	}{
-		{"all is well", 0, false, false, 0},
-		{"a change is refused", 0, false, true, firstRetry},
-		{"it is refused again", firstRetry, true, true, 2 * firstRetry},
-		{"it is refused for long", lastRetry, true, true, lastRetry},
-		{"another change is refused", lastRetry, false, true, firstRetry},
-		{"all is well again", lastRetry, true, false, 0},
+		{"no rejection", 0, false, false, 0},
+		{"a change is rejected", 0, false, true, firstRetry},
+		{"it is rejected again", firstRetry, true, true, 2 * firstRetry},
+		{"it is rejected for long", lastRetry, true, true, lastRetry},
+		{"another change is rejected", lastRetry, false, true, firstRetry},
+		{"no rejection any longer", lastRetry, true, false, 0},
 	} {
-		l := &Loader{retry: test.before, again: stopped()}
-		if l.schedule(test.isRetry, test.refused); l.retry != test.want {
+		l := &Loader{retry: test.before, retryTimer: stoppedTimer()}
+		if l.schedule(test.isRetry, test.rejected); l.retry != test.want {
 			t.Errorf("%s: %v, want %v", test.reason, l.retry, test.want)
 		}
 	}
 }
 
-func TestChangesDoNotPutOffAnotherTry(t *testing.T) {
+func TestChangesDoNotPostponeARetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &Loader{
 			informer: cache.NewSharedIndexInformer(&cache.ListWatch{}, &corev1.ConfigMap{}, 0, nil),
-			changes:  make(chan struct{}, 1), again: stopped(), inForce: set{}, seen: set{}.identity(), leads: true, started: true,
+			changes:  make(chan struct{}, 1), retryTimer: stoppedTimer(), inForce: set{}, seen: set{}.identity(), leading: true, started: true,
 		}
 		l.schedule(false, true)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -372,20 +373,20 @@ func TestChangesDoNotPutOffAnotherTry(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		for range 2 * firstRetry / time.Second { // of no rule
+		for range 2 * firstRetry / time.Second { // without changes of rules
 			time.Sleep(time.Second)
 			l.wake()
 		}
 		cancel()
 		following.Wait()
 		if l.retry != 0 {
-			t.Errorf("it was not tried again, and is to be in %v", l.retry)
+			t.Errorf("no retry happened, the next one is in %v", l.retry)
 		}
 	})
 }
 
-// A node that is busy is no reason to end: the operator would be started again and again, which makes it busier.
-func TestAStartThatTakesTooLongIsTriedAgain(t *testing.T) {
+// TestStartTimeoutIsRetried: a busy node must not end the operator, because restarting it again and again makes the node busier.
+func TestStartTimeoutIsRetried(t *testing.T) {
 	t.Parallel()
 	for _, names := range [][]string{nil, {"a"}, {"a", "b"}} {
 		w := newWorld(t)
@@ -400,13 +401,13 @@ func TestAStartThatTakesTooLongIsTriedAgain(t *testing.T) {
 			}
 			_, err := r.ids()
 			if evaluation := (*policies.EvaluationError)(nil); !errors.As(err, &evaluation) || !errors.Is(err, context.DeadlineExceeded) {
-				return fmt.Errorf("with %v the answer is %w", names, err)
+				return fmt.Errorf("with %v the result is %w", names, err)
 			}
 			return nil
 		})
-		r.stop() // it still runs
+		r.stop() // reports an error if it ended early
 		if r.loader.retry != firstRetry || r.changed.Load() != 1 {
-			t.Errorf("with %v it is tried again in %v, and told %d times", names, r.loader.retry, r.changed.Load())
+			t.Errorf("with %v the retry is in %v, and Changed was called %d times", names, r.loader.retry, r.changed.Load())
 		}
 	}
 }
@@ -425,11 +426,11 @@ func TestABurstEndsInTheLastState(t *testing.T) {
 		w.apply("a", rego(fmt.Sprintf("a-%d", i)))
 	}
 	took := time.Since(start)
-	r.says("a-49")
+	r.wants("a-49")
 	changed := r.changed.Load() - before
 	r.keeps("a-49")
-	if int(changed) > int(took/longest)+2 {
-		t.Errorf("50 changes in %v were put in force one by one, %d times", took, changed)
+	if int(changed) > int(took/maxDelay)+2 {
+		t.Errorf("50 changes in %v were not batched: Changed was called %d times", took, changed)
 	}
 }
 
@@ -441,13 +442,13 @@ func TestNothingHappensWhenNoRuleChanged(t *testing.T) {
 	before := r.changed.Load()
 	for i := range 3 {
 		w.patch("a", fmt.Sprintf(`{"metadata": {"annotations": {"seen": "%d"}}}`, i))
-		time.Sleep(2 * quiet)
+		time.Sleep(2 * quietPeriod)
 	}
 	r.keeps("a")
 	w.apply("a", rego("a"))
 	r.keeps("a")
 	r.eventually(patient, func() error {
-		if changed := r.changed.Load(); changed != before+2 || before != 1 { // 2: of what makes sure of it
+		if changed := r.changed.Load(); changed != before+2 || before != 1 { // the 2 changes of keeps
 			return fmt.Errorf("changed %d times, and %d before", changed, before)
 		}
 		return nil
@@ -457,7 +458,7 @@ func TestNothingHappensWhenNoRuleChanged(t *testing.T) {
 	}
 }
 
-func TestAMissingPermissionIsSaid(t *testing.T) {
+func TestMissingPermissionIsReported(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("a", rego("a"))
@@ -471,16 +472,16 @@ func TestAMissingPermissionIsSaid(t *testing.T) {
 			return fmt.Errorf("readiness is %w", err)
 		}
 		if _, err := r.ids(); err == nil || !strings.Contains(err.Error(), "forbidden") {
-			return fmt.Errorf("the answer is %w", err)
+			return fmt.Errorf("the result is %w", err)
 		}
 		return nil
 	})
 	w.bind("rules")
 	r.waitUntilReady()
-	r.says("a")
+	r.wants("a")
 }
 
-func TestEveryReplicaLoadsAndTheLeaderTells(t *testing.T) {
+func TestEveryReplicaLoadsAndTheLeaderWritesEvents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	lease, renew, retry := 15*time.Second, 10*time.Second, 200*time.Millisecond
@@ -496,30 +497,30 @@ func TestEveryReplicaLoadsAndTheLeaderTells(t *testing.T) {
 
 	w.apply("a", rego("a"))
 	w.apply("b", bad)
-	first.says("a")
-	second.says("a")
-	w.told("a", "Normal RulesAccepted ")
-	w.told("b", "Warning RulesRefused ")
-	second.measures(acceptedMetric, map[string]float64{"a": 1, "b": 0})
+	first.wants("a")
+	second.wants("a")
+	w.wantEvents("a", "Normal RulesAccepted ")
+	w.wantEvents("b", "Warning RulesRefused ")
+	second.wantMetric(acceptedMetric, map[string]float64{"a": 1, "b": 0})
 	if first.digest() != second.digest() {
 		t.Error("the digests of two replicas differ")
 	}
 
 	first.stop()
 	<-second.mgr.Elected()
-	w.told("b", "Warning RulesRefused ", "Warning RulesRefused ")
-	w.told("a", "Normal RulesAccepted ")
+	w.wantEvents("b", "Warning RulesRefused ", "Warning RulesRefused ")
+	w.wantEvents("a", "Normal RulesAccepted ")
 	w.apply("b", rego("b"))
-	second.says("a", "b")
-	w.told("b", "Warning RulesRefused ", "Warning RulesRefused ", "Normal RulesAccepted ")
+	second.wants("a", "b")
+	w.wantEvents("b", "Warning RulesRefused ", "Warning RulesRefused ", "Normal RulesAccepted ")
 }
 
-func TestANamespaceIsNeeded(t *testing.T) {
+func TestNamespaceIsRequired(t *testing.T) {
 	mgr, err := ctrl.NewManager(suite.operator, ctrl.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := New(mgr, Options{}); err == nil {
-		t.Error("the ConfigMaps of all namespaces would count")
+		t.Error("the ConfigMaps of all namespaces would be loaded")
 	}
 }

@@ -12,34 +12,34 @@ import (
 
 var (
 	acceptedDesc = prometheus.NewDesc("jupyterserver_policy_configmap_accepted",
-		"Whether the present content of a ConfigMap of rules was accepted (1) or refused (0).", []string{"configmap"}, nil)
+		"Whether the current contents of a ConfigMap of rules are accepted (1) or rejected (0).", []string{"configmap"}, nil)
 	refusalsDesc = prometheus.NewDesc("jupyterserver_policy_configmap_refusals_total",
-		"How often a ConfigMap of rules was refused: for each change, and again when it is wrong in another way.", nil, nil)
+		"Number of rejections of ConfigMaps of rules: one for each invalid change, and one whenever the errors of a ConfigMap change.", nil, nil)
 	inForceDesc = prometheus.NewDesc("jupyterserver_policy_rules_in_force",
-		"Whether policies are in force (1), or nothing may change until ConfigMaps of rules are mended (0).", nil, nil)
+		"Whether policies are in force (1), or no server is changed until ConfigMaps of rules are fixed (0).", nil, nil)
 	infoDesc = prometheus.NewDesc("jupyterserver_policy_rules_info",
 		"The digest of the rules in force. It is the same on all replicas.", []string{"digest"}, nil)
 )
 
-// report is what others than Start's goroutine may know.
+// report is the state that other goroutines than that of Start may read.
 type report struct {
 	mu       sync.Mutex
-	waitsFor error // before the first set
+	pending  error // before the first set
 	accepted map[string]bool
 	refusals int
-	digest   string // of the rules in force: the names of their files and what is in them. Empty: none are
+	digest   string // of the names and contents of the files in force, empty if none are
 }
 
-func (r *report) waitFor(err error) {
+func (r *report) setPending(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.waitsFor = err
+	r.pending = err
 }
 
 func (r *report) reason() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.waitsFor
+	return r.pending
 }
 
 func (r *report) use(digest string) {
@@ -48,7 +48,7 @@ func (r *report) use(digest string) {
 	r.digest = digest
 }
 
-func (r *report) tell(accepted map[string]bool, refusals int) {
+func (r *report) record(accepted map[string]bool, refusals int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.accepted = maps.Clone(accepted)

@@ -37,10 +37,10 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// The suite runs against a real etcd and kube-apiserver. Loaders may do there what they need and nothing else.
+// suite is a real etcd and kube-apiserver. Loaders have only the permissions that they need.
 var suite struct {
 	admin    *rest.Config
-	operator *rest.Config // of somebody with no more rights than a role of a test gives
+	operator *rest.Config // a user with only the permissions of the test's roles
 	client   client.Client
 }
 
@@ -80,7 +80,7 @@ spec:
 	})
 )
 
-// sample is a question to which the built-in rules have nothing to say.
+// sample returns an input without violations of the built-in rules.
 func sample(t testing.TB) policies.Input {
 	t.Helper()
 	renderer, err := newRenderer()
@@ -100,12 +100,12 @@ func sample(t testing.TB) policies.Input {
 	}
 }
 
-// world is one test's namespace, and what is done and seen in it.
+// world is the namespace of one test.
 type world struct {
 	*testing.T
 	ctx       context.Context
 	namespace string
-	timeout   time.Duration // of one evaluation: long, for what is no matter of time
+	timeout   time.Duration // of one evaluation: long where time does not matter
 	sentinels int
 }
 
@@ -130,7 +130,7 @@ func (w *world) newNamespace() string {
 	w.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	if err := suite.client.Create(w.ctx, namespace); err != nil {
-		w.Fatalf("making a namespace: %v", err)
+		w.Fatalf("creating a namespace: %v", err)
 	}
 	return namespace.Name
 }
@@ -152,7 +152,7 @@ func (w *world) create(o client.Object) {
 	}
 }
 
-// apply makes or replaces a ConfigMap of rules.
+// apply creates or replaces a ConfigMap of rules.
 func (w *world) apply(name string, files map[string]string) {
 	w.Helper()
 	w.applyIn(w.namespace, name, files)
@@ -184,7 +184,7 @@ func (w *world) delete(name string) {
 	}
 }
 
-// patch merges a change into a ConfigMap.
+// patch applies a merge patch to a ConfigMap.
 func (w *world) patch(name, change string) {
 	w.Helper()
 	c := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}}
@@ -193,7 +193,7 @@ func (w *world) patch(name, change string) {
 	}
 }
 
-// replica is one operator that runs.
+// replica is one running operator.
 type replica struct {
 	*world
 	loader  *Loader
@@ -201,7 +201,7 @@ type replica struct {
 	mgr     ctrl.Manager
 	metrics *prometheus.Registry
 	changed atomic.Int32
-	stop    func() // ends it, and waits until it has
+	stop    func() // stops it and waits until it has stopped
 }
 
 // start runs a replica until the test ends. adjust may be nil.
@@ -243,14 +243,14 @@ func (w *world) start(adjust func(*ctrl.Options)) *replica {
 	r.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			w.Errorf("the manager ends with %v", err)
+			w.Errorf("the manager stopped with %v", err)
 		}
 	})
 	w.Cleanup(r.stop)
 	return r
 }
 
-// ready starts a replica and waits until it has decided what is in force.
+// ready starts a replica and waits until it has loaded or rejected the rules.
 func (w *world) ready() *replica {
 	w.Helper()
 	r := w.start(nil)
@@ -263,14 +263,14 @@ func (r *replica) waitUntilReady() {
 	r.eventually(patient, func() error { return r.loader.Ready(nil) })
 }
 
-// digest is that of the rules in force, empty when none are.
+// digest returns the digest of the rules in force, or an empty string if none are.
 func (r *replica) digest() string {
 	r.loader.report.mu.Lock()
 	defer r.loader.report.mu.Unlock()
 	return r.loader.report.digest
 }
 
-// ids are what the rules in force say to the sample.
+// ids returns the verdicts of the rules in force on the sample.
 func (r *replica) ids() ([]string, error) {
 	server, err := newServer()
 	if err != nil {
@@ -287,29 +287,29 @@ func (r *replica) ids() ([]string, error) {
 }
 
 const (
-	// promised is how soon a change is in force.
+	// promised is the time within which a change is promised to be in force.
 	promised = 2 * time.Second
-	// late is when the promise is broken, on a machine with much else to do too.
+	// late is when the promise counts as broken on a busy machine.
 	late = 5 * time.Second
-	// patient is for what is no matter of time.
+	// patient is the timeout where time does not matter.
 	patient = 60 * time.Second
 )
 
-// says waits until exactly these rules give verdicts.
-func (r *replica) says(ids ...string) {
+// wants waits until exactly these rules give verdicts.
+func (r *replica) wants(ids ...string) {
 	r.Helper()
-	r.saysWithin(patient, ids...)
+	r.wantsWithin(patient, ids...)
 }
 
-// saysSoon holds the promise.
-func (r *replica) saysSoon(ids ...string) {
+// wantsSoon is like wants, within the promised time.
+func (r *replica) wantsSoon(ids ...string) {
 	r.Helper()
-	if took := r.saysWithin(late, ids...); took > promised {
-		r.Logf("that is later than the promised %v", promised)
+	if took := r.wantsWithin(late, ids...); took > promised {
+		r.Logf("later than the promised %v", promised)
 	}
 }
 
-func (r *replica) saysWithin(within time.Duration, ids ...string) time.Duration {
+func (r *replica) wantsWithin(within time.Duration, ids ...string) time.Duration {
 	r.Helper()
 	start := time.Now()
 	r.eventually(within, func() error {
@@ -324,10 +324,10 @@ func (r *replica) saysWithin(within time.Duration, ids ...string) time.Duration 
 	return took
 }
 
-// keeps makes sure that nothing else came in force before something that is applied now, and stays in force.
+// keeps checks that these rules stay in force, by waiting for a later change to come into force.
 func (r *replica) keeps(ids ...string) {
 	r.Helper()
-	time.Sleep(2 * quiet) // or it would be one change with those before
+	time.Sleep(2 * quietPeriod) // otherwise it would be merged with earlier changes
 	r.sentinels++
 	sentinel := fmt.Sprintf("zz-sentinel-%d", r.sentinels) // the last of all ids
 	r.apply("sentinel", rego(sentinel))
@@ -358,7 +358,7 @@ func (w *world) eventually(within time.Duration, try func() error) {
 	}
 }
 
-// events are those about a ConfigMap, as TYPE REASON NOTE, in their order.
+// events returns the events about a ConfigMap as TYPE REASON NOTE, in order.
 func (w *world) events(name string) []string {
 	w.Helper()
 	var list eventsv1.EventList
@@ -375,8 +375,8 @@ func (w *world) events(name string) []string {
 	return out
 }
 
-// told waits until the events about a ConfigMap begin like this, and there are no others.
-func (w *world) told(name string, want ...string) {
+// wantEvents waits until the events about a ConfigMap have these prefixes, and there are no others.
+func (w *world) wantEvents(name string, want ...string) {
 	w.Helper()
 	w.eventually(patient, func() error {
 		got := w.events(name)
@@ -392,8 +392,8 @@ func (w *world) told(name string, want ...string) {
 	})
 }
 
-// measures waits until a metric has these values, by the only label or without one.
-func (r *replica) measures(metric string, want map[string]float64) {
+// wantMetric waits until a metric has these values, by its only label or without one.
+func (r *replica) wantMetric(metric string, want map[string]float64) {
 	r.Helper()
 	r.eventually(patient, func() error {
 		families, err := r.metrics.Gather()

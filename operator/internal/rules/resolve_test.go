@@ -27,7 +27,7 @@ const (
 	renamed = "package jupyterserver.lib.shared\n\nrefusal(id) := {\"id\": id, \"message\": \"m\", \"path\": \"p\"}\n"
 )
 
-// setOf makes a set of texts by names CONFIGMAP/KEY.
+// setOf returns a set of the texts, by names CONFIGMAP/KEY.
 func setOf(files map[string]string) set {
 	data := map[string]map[string]string{}
 	for file, text := range files {
@@ -44,17 +44,17 @@ func setOf(files map[string]string) set {
 	return s
 }
 
-func TestChoose(t *testing.T) {
+func TestResolve(t *testing.T) {
 	for _, test := range []struct {
 		reason           string
-		inForce, present map[string]string // nil in force: there is no set yet
-		changed          []string          // what is chosen of the present, beside what was in force
-		refused          map[string]string // how the first mistake begins
+		inForce, present map[string]string // inForce is nil if there is no set yet
+		changed          []string          // accepted changes to the set in force
+		rejected         map[string]string // prefix of the first error
 		kept             []string
-		most             int // sets that are compiled
+		most             int // maximum of compiled sets
 	}{
 		{
-			reason:  "all are good at the start",
+			reason:  "all are valid at the start",
 			present: map[string]string{"a/x.rego": good, "b/x.rego": good, "c/x.yaml": "x: 1"},
 			changed: []string{"a", "b", "c"}, most: 1,
 		},
@@ -63,113 +63,113 @@ func TestChoose(t *testing.T) {
 			inForce: map[string]string{"a/x.rego": good}, present: map[string]string{"a/x.rego": good},
 		},
 		{
-			reason:  "a bad one goes back, the others' changes are taken",
-			inForce: map[string]string{"a/x.rego": good, "b/x.rego": good, "c/x.rego": good, "d/x.rego": good},
-			present: map[string]string{"a/x.rego": broken, "b/x.rego": better, "d/x.rego": good, "e/x.rego": good},
-			changed: []string{"b", "c", "e"},
-			refused: map[string]string{"a": "a/x.rego:4: "}, most: 2,
+			reason:   "an invalid one is reverted, the changes of others are accepted",
+			inForce:  map[string]string{"a/x.rego": good, "b/x.rego": good, "c/x.rego": good, "d/x.rego": good},
+			present:  map[string]string{"a/x.rego": broken, "b/x.rego": better, "d/x.rego": good, "e/x.rego": good},
+			changed:  []string{"b", "c", "e"},
+			rejected: map[string]string{"a": "a/x.rego:4: "}, most: 2,
 		},
 		{
-			reason:  "a bad one that is new is left out",
+			reason:  "a new invalid one is omitted",
 			inForce: map[string]string{"a/x.rego": good}, present: map[string]string{"a/x.rego": good, "b/x.rego": broken},
-			refused: map[string]string{"b": "b/x.rego:4: "}, most: 1,
+			rejected: map[string]string{"b": "b/x.rego:4: "}, most: 1,
 		},
 		{
-			reason:  "a bad one that is gone is no hindrance",
+			reason:  "a deleted ConfigMap is removed",
 			inForce: map[string]string{"a/x.rego": good, "b/x.rego": good}, present: map[string]string{"a/x.rego": good},
 			changed: []string{"b"}, most: 1,
 		},
 		{
 			reason:  "a file that is neither Rego nor data",
 			inForce: map[string]string{}, present: map[string]string{"a/x.rego": good, "a/readme.md": "x"},
-			refused: map[string]string{"a": "a/readme.md: "}, most: 1,
+			rejected: map[string]string{"a": "a/readme.md: "}, most: 1,
 		},
 		{
-			reason:  "all bad ones are found, whichever way they are bad",
+			reason:  "all invalid ones are found, for different errors",
 			inForce: map[string]string{},
 			present: map[string]string{
 				"a/x.rego": broken, "b/x.rego": needs, "c/x.rego": good, "c/x_test.rego": "package jupyterserver.custom.t\n\ntest_x if false\n",
 				"d/x.rego": good, "e/x.yaml": "jupyterserver: {}",
 			},
-			changed: []string{"d"},
-			refused: map[string]string{"a": "a/x.rego:4: ", "b": "b/x.rego:3: ", "c": "c/x_test.rego:3: ", "e": "e/x.yaml: "}, most: 4,
+			changed:  []string{"d"},
+			rejected: map[string]string{"a": "a/x.rego:4: ", "b": "b/x.rego:3: ", "c": "c/x_test.rego:3: ", "e": "e/x.yaml: "}, most: 4,
 		},
 		{
-			reason:  "a data key that is taken: the later name came later",
+			reason:  "a duplicate data key: the later name is newer",
 			inForce: map[string]string{"a/x.yaml": "x: 1"}, present: map[string]string{"a/x.yaml": "x: 1", "b/y.yaml": "x: 2"},
-			refused: map[string]string{"b": "b/y.yaml: "}, most: 1,
+			rejected: map[string]string{"b": "b/y.yaml: "}, most: 1,
 		},
 		{
-			reason:  "a data key that is taken: the earlier name came later",
+			reason:  "a duplicate data key: the earlier name is newer",
 			inForce: map[string]string{"b/x.yaml": "x: 1"}, present: map[string]string{"b/x.yaml": "x: 1", "a/y.yaml": "x: 2", "c/x.rego": good},
-			changed: []string{"c"},
-			refused: map[string]string{"a": "b/x.yaml: "}, most: 4,
+			changed:  []string{"c"},
+			rejected: map[string]string{"a": "b/x.yaml: "}, most: 4,
 		},
 		{
-			reason:  "two of one package do not get along: the earlier name came later",
+			reason:  "two conflict in one package: the earlier name is newer",
 			inForce: map[string]string{"b/x.rego": "package jupyterserver.custom.same\n\nverdicts := set()\n"},
 			present: map[string]string{
 				"a/x.rego": "package jupyterserver.custom.same\n\nverdicts contains 1\n",
 				"b/x.rego": "package jupyterserver.custom.same\n\nverdicts := set()\n",
 			},
-			refused: map[string]string{"a": ""}, most: 3,
+			rejected: map[string]string{"a": ""}, most: 3,
 		},
 		{
-			reason:  "two of one package do not get along: the later name came later",
+			reason:  "two conflict in one package: the later name is newer",
 			inForce: map[string]string{"a/x.rego": "package jupyterserver.custom.same\n\nverdicts := set()\n"},
 			present: map[string]string{
 				"a/x.rego": "package jupyterserver.custom.same\n\nverdicts := set()\n",
 				"b/x.rego": "package jupyterserver.custom.same\n\nverdicts contains 1\n",
 			},
-			refused: map[string]string{"b": ""}, most: 3,
+			rejected: map[string]string{"b": ""}, most: 3,
 		},
 		{
-			reason:  "a library that others need stays, though it was deleted",
-			inForce: map[string]string{"a/x.rego": needs, "lib/x.rego": library, "z/x.rego": good},
-			present: map[string]string{"a/x.rego": needs, "b/x.rego": good},
-			changed: []string{"b", "z"},
-			refused: map[string]string{"a": "a/x.rego:3: "}, kept: []string{"lib"}, most: 5,
+			reason:   "a deleted library that others need stays",
+			inForce:  map[string]string{"a/x.rego": needs, "lib/x.rego": library, "z/x.rego": good},
+			present:  map[string]string{"a/x.rego": needs, "b/x.rego": good},
+			changed:  []string{"b", "z"},
+			rejected: map[string]string{"a": "a/x.rego:3: "}, kept: []string{"lib"}, most: 5,
 		},
 		{
-			reason:  "a library goes together with the need of it",
+			reason:  "a library is deleted together with its last use",
 			inForce: map[string]string{"a/x.rego": needs, "lib/x.rego": library}, present: map[string]string{"a/x.rego": good},
 			changed: []string{"a", "lib"}, most: 1,
 		},
 		{
-			reason:  "a library comes together with the need of it",
+			reason:  "a library is added together with its first use",
 			inForce: map[string]string{"a/x.rego": good}, present: map[string]string{"a/x.rego": needs, "lib/x.rego": library},
 			changed: []string{"a", "lib"}, most: 1,
 		},
 		{
-			reason:  "a change of a library that breaks others is refused",
-			inForce: map[string]string{"a/x.rego": needs, "lib/x.rego": library},
-			present: map[string]string{"a/x.rego": needs, "lib/x.rego": renamed, "b/x.rego": good},
-			changed: []string{"b"},
-			refused: map[string]string{"lib": "a/x.rego:3: "}, most: 4,
+			reason:   "a change of a library that breaks others is rejected",
+			inForce:  map[string]string{"a/x.rego": needs, "lib/x.rego": library},
+			present:  map[string]string{"a/x.rego": needs, "lib/x.rego": renamed, "b/x.rego": good},
+			changed:  []string{"b"},
+			rejected: map[string]string{"lib": "a/x.rego:3: "}, most: 4,
 		},
 		{
-			reason:  "who is named because of a culprit gets another try without it",
-			inForce: map[string]string{"a/x.rego": needs, "b/x.rego": needs, "lib/x.rego": library},
-			present: map[string]string{"a/x.rego": needs + "\n# changed\n", "b/x.rego": needs, "lib/x.rego": renamed},
-			changed: []string{"a"},
-			refused: map[string]string{"lib": "a/x.rego:3: "}, most: 5,
+			reason:   "a ConfigMap named because of a culprit is tried again without it",
+			inForce:  map[string]string{"a/x.rego": needs, "b/x.rego": needs, "lib/x.rego": library},
+			present:  map[string]string{"a/x.rego": needs + "\n# changed\n", "b/x.rego": needs, "lib/x.rego": renamed},
+			changed:  []string{"a"},
+			rejected: map[string]string{"lib": "a/x.rego:3: "}, most: 5,
 		},
 		{
-			reason:  "where all are suspects, the guilty one is found",
+			reason:  "the culprit is found if all are suspects",
 			inForce: map[string]string{"a/x.rego": good},
 			present: map[string]string{
 				"a/x.rego": good, "b/x.rego": better, "c/x.rego": better,
 				"d/x.rego": "package jupyterserver.custom.d\n\nverdicts := {x | some x in numbers.range(1, 100000000)}\n",
 				"e/x.rego": better,
 			},
-			changed: []string{"b", "c", "e"},
-			refused: map[string]string{"d": "d/x.rego: "}, most: 5,
+			changed:  []string{"b", "c", "e"},
+			rejected: map[string]string{"d": "d/x.rego: "}, most: 5,
 		},
 		{
-			reason:  "where all are suspects at the start, the guilty one is found",
-			present: map[string]string{"a/x.rego": good, "b/x.rego": "package jupyterserver.custom.b\n\nverdicts := {x | some x in numbers.range(1, 100000000)}\n"},
-			changed: []string{"a"},
-			refused: map[string]string{"b": "b/x.rego: "}, most: 4,
+			reason:   "the culprit is found if all are suspects at the start",
+			present:  map[string]string{"a/x.rego": good, "b/x.rego": "package jupyterserver.custom.b\n\nverdicts := {x | some x in numbers.range(1, 100000000)}\n"},
+			changed:  []string{"a"},
+			rejected: map[string]string{"b": "b/x.rego: "}, most: 4,
 		},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
@@ -177,60 +177,60 @@ func TestChoose(t *testing.T) {
 			if test.inForce != nil {
 				inForce = setOf(test.inForce)
 			}
-			c := choice{build: func(ctx context.Context, sources []policies.Source) (*policies.Evaluator, error) {
+			r := resolver{build: func(ctx context.Context, sources []policies.Source) (*policies.Evaluator, error) {
 				return policies.New(ctx, policies.Options{Config: policies.Default(), Sources: sources, Trials: []policies.Input{sample(t)}, Timeout: 3 * time.Second})
 			}, inForce: inForce, present: setOf(test.present)}
-			out, err := c.choose(t.Context())
+			out, err := r.resolve(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := c.changes(out.set); !slices.Equal(slices.Sorted(slices.Values(got)), test.changed) {
+			if got := r.changes(out.set); !slices.Equal(slices.Sorted(slices.Values(got)), test.changed) {
 				t.Errorf("it changes %v, want %v", got, test.changed)
 			}
 			if (out.evaluator != nil) != (inForce == nil || len(test.changed) > 0) {
-				t.Errorf("the evaluator is %v", out.evaluator)
+				t.Errorf("unexpected evaluator %v", out.evaluator)
 			}
-			if got, want := slices.Sorted(maps.Keys(out.refused)), slices.Sorted(maps.Keys(test.refused)); !slices.Equal(got, want) {
-				t.Errorf("it refuses %v, want %v", out.refused, want)
+			if got, want := slices.Sorted(maps.Keys(out.rejected)), slices.Sorted(maps.Keys(test.rejected)); !slices.Equal(got, want) {
+				t.Errorf("rejected %v, want %v", out.rejected, want)
 			}
-			for name, start := range test.refused {
-				if got := out.refused[name].Error(); !strings.HasPrefix(got, start) {
-					t.Errorf("it refuses %s for %s, want %s...", name, got, start)
+			for name, start := range test.rejected {
+				if got := out.rejected[name].Error(); !strings.HasPrefix(got, start) {
+					t.Errorf("rejected %s for %s, want %s...", name, got, start)
 				}
 			}
 			if !slices.Equal(out.kept, test.kept) {
-				t.Errorf("it keeps %v, want %v", out.kept, test.kept)
+				t.Errorf("kept %v, want %v", out.kept, test.kept)
 			}
-			if c.tries > test.most {
-				t.Errorf("it compiled %d sets, want %d at most", c.tries, test.most)
+			if r.tries > test.most {
+				t.Errorf("compiled %d sets, want %d at most", r.tries, test.most)
 			}
 		})
 	}
 }
 
-func TestChooseEndsWhenTooMuchIsWrong(t *testing.T) {
-	// An error that names nobody, whenever more than one ConfigMap changes.
+func TestResolveStopsAfterTooManyTries(t *testing.T) {
+	// An error that names no ConfigMap, whenever more than one changes.
 	files := map[string]string{}
 	for i := range 26 {
 		files[string(rune('a'+i))+"/x.rego"] = good
 	}
-	c := choice{build: func(_ context.Context, sources []policies.Source) (*policies.Evaluator, error) {
+	r := resolver{build: func(_ context.Context, sources []policies.Source) (*policies.Evaluator, error) {
 		if len(sources) > 0 {
 			return nil, context.DeadlineExceeded
 		}
 		return &policies.Evaluator{}, nil
 	}, inForce: set{}, present: setOf(files)}
-	out, err := c.choose(t.Context())
-	if err != nil || len(out.refused) != 26 || len(out.set) != 0 || c.tries > maxTries {
-		t.Errorf("got %v, %v after %d tries", out, err, c.tries)
+	out, err := r.resolve(t.Context())
+	if err != nil || len(out.rejected) != 26 || len(out.set) != 0 || r.tries > maxTries {
+		t.Errorf("got %v, %v after %d tries", out, err, r.tries)
 	}
 }
 
-func TestChooseWithoutAGoodBaseSaysWhy(t *testing.T) {
-	c := choice{build: func(context.Context, []policies.Source) (*policies.Evaluator, error) {
+func TestResolveWithoutAWorkingBaseFails(t *testing.T) {
+	r := resolver{build: func(context.Context, []policies.Source) (*policies.Evaluator, error) {
 		return nil, context.DeadlineExceeded
 	}, present: setOf(map[string]string{"a/x.rego": good})}
-	if out, err := c.choose(t.Context()); err == nil {
+	if out, err := r.resolve(t.Context()); err == nil {
 		t.Errorf("got %v", out)
 	}
 }
@@ -243,8 +243,8 @@ func TestNotesFitIntoEvents(t *testing.T) {
 	}{
 		{"file and line", policies.SourceErrors{{Source: "a/x.rego", Line: 3, Message: "bad"}}, "x.rego:3: bad. Consequence."},
 		{"the ConfigMap as a whole", policies.SourceErrors{{Source: "a", Message: "bad."}}, "bad. Consequence."},
-		{"in another ConfigMap", policies.SourceErrors{{Source: "b/x.rego", Line: 3, Message: "bad"}}, "others do not work beside it: b/x.rego:3: bad. Consequence."},
-		{"two, on lines of their own", policies.SourceErrors{{Source: "a/x.rego", Message: "bad\nworse"}, {Source: "a/y.rego", Message: "too"}}, "x.rego: bad worse; y.rego: too. Consequence."},
+		{"in another ConfigMap", policies.SourceErrors{{Source: "b/x.rego", Line: 3, Message: "bad"}}, "it breaks other ConfigMaps: b/x.rego:3: bad. Consequence."},
+		{"two errors with line breaks", policies.SourceErrors{{Source: "a/x.rego", Message: "bad\nworse"}, {Source: "a/y.rego", Message: "too"}}, "x.rego: bad worse; y.rego: too. Consequence."},
 		{"a long one", policies.SourceErrors{{Source: "a/x.rego", Message: strings.Repeat("ü", maxNote)}}, ""},
 	} {
 		got := note("a", test.mistakes, "Consequence.")
