@@ -27,10 +27,10 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// applies is how many people apply a server.
+// applies is the number of simultaneous requests.
 const applies = 200
 
-// BenchmarkHandler is the handler alone, one request after the other.
+// BenchmarkHandler measures the handler alone, one request after the other.
 func BenchmarkHandler(b *testing.B) {
 	handler, request := benchmarked(b)
 	var times durations
@@ -45,12 +45,12 @@ func BenchmarkHandler(b *testing.B) {
 	times.report(b)
 }
 
-// BenchmarkWebhook is 200 people who apply a server within a second, over HTTPS, and the same in one instant, where each waits
-// for most of the others.
+// BenchmarkWebhook measures 200 requests over HTTPS, spread over a second, and all at the same time, where each waits for most of
+// the others.
 func BenchmarkWebhook(b *testing.B) {
 	handler, request := benchmarked(b)
 	server := httptest.NewUnstartedServer(&admission.Webhook{Handler: handler})
-	server.EnableHTTP2 = true // as the API server speaks to it
+	server.EnableHTTP2 = true // as used by the API server
 	server.StartTLS()
 	defer server.Close()
 	body, err := json.Marshal(admissionv1.AdmissionReview{TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"}, Request: &request})
@@ -121,7 +121,7 @@ func benchmarked(b *testing.B) (*webhook.Handler, admissionv1.AdmissionRequest) 
 	}
 }
 
-// durations are collected by many.
+// durations collects durations concurrently.
 type durations struct {
 	mu  sync.Mutex
 	all []time.Duration

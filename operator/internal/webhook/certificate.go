@@ -37,24 +37,24 @@ import (
 const (
 	// fieldManager is the operator's name in managedFields.
 	fieldManager = "jupyter-server-operator"
-	// caKey is the rotator's key in the Secret for the certificate that the API server is told to trust.
+	// caKey is the rotator's key in the Secret for the certificate authority that the API server trusts.
 	caKey = "ca.crt"
-	// askAgain is how long it is remembered that there is no ValidatingWebhookConfiguration. Probes come oftener.
-	askAgain = 30 * time.Second
-	// defaultCheckInterval is how often the end of the certificate is looked at.
+	// missingTTL is how long a missing ValidatingWebhookConfiguration is remembered. Probes are more frequent.
+	missingTTL = 30 * time.Second
+	// defaultCheckInterval is how often the expiry of the certificate is checked.
 	defaultCheckInterval = 12 * time.Hour
 )
 
 var (
 	errNoCertificate = errors.New("the webhook has no certificate yet")
 	errNoController  = errors.New("the rotator of the webhook's certificate has no controller")
-	errNotTrusted    = errors.New("the ValidatingWebhookConfiguration does not have the webhook's certificate authority yet")
+	errNotTrusted    = errors.New("the ValidatingWebhookConfiguration does not contain the webhook's certificate authority yet")
 )
 
-// certificate serves what stands in the Secret. All replicas follow the Secret, and the one with the lease renews it. The
-// certificate stays in memory: a mounted Secret would be a minute late.
+// certificate serves the certificate in the Secret. All replicas watch the Secret, and the leader renews it. The certificate is kept
+// in memory, because the kubelet updates a mounted Secret up to a minute late.
 type certificate struct {
-	name    types.NamespacedName // of the Secret; the ValidatingWebhookConfiguration has the same
+	name    types.NamespacedName // of the Secret and of the ValidatingWebhookConfiguration
 	writer  client.Writer
 	live    client.Reader
 	secrets client.Reader
@@ -62,7 +62,7 @@ type certificate struct {
 
 	current atomic.Pointer[served]
 	trusted atomic.Bool
-	missing atomic.Pointer[time.Time] // when there was no ValidatingWebhookConfiguration
+	missing atomic.Pointer[time.Time] // when the ValidatingWebhookConfiguration was last found missing
 }
 
 type served struct {
@@ -70,13 +70,13 @@ type served struct {
 	authority []byte
 }
 
-// keepCertificate has the Secret kept and followed.
-func keepCertificate(mgr ctrl.Manager, options Options) (*certificate, error) {
+// setupCertificate sets up the generation and the watch of the Secret.
+func setupCertificate(mgr ctrl.Manager, options Options) (*certificate, error) {
 	if options.Service.Namespace == "" || options.Service.Name == "" {
 		return nil, errService
 	}
 	c := &certificate{name: options.Service, writer: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now}
-	if err := c.follow(mgr); err != nil {
+	if err := c.watch(mgr); err != nil {
 		return nil, err
 	}
 	if err := rotate(mgr, options); err != nil {
@@ -85,7 +85,7 @@ func keepCertificate(mgr ctrl.Manager, options Options) (*certificate, error) {
 	return c, nil
 }
 
-// rotate has the rotator fill the Secret, renew what is in it, and tell the API server whom to trust.
+// rotate makes the rotator fill the Secret, renew its certificate, and set the CA bundle of the webhook configuration.
 func rotate(mgr ctrl.Manager, options Options) error {
 	capture := &rotatorManager{Manager: mgr}
 	err := rotator.AddRotator(capture, &rotator.CertRotator{
@@ -108,16 +108,16 @@ func rotate(mgr ctrl.Manager, options Options) error {
 	if capture.controller == nil {
 		return errNoController
 	}
-	clock := &rotatorClock{controller: capture.controller, name: options.Service, interval: cmp.Or(options.checkInterval, defaultCheckInterval)}
-	if err := mgr.Add(clock); err != nil {
-		return fmt.Errorf("adding the clock of the webhook's certificate: %w", err)
+	ticker := &rotatorTicker{controller: capture.controller, name: options.Service, interval: cmp.Or(options.checkInterval, defaultCheckInterval)}
+	if err := mgr.Add(ticker); err != nil {
+		return fmt.Errorf("adding the ticker of the webhook's certificate: %w", err)
 	}
 	return nil
 }
 
-// rotatorManager is the manager as the rotator sees it. The rotator's own loop is left out: it ends the process when the
-// Secret is missing for a moment, waits for files of a mounted Secret, which there are none of, and leaves goroutines
-// behind. Its controller does the same work whenever it looks at the Secret, and rotatorClock has it look.
+// rotatorManager is the manager that the rotator is given. It drops the rotator's own loop, which ends the process when the Secret
+// is missing for a moment, waits for files of a mounted Secret, which do not exist here, and leaks goroutines. The rotator's
+// controller does the same work whenever it reconciles the Secret, and rotatorTicker triggers that.
 type rotatorManager struct {
 	ctrl.Manager
 	controller reconcile.Reconciler
@@ -134,15 +134,15 @@ func (m *rotatorManager) Add(runnable manager.Runnable) error {
 	return m.Manager.Add(runnable)
 }
 
-// rotatorClock has the rotator look at the Secret from time to time: certificates end without an event.
-type rotatorClock struct {
+// rotatorTicker makes the rotator check the Secret periodically, because certificates expire without an event.
+type rotatorTicker struct {
 	controller reconcile.Reconciler
 	name       types.NamespacedName
 	interval   time.Duration
 }
 
 // Start implements manager.Runnable.
-func (c *rotatorClock) Start(ctx context.Context) error {
+func (c *rotatorTicker) Start(ctx context.Context) error {
 	ticker := time.NewTicker(c.interval)
 	defer ticker.Stop()
 	for {
@@ -151,17 +151,17 @@ func (c *rotatorClock) Start(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 			if _, err := c.controller.Reconcile(ctx, reconcile.Request{NamespacedName: c.name}); err != nil && ctx.Err() == nil {
-				log.FromContext(ctx).Error(err, "the webhook's certificate could not be looked at")
+				log.FromContext(ctx).Error(err, "checking the webhook's certificate failed")
 			}
 		}
 	}
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (c *rotatorClock) NeedLeaderElection() bool { return true }
+func (c *rotatorTicker) NeedLeaderElection() bool { return true }
 
-// follow looks at this one Secret, with an informer of its own: that of the manager knows no values of Secrets.
-func (c *certificate) follow(mgr ctrl.Manager) error {
+// watch watches this one Secret with its own informer, because the manager's informer does not keep the values of Secrets.
+func (c *certificate) watch(mgr ctrl.Manager) error {
 	secrets, err := cache.New(mgr.GetConfig(), cache.Options{
 		HTTPClient: mgr.GetHTTPClient(),
 		Scheme:     mgr.GetScheme(),
@@ -171,27 +171,27 @@ func (c *certificate) follow(mgr ctrl.Manager) error {
 		}}},
 	})
 	if err != nil {
-		return fmt.Errorf("making the informer of the webhook's Secret: %w", err)
+		return fmt.Errorf("creating the informer of the webhook's Secret: %w", err)
 	}
 	c.secrets = secrets
-	if err := mgr.Add(everywhere{secrets}); err != nil {
+	if err := mgr.Add(allReplicas{secrets}); err != nil {
 		return fmt.Errorf("adding the informer of the webhook's Secret: %w", err)
 	}
-	follower, err := controller.New("webhook-certificate", mgr, controller.Options{
+	watcher, err := controller.New("webhook-certificate", mgr, controller.Options{
 		Reconciler:         c,
 		NeedLeaderElection: ptr.To(false),
 		SkipNameValidation: ptr.To(true),
 	})
 	if err != nil {
-		return fmt.Errorf("setting up the follower of the webhook's Secret: %w", err)
+		return fmt.Errorf("setting up the watch of the webhook's Secret: %w", err)
 	}
 	atStart := source.Func(func(_ context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-		queue.Add(reconcile.Request{NamespacedName: c.name}) // a Secret that is not there gives no event
+		queue.Add(reconcile.Request{NamespacedName: c.name}) // a missing Secret causes no event
 		return nil
 	})
 	err = errors.Join(
-		follower.Watch(source.Kind(secrets, &corev1.Secret{}, &handler.TypedEnqueueRequestForObject[*corev1.Secret]{})),
-		follower.Watch(atStart),
+		watcher.Watch(source.Kind(secrets, &corev1.Secret{}, &handler.TypedEnqueueRequestForObject[*corev1.Secret]{})),
+		watcher.Watch(atStart),
 	)
 	if err != nil {
 		return fmt.Errorf("watching the webhook's Secret: %w", err)
@@ -199,13 +199,13 @@ func (c *certificate) follow(mgr ctrl.Manager) error {
 	return nil
 }
 
-// everywhere is a cache that is started in every replica. A cache with selectors would be in that with the lease alone.
-type everywhere struct{ cache.Cache }
+// allReplicas is a cache that is started in every replica. Otherwise only the leader would start a cache with options by object.
+type allReplicas struct{ cache.Cache }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (everywhere) NeedLeaderElection() bool { return false }
+func (allReplicas) NeedLeaderElection() bool { return false }
 
-// Reconcile takes up a new certificate, and makes the Secret anew for the rotator when somebody deleted it.
+// Reconcile loads a new certificate, and recreates a deleted Secret for the rotator.
 func (c *certificate) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	secret := &corev1.Secret{}
 	if err := c.secrets.Get(ctx, c.name, secret); apierrors.IsNotFound(err) {
@@ -215,7 +215,7 @@ func (c *certificate) Reconcile(ctx context.Context, _ reconcile.Request) (recon
 	}
 	pair, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
 	if err != nil {
-		return reconcile.Result{}, nil //nolint:nilerr // the rotator will write one that can be used; until then the last one is served
+		return reconcile.Result{}, nil //nolint:nilerr // the rotator will write a valid one; until then the last one is served
 	}
 	c.current.Store(&served{pair: pair, authority: secret.Data[caKey]})
 	log.FromContext(ctx).Info("serving the webhook's certificate", "until", pair.Leaf.NotAfter)
@@ -225,7 +225,7 @@ func (c *certificate) Reconcile(ctx context.Context, _ reconcile.Request) (recon
 func (c *certificate) create(ctx context.Context) error {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: c.name.Namespace, Name: c.name.Name}}
 	if err := c.writer.Create(ctx, secret, client.FieldOwner(fieldManager)); err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("making the webhook's Secret: %w", err)
+		return fmt.Errorf("creating the webhook's Secret: %w", err)
 	}
 	return nil
 }
@@ -238,8 +238,8 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return &current.pair, nil
 }
 
-// ready says whether the API server could ask: whoever waits for the operator wants to make a server next. Once it was so,
-// it is not looked at again.
+// ready reports whether the API server can call the webhook, because a client that waits for the operator creates a server next. A
+// positive result is final.
 func (c *certificate) ready(request *http.Request) error {
 	current := c.current.Load()
 	if current == nil {
@@ -248,12 +248,12 @@ func (c *certificate) ready(request *http.Request) error {
 	if c.trusted.Load() {
 		return nil
 	}
-	if missing := c.missing.Load(); missing != nil && c.now().Sub(*missing) < askAgain {
+	if missing := c.missing.Load(); missing != nil && c.now().Sub(*missing) < missingTTL {
 		return nil
 	}
 	configuration := &admissionregistrationv1.ValidatingWebhookConfiguration{}
 	err := c.live.Get(request.Context(), client.ObjectKey{Name: c.name.Name}, configuration)
-	if apierrors.IsNotFound(err) { // the admin wants none, or makes it later
+	if apierrors.IsNotFound(err) { // it may be disabled, or created later
 		now := c.now()
 		c.missing.Store(&now)
 		return nil

@@ -34,9 +34,9 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/webhook"
 )
 
-// served is the certificate that a replica shows to who connects, and an error when it has none.
+// served returns the certificate that a replica presents to clients, or an error if it has none.
 func (r *replica) served(ctx context.Context) (*x509.Certificate, error) {
-	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // what is served is asked, whether it is trusted the API server says
+	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // only the certificate is read; the API server verifies the trust
 	conn, err := dialer.DialContext(ctx, "tcp", fmt.Sprintf("localhost:%d", r.port))
 	if err != nil {
 		return nil, err
@@ -62,9 +62,9 @@ func (w *world) mustServe(r *replica) *x509.Certificate {
 func (w *world) renewed(r *replica, before *x509.Certificate) *x509.Certificate {
 	w.Helper()
 	var now *x509.Certificate
-	w.eventually("another certificate is served", func() (err error) {
+	w.eventually("the certificate changes", func() (err error) {
 		if now, err = r.served(w.Context()); err == nil && now.Equal(before) {
-			return fmt.Errorf("it is still that until %s", before.NotAfter)
+			return fmt.Errorf("it is still the one until %s", before.NotAfter)
 		}
 		return err
 	})
@@ -89,7 +89,7 @@ func (w *world) bundle() []byte {
 	return configuration.Webhooks[0].ClientConfig.CABundle
 }
 
-func TestCertificateIsMade(t *testing.T) {
+func TestCertificateIsGenerated(t *testing.T) {
 	w := newWorld(t, "")
 	r := w.serving()
 	secret, certificate := w.secret(), w.mustServe(r)
@@ -100,11 +100,11 @@ func TestCertificateIsMade(t *testing.T) {
 		t.Error(err)
 	}
 	if left := time.Until(certificate.NotAfter); left < 360*24*time.Hour {
-		t.Errorf("the certificate holds for %s only", left)
+		t.Errorf("the certificate is valid for only %s", left)
 	}
 }
 
-func TestDeletedSecretIsMadeAnew(t *testing.T) {
+func TestDeletedSecretIsRecreated(t *testing.T) {
 	w := newWorld(t, "")
 	r := w.serving()
 	before := w.mustServe(r)
@@ -112,11 +112,11 @@ func TestDeletedSecretIsMadeAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.renewed(r, before)
-	w.asked()
+	w.called()
 	w.wants("the API server trusts the new one", w.apply(server("alice", "")))
 }
 
-func TestCertificateIsRenewedBeforeItsEnd(t *testing.T) {
+func TestCertificateIsRenewedBeforeItExpires(t *testing.T) {
 	w := newWorld(t, "")
 	r := w.serving(func(o *webhook.Options, _ *ctrl.Options) {
 		*o = o.WithLifetime(time.Minute, 55*time.Second, 200*time.Millisecond)
@@ -124,17 +124,17 @@ func TestCertificateIsRenewedBeforeItsEnd(t *testing.T) {
 	first, bundle := w.mustServe(r), w.bundle()
 	second := w.renewed(r, first)
 	if !time.Now().Before(first.NotAfter) {
-		t.Errorf("it was renewed after its end at %s", first.NotAfter)
+		t.Errorf("it was renewed after it expired at %s", first.NotAfter)
 	}
 	if !bytes.Equal(bundle, w.bundle()) {
-		t.Error("with the certificate the authority was renewed")
+		t.Error("the authority was renewed together with the certificate")
 	}
 	w.wants("the API server trusts the second", w.apply(server("alice", "")))
 	w.renewed(r, second)
 	w.wants("the API server trusts the third", w.apply(server("bob", "")))
 }
 
-// After a backup was restored, or an operator was off for a year.
+// TestExpiredCertificateIsReplaced: a certificate expires after a restored backup, or if the operator was off for a year.
 func TestExpiredCertificateIsReplaced(t *testing.T) {
 	w := newWorld(t, "")
 	maker := &rotator.CertRotator{CAName: w.name() + "-ca", CAOrganization: "test", DNSName: w.name() + "." + w.namespace + ".svc", ExtKeyUsages: &[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
@@ -154,10 +154,10 @@ func TestExpiredCertificateIsReplaced(t *testing.T) {
 	}
 	r := w.serving()
 	if now := w.mustServe(r); !now.NotAfter.After(time.Now()) {
-		t.Errorf("the certificate until %s is served", now.NotAfter)
+		t.Errorf("the expired certificate until %s is served", now.NotAfter)
 	}
 	if !bytes.Equal(w.bundle(), authority.CertPEM) {
-		t.Error("the authority, which is good still, was replaced")
+		t.Error("the authority, which is still valid, was replaced")
 	}
 }
 
@@ -170,7 +170,7 @@ func TestBrokenSecretIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.renewed(r, before)
-	w.asked()
+	w.called()
 }
 
 func TestEveryReplicaServesTheSame(t *testing.T) {
@@ -197,7 +197,7 @@ func TestEveryReplicaServesTheSame(t *testing.T) {
 	if err := suite.client.Delete(t.Context(), w.secret()); err != nil {
 		t.Fatal(err)
 	}
-	w.renewed(second, now) // it has the lease now
+	w.renewed(second, now) // it is the leader now
 }
 
 func TestReplicaIsNotReadyWithoutCertificate(t *testing.T) {
@@ -205,24 +205,24 @@ func TestReplicaIsNotReadyWithoutCertificate(t *testing.T) {
 	standby := func(_ *webhook.Options, m *ctrl.Options) {
 		m.LeaderElection, m.LeaderElectionID, m.LeaderElectionNamespace = true, w.namespace, w.namespace
 	}
-	w.hold(w.namespace)
+	w.holdLease(w.namespace)
 	r := w.start(standby)
-	w.eventually("the replica answers", func() error {
+	w.eventually("the replica is not ready", func() error {
 		err := r.readiness(w)
 		if err == nil || !strings.Contains(err.Error(), "[-]webhook failed") {
-			return fmt.Errorf("not ready for another reason, or ready: %w", err)
+			return fmt.Errorf("got %w, want only the webhook to be unready", err)
 		}
 		return nil
 	})
 	if _, err := r.served(t.Context()); err == nil {
-		t.Error("it serves a certificate")
+		t.Error("an unready replica serves a certificate")
 	}
 	leader := w.start()
 	w.ready(leader)
 	w.ready(r)
 }
 
-func TestConfigurationMayComeLater(t *testing.T) {
+func TestConfigurationMayBeCreatedLater(t *testing.T) {
 	w := newWorld(t, "")
 	configuration := w.configuration()
 	if err := suite.client.Get(t.Context(), client.ObjectKeyFromObject(configuration), configuration); err != nil {
@@ -232,41 +232,41 @@ func TestConfigurationMayComeLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.ready(w.start())
-	w.wants("nothing is asked", w.apply(server("alice", "auth: {mode: none}"), client.DryRunAll))
+	w.wants("the webhook is not called", w.apply(server("alice", "auth: {mode: none}"), client.DryRunAll))
 	configuration.ResourceVersion, configuration.UID = "", ""
 	if err := suite.client.Create(t.Context(), configuration); err != nil {
 		t.Fatal(err)
 	}
-	w.asked()
+	w.called()
 }
 
-// Where the admin wants none, every probe would ask the API server for ever.
-func TestAMissingConfigurationIsRemembered(t *testing.T) {
-	now, asked := time.Now(), 0
+// TestMissingConfigurationIsRemembered: without a ValidatingWebhookConfiguration, every probe would send a request to the API server.
+func TestMissingConfigurationIsRemembered(t *testing.T) {
+	now, requests := time.Now(), 0
 	admin, err := client.NewWithWatch(suite.config, client.Options{Scheme: suite.client.Scheme()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	live := interceptor.NewClient(admin, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
-			asked++
+			requests++
 			return c.Get(ctx, key, o, options...)
 		},
 	})
 	ready := webhook.Readiness(client.ObjectKey{Namespace: metav1.NamespaceDefault, Name: "missing"}, live, func() time.Time { return now })
 	for _, step := range []struct {
-		reason string
-		later  time.Duration
-		asked  int
+		reason   string
+		later    time.Duration
+		requests int
 	}{
-		{reason: "the first asks", asked: 1},
-		{reason: "the next remembers", later: webhook.AskAgain / 2, asked: 1},
-		{reason: "it may have been made", later: webhook.AskAgain / 2, asked: 2},
-		{reason: "it was not", later: time.Second, asked: 2},
+		{reason: "the first probe sends a request", requests: 1},
+		{reason: "the next one does not", later: webhook.MissingTTL / 2, requests: 1},
+		{reason: "it may have been created meanwhile", later: webhook.MissingTTL / 2, requests: 2},
+		{reason: "it was not created", later: time.Second, requests: 2},
 	} {
 		now = now.Add(step.later)
-		if err := ready(httptest.NewRequest(http.MethodGet, "/readyz", nil)); err != nil || asked != step.asked {
-			t.Errorf("%s: asked %d times, want %d; %v", step.reason, asked, step.asked, err)
+		if err := ready(httptest.NewRequest(http.MethodGet, "/readyz", nil)); err != nil || requests != step.requests {
+			t.Errorf("%s: %d requests, want %d; %v", step.reason, requests, step.requests, err)
 		}
 	}
 }
@@ -276,13 +276,13 @@ func TestUpgradeOfTheChartKeepsTheCertificate(t *testing.T) {
 	w.helm("install", "--set=webhook.timeoutSeconds=7")
 	r := w.start()
 	w.ready(r)
-	w.eventually("the API server is told whom to trust", func() error {
+	w.eventually("the caBundle is set", func() error {
 		if len(w.bundle()) == 0 {
 			return errors.New("there is no caBundle")
 		}
 		return nil
 	})
-	r.stop() // it would put everything back
+	r.stop() // it would restore everything
 	bundle, secret := w.bundle(), w.secret()
 	for _, step := range []struct {
 		reason  string
@@ -299,13 +299,13 @@ func TestUpgradeOfTheChartKeepsTheCertificate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if timeout := *configuration.Webhooks[0].TimeoutSeconds; timeout != step.timeout {
-			t.Errorf("%s: the timeout is %d, so it did nothing", step.reason, timeout)
+			t.Errorf("%s: the timeout is %d, so the command had no effect", step.reason, timeout)
 		}
 		if !bytes.Equal(w.bundle(), bundle) {
-			t.Errorf("%s: the caBundle is another one", step.reason)
+			t.Errorf("%s: the caBundle changed", step.reason)
 		}
 		if !reflect.DeepEqual(w.secret().Data, secret.Data) {
-			t.Errorf("%s: the Secret has other content", step.reason)
+			t.Errorf("%s: the Secret changed", step.reason)
 		}
 	}
 }
@@ -327,8 +327,8 @@ func (w *world) helm(args ...string) {
 	}
 }
 
-// helm upgrade --force and people take it away.
-func TestBundleIsPutBack(t *testing.T) {
+// TestBundleIsRestored: `helm upgrade --force` and manual edits can remove the bundle.
+func TestBundleIsRestored(t *testing.T) {
 	w := newWorld(t, "")
 	w.serving()
 	bundle, configuration := w.bundle(), w.configuration()
@@ -339,15 +339,15 @@ func TestBundleIsPutBack(t *testing.T) {
 	if err := suite.client.Update(t.Context(), configuration); err != nil {
 		t.Fatal(err)
 	}
-	w.eventually("the caBundle is back", func() error {
+	w.eventually("the caBundle is restored", func() error {
 		if !bytes.Equal(w.bundle(), bundle) {
-			return errors.New("it is not")
+			return errors.New("it is missing or different")
 		}
 		return nil
 	})
 }
 
-func TestGivenCertificate(t *testing.T) {
+func TestExternalCertificate(t *testing.T) {
 	w := newWorld(t, "webhook: {certificates: {mode: generated}}")
 	if err := suite.client.Delete(t.Context(), w.secret()); err != nil {
 		t.Fatal(err)
@@ -379,16 +379,16 @@ func TestGivenCertificate(t *testing.T) {
 	give()
 	w.renewed(r, before)
 	if err := suite.client.Get(t.Context(), w.key(), &corev1.Secret{}); !apierrors.IsNotFound(err) {
-		t.Errorf("the operator made a Secret of its own: %v", err)
+		t.Errorf("the operator created a Secret: %v", err)
 	}
 }
 
-// hold takes a lease for somebody who is not there.
-func (w *world) hold(name string) {
+// holdLease creates a lease of a replica that does not exist.
+func (w *world) holdLease(name string) {
 	w.Helper()
 	now := metav1.NowMicro()
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, Spec: coordinationv1.LeaseSpec{
-		HolderIdentity: ptr.To("somebody"), LeaseDurationSeconds: ptr.To[int32](3600), AcquireTime: &now, RenewTime: &now,
+		HolderIdentity: ptr.To("absent"), LeaseDurationSeconds: ptr.To[int32](3600), AcquireTime: &now, RenewTime: &now,
 	}}
 	if err := suite.client.Create(w.Context(), lease); err != nil {
 		w.Fatal(err)
@@ -408,11 +408,11 @@ func TestGoroutinesEndWithTheManager(t *testing.T) {
 	w := newWorld(t, "")
 	r := w.serving()
 	if len(ours()) == 0 {
-		t.Fatal("no goroutine is found while the webhook runs")
+		t.Fatal("no goroutine found while the webhook runs")
 	}
 	r.stop()
 	if stacks := ours(); len(stacks) > 0 {
-		t.Errorf("%d go on:\n%s", len(stacks), strings.Join(stacks, "\n\n"))
+		t.Errorf("%d goroutines still run:\n%s", len(stacks), strings.Join(stacks, "\n\n"))
 	}
 }
 
@@ -427,9 +427,9 @@ func TestOptionsThatCannotWork(t *testing.T) {
 		options webhook.Options
 		err     string
 	}{
-		{reason: "an address has a port", options: webhook.Options{BindAddress: "localhost", Service: service}, err: "write one such as :9443"},
-		{reason: "the port is one", options: webhook.Options{BindAddress: ":0", Service: service}, err: "no port from 1 to 65535"},
-		{reason: "certificates need a name", options: webhook.Options{BindAddress: ":9443"}, err: "give --webhook-service NAMESPACE/NAME"},
+		{reason: "the address has no port", options: webhook.Options{BindAddress: "localhost", Service: service}, err: "use one such as :9443"},
+		{reason: "the port is invalid", options: webhook.Options{BindAddress: ":0", Service: service}, err: "the port must be from 1 to 65535"},
+		{reason: "the name of the Secret is missing", options: webhook.Options{BindAddress: ":9443"}, err: "set --webhook-service NAMESPACE/NAME"},
 	} {
 		if err := webhook.Setup(mgr, test.options); err == nil || !strings.Contains(err.Error(), test.err) {
 			t.Errorf("%s: the error is %v", test.reason, err)

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// WithRotatorName is for tests with several managers: the names of controllers are unique in a process.
+// WithRotatorName is for tests with several managers, because controller names are unique in a process.
 func (o Options) WithRotatorName(name string) Options {
 	o.rotatorName = name
 	return o
@@ -23,12 +23,12 @@ func (o Options) WithLifetime(lifetime, lookahead, checkInterval time.Duration) 
 	return o
 }
 
-// Readiness is the check of a replica that has a certificate.
+// Readiness returns the readiness check of a replica that has a certificate.
 func Readiness(name types.NamespacedName, live client.Reader, now func() time.Time) func(*http.Request) error {
 	c := &certificate{name: name, live: live, now: now}
 	c.current.Store(&served{})
 	return c.ready
 }
 
-// AskAgain is how long it is remembered that there is no ValidatingWebhookConfiguration.
-const AskAgain = askAgain
+// MissingTTL is how long a missing ValidatingWebhookConfiguration is remembered.
+const MissingTTL = missingTTL

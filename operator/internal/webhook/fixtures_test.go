@@ -35,23 +35,23 @@ func TestFixturesOfThePolicies(t *testing.T) {
 	w.serving(func(o *webhook.Options, _ *ctrl.Options) {
 		o.Handler.Cluster = webhook.Lookup{Namespace: found.Namespace, Routes: found.Routes}
 	})
-	w.askFor("jupyterserver.dev/fixture")
+	w.selectNamespaces("jupyterserver.dev/fixture")
 	for _, fixture := range policiestest.Fixtures(t) {
 		if len(fixture.More) > 0 {
-			continue // the chart makes no such objects
+			continue // the chart renders no such objects
 		}
 		t.Run(fixture.Rule+"/"+fixture.Name, func(t *testing.T) {
 			w := &world{TB: t}
-			w.client = w.person()
-			w.makeNamespace(fixture.Namespace(), fixture.Labels(), reader)
+			w.client = w.user()
+			w.ensureNamespace(fixture.Namespace(), fixture.Labels(), reader)
 			for _, route := range fixture.Others() {
-				w.makeNamespace(route.Namespace, nil, reader)
+				w.ensureNamespace(route.Namespace, nil, reader)
 				other := manifest(t, policiestest.ManifestAt(route))
 				if err := suite.client.Create(t.Context(), other); err != nil {
 					t.Fatal(err)
 				}
 				defer w.delete(other, reader)
-				w.eventually("the other server is seen", func() error {
+				w.eventually("the informer has the other server", func() error {
 					return reader.Get(t.Context(), client.ObjectKeyFromObject(other), &v1alpha1.JupyterServer{})
 				})
 			}
@@ -62,19 +62,19 @@ func TestFixturesOfThePolicies(t *testing.T) {
 }
 
 var (
-	refusedByRule = regexp.MustCompile(`\(rule ([a-z-]+)\)`)
-	warnedByRule  = regexp.MustCompile(`^rule ([a-z-]+): `)
+	deniedByRule = regexp.MustCompile(`\(rule ([a-z-]+)\)`)
+	warnedByRule = regexp.MustCompile(`^rule ([a-z-]+): `)
 )
 
-// verdicts applies a server without storing it, and reads what the person is told.
+// verdicts applies a server with a dry run, and returns the rules in the error and in the warnings.
 func (w *world) verdicts(o *unstructured.Unstructured) (deny, warn []string) {
 	w.Helper()
 	err := w.client.Create(w.Context(), o, client.DryRunAll)
 	if err != nil && !apierrors.IsForbidden(err) {
-		w.Fatalf("%s is not judged: %v", o.GetName(), err)
+		w.Fatalf("%s was not evaluated: %v", o.GetName(), err)
 	}
 	if err != nil {
-		for _, found := range refusedByRule.FindAllStringSubmatch(err.Error(), -1) {
+		for _, found := range deniedByRule.FindAllStringSubmatch(err.Error(), -1) {
 			deny = append(deny, found[1])
 		}
 	}
@@ -101,8 +101,8 @@ func (w *world) useFixtures() {
 	w.judge.Use(evaluator)
 }
 
-// askFor has the API server ask for the namespaces with a label, instead of the one of the test.
-func (w *world) askFor(label string) {
+// selectNamespaces makes the webhook apply to the namespaces with a label, instead of the one of the test.
+func (w *world) selectNamespaces(label string) {
 	w.Helper()
 	w.eventually("the configuration is changed", func() error {
 		configuration := w.configuration()
@@ -114,7 +114,7 @@ func (w *world) askFor(label string) {
 	})
 }
 
-// informers are those that the operator has for the policies.
+// informers returns a reader like the one with which the operator evaluates the policies.
 func informers(t *testing.T) client.Reader {
 	t.Helper()
 	c, err := cluster.New(suite.config, func(o *cluster.Options) { o.Scheme = suite.client.Scheme() })
@@ -136,27 +136,27 @@ func informers(t *testing.T) client.Reader {
 	return c.GetClient()
 }
 
-func (w *world) makeNamespace(name string, labels map[string]string, seenBy client.Reader) {
+func (w *world) ensureNamespace(name string, labels map[string]string, seenBy client.Reader) {
 	w.Helper()
 	err := suite.client.Create(w.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		w.Fatal(err)
 	}
-	w.eventually("the namespace is seen", func() error {
+	w.eventually("the informer has the namespace", func() error {
 		return seenBy.Get(w.Context(), client.ObjectKey{Name: name}, judge.NamespaceObject())
 	})
 }
 
-// delete deletes a server, which would be in the way of the next fixtures.
+// delete deletes a server, which would conflict with the next fixtures.
 func (w *world) delete(o client.Object, seenBy client.Reader) {
 	w.Helper()
 	if err := suite.client.Delete(w.Context(), o); err != nil {
 		w.Fatal(err)
 	}
-	w.eventually("that the server is gone is seen", func() error {
+	w.eventually("the informer no longer has the server", func() error {
 		err := seenBy.Get(w.Context(), client.ObjectKeyFromObject(o), &v1alpha1.JupyterServer{})
 		if !apierrors.IsNotFound(err) {
-			return fmt.Errorf("it is there: %w", err)
+			return fmt.Errorf("it still has it: %w", err)
 		}
 		return nil
 	})

@@ -21,32 +21,32 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// Path is where the API server asks.
+// Path is the URL path of the webhook.
 const Path = "/validate-jupyterserver"
 
-// Lookup is what has to be looked up before the policies can be asked.
+// Lookup reads what the policies need to know of the cluster.
 type Lookup struct {
 	// Namespace reads a namespace.
 	Namespace func(ctx context.Context, name string) (policies.Namespace, error)
-	// Routes gives the judge.Case.Routes of a server. Nil: other servers are not looked at.
+	// Routes returns the judge.Case.Routes of a server. If nil, other servers are not considered.
 	Routes func(server *v1alpha1.JupyterServer) func(ctx context.Context, own []policies.Route) ([]policies.Route, error)
 }
 
-// Handler answers whether a JupyterServer may be stored. It is safe for concurrent use.
+// Handler decides whether a JupyterServer may be stored. It is safe for concurrent use.
 type Handler struct {
-	// Judge answers.
+	// Judge evaluates the policies.
 	Judge *judge.Judge
-	// Cluster is where it is looked up what the Judge has to know besides.
+	// Cluster reads what the Judge needs to know of the cluster.
 	Cluster Lookup
 }
 
-// question is what the API server asks.
-type question struct {
+// review is a decoded admission request.
+type review struct {
 	operation policies.Operation
 	server    *v1alpha1.JupyterServer
 	old       *v1alpha1.JupyterServer // nil for a new server
 	user      policies.User
-	// sameSpec and onlySuspends say how little an update does, without the policies' help.
+	// sameSpec and onlySuspends report how little an update changes, independent of the policies.
 	sameSpec, onlySuspends bool
 }
 
@@ -55,25 +55,25 @@ func (h *Handler) Handle(ctx context.Context, request admission.Request) admissi
 	if !concerns(request) {
 		return admission.Allowed("")
 	}
-	q, err := read(request)
+	r, err := decodeReview(request)
 	if err != nil {
 		return admission.Errored(http.StatusBadRequest, err)
 	}
-	if q.old != nil && !q.server.DeletionTimestamp.IsZero() {
-		return admission.Allowed("") // it goes, and whoever holds a finalizer must be able to let it go
+	if r.old != nil && !r.server.DeletionTimestamp.IsZero() {
+		return admission.Allowed("") // it is being deleted, and finalizers must be removable
 	}
-	result, err := h.ask(ctx, q)
+	result, err := h.evaluate(ctx, r)
 	if err != nil {
-		return failed(ctx, q, err)
+		return errorResponse(ctx, r, err)
 	}
 	if result.Denied() {
-		return admission.Denied(refusal(result.Denials())).WithWarnings(warnings(result.Warnings())...)
+		return admission.Denied(denialMessage(result.Denials())).WithWarnings(warnings(result.Warnings())...)
 	}
 	return admission.Allowed("").WithWarnings(warnings(result.Warnings())...)
 }
 
-// concerns says whether a spec of ours may change. Everything else passes: a mistake in the rules of the
-// ValidatingWebhookConfiguration must not stop a cluster.
+// concerns reports whether a request can change a spec of ours. Everything else is allowed: an error in the rules of the
+// ValidatingWebhookConfiguration must not block a cluster.
 func concerns(request admission.Request) bool {
 	if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update {
 		return false
@@ -81,81 +81,81 @@ func concerns(request admission.Request) bool {
 	return request.Kind.Group == v1alpha1.GroupVersion.Group && request.Kind.Kind == v1alpha1.Kind && request.SubResource == ""
 }
 
-// unreadableError says that a spec has a value that the schema lets pass and that cannot be decoded.
+// unreadableError means that a spec contains a value that the schema allows and that cannot be decoded.
 type unreadableError struct{ err error }
 
 func (e *unreadableError) Error() string {
-	return "the spec holds a value that Kubernetes does not take: " + e.err.Error()
+	return "the spec contains a value that Kubernetes does not accept: " + e.err.Error()
 }
 
-func (h *Handler) ask(ctx context.Context, q question) (policies.Result, error) {
-	if err := q.server.Spec.Unreadable(); err != nil {
+func (h *Handler) evaluate(ctx context.Context, r review) (policies.Result, error) {
+	if err := r.server.Spec.Unreadable(); err != nil {
 		return policies.Result{}, &unreadableError{err}
 	}
-	namespace, err := h.Cluster.Namespace(ctx, q.server.Namespace)
+	namespace, err := h.Cluster.Namespace(ctx, r.server.Namespace)
 	if err != nil {
 		return policies.Result{}, err
 	}
-	c := judge.Case{Operation: q.operation, Server: q.server, Old: q.old, Namespace: namespace, User: q.user}
+	c := judge.Case{Operation: r.operation, Server: r.server, Old: r.old, Namespace: namespace, User: r.user}
 	if h.Cluster.Routes != nil {
-		c.Routes = h.Cluster.Routes(q.server)
+		c.Routes = h.Cluster.Routes(r.server)
 	}
-	if q.old != nil && q.old.Spec.Unreadable() != nil {
-		c.Old = nil // what it was cannot be told, so the new spec has to stand for itself
+	if r.old != nil && r.old.Spec.Unreadable() != nil {
+		c.Old = nil // the old spec cannot be read, so the new one is evaluated on its own
 	}
 	return h.Judge.Ask(ctx, c)
 }
 
-// failed answers where the policies did not.
-func failed(ctx context.Context, q question, err error) admission.Response {
+// errorResponse answers a request whose evaluation failed.
+func errorResponse(ctx context.Context, r review, err error) admission.Response {
 	var (
 		unreadable *unreadableError
 		render     *judge.RenderError
 		evaluation *policies.EvaluationError
 	)
 	forAuthor := errors.As(err, &unreadable) || errors.As(err, &render)
-	if forAuthor && (q.sameSpec || q.onlySuspends) {
-		return admission.Allowed("").WithWarnings(shorten(sentence(err.Error()) + " This change does not touch that, so it passes."))
+	if forAuthor && (r.sameSpec || r.onlySuspends) {
+		return admission.Allowed("").WithWarnings(shorten(sentence(err.Error()) + " This change does not affect that, so it is allowed."))
 	}
 	if forAuthor {
-		return refused(http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, sentence(err.Error()))
+		return rejected(http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, sentence(err.Error()))
 	}
-	log.FromContext(ctx).Error(err, "a server could not be judged")
-	if q.onlySuspends {
+	log.FromContext(ctx).Error(err, "policy evaluation failed")
+	if r.onlySuspends {
 		return admission.Allowed("").WithWarnings(shorten(policies.ReasonPolicyError +
-			": the policies gave no answer. This change only suspends the server, so it passes. Tell the admin: " + err.Error()))
+			": the policy evaluation failed. This change only suspends the server, so it is allowed. Contact your administrator: " + err.Error()))
 	}
 	if errors.As(err, &evaluation) {
-		return refused(http.StatusInternalServerError, policies.ReasonPolicyError, policyError(evaluation))
+		return rejected(http.StatusInternalServerError, policies.ReasonPolicyError, policyError(evaluation))
 	}
-	return refused(http.StatusInternalServerError, metav1.StatusReasonInternalError,
-		fmt.Sprintf("the policies could not be asked, so nothing was changed: %s. Try again, and tell the admin of the cluster if it stays so.", unpointed(err.Error())))
+	return rejected(http.StatusInternalServerError, metav1.StatusReasonInternalError,
+		fmt.Sprintf("the policies could not be evaluated, so nothing was changed: %s. Try again, and contact your administrator if this persists.", trimStop(err.Error())))
 }
 
-func refused(code int32, reason metav1.StatusReason, message string) admission.Response {
+func rejected(code int32, reason metav1.StatusReason, message string) admission.Response {
 	return admission.Response{AdmissionResponse: admissionv1.AdmissionResponse{
 		Result: &metav1.Status{Status: metav1.StatusFailure, Code: code, Reason: reason, Message: message},
 	}}
 }
 
-func read(request admission.Request) (question, error) {
+func decodeReview(request admission.Request) (review, error) {
 	if version := v1alpha1.GroupVersion.Version; request.Kind.Version != version {
-		return question{}, fmt.Errorf("this is a %s of version %s, but %s is known: mend the ValidatingWebhookConfiguration", v1alpha1.Kind, request.Kind.Version, version)
+		return review{}, fmt.Errorf("unsupported %s version %s, want %s: fix the ValidatingWebhookConfiguration", v1alpha1.Kind, request.Kind.Version, version)
 	}
-	q := question{
+	r := review{
 		operation: policies.Create,
 		user:      policies.User{Name: request.UserInfo.Username, Groups: request.UserInfo.Groups},
 	}
 	var err error
-	if q.server, err = decode("object", request.Object.Raw, request); err != nil || request.Operation == admissionv1.Create {
-		return q, err
+	if r.server, err = decode("object", request.Object.Raw, request); err != nil || request.Operation == admissionv1.Create {
+		return r, err
 	}
-	q.operation = policies.Update
-	if q.old, err = decode("oldObject", request.OldObject.Raw, request); err != nil {
-		return question{}, err
+	r.operation = policies.Update
+	if r.old, err = decode("oldObject", request.OldObject.Raw, request); err != nil {
+		return review{}, err
 	}
-	q.sameSpec, q.onlySuspends, err = compare(request.OldObject.Raw, request.Object.Raw)
-	return q, err
+	r.sameSpec, r.onlySuspends, err = compare(request.OldObject.Raw, request.Object.Raw)
+	return r, err
 }
 
 func decode(field string, raw []byte, request admission.Request) (*v1alpha1.JupyterServer, error) {
@@ -170,13 +170,13 @@ func decode(field string, raw []byte, request admission.Request) (*v1alpha1.Jupy
 	if server.Name == "" {
 		server.Name = request.Name
 	}
-	if server.Name == "" { // the API server chooses a name before it asks; this is for others that ask
+	if server.Name == "" { // the API server generates the name before it calls the webhook, other clients may not
 		server.Name = server.GenerateName + "xxxxx"
 	}
 	return server, nil
 }
 
-// compare says how little an update does to the spec. It looks at what was sent, so it can tell of specs that cannot be read too.
+// compare reports how little an update changes. It compares the raw specs, so that it also works for unreadable ones.
 func compare(oldRaw, raw []byte) (sameSpec, onlySuspends bool, err error) {
 	var before, after struct {
 		Spec map[string]any `json:"spec"`

@@ -13,37 +13,37 @@ import (
 )
 
 const (
-	// maxRefusals is how many refusals one answer lists: nobody reads more at once.
-	maxRefusals = 10
-	// maxWarning is how many characters of a warning the API server keeps when they are many.
+	// maxDenials is the maximum of denials in one answer: a longer list is not readable.
+	maxDenials = 10
+	// maxWarning is the number of characters to which the API server truncates a warning if there are many.
 	maxWarning = 256
-	// maxWarnings keeps all of them below the 4096 characters that the API server passes on.
+	// maxWarnings keeps the sum of all warnings below the API server's limit of 4096 characters.
 	maxWarnings = 12
-	// maxCause keeps the cause of a PolicyError, which may hold a trace of Rego, within a message.
+	// maxCause limits the cause of a PolicyError, which may contain a Rego trace.
 	maxCause = 512
 )
 
-// refusal says what stands against a server.
-func refusal(denials []policies.Verdict) string {
+// denialMessage lists the violations of a denied server.
+func denialMessage(denials []policies.Verdict) string {
 	if len(denials) == 1 {
-		return refusalOf(denials[0])
+		return describe(denials[0])
 	}
 	var out strings.Builder
-	fmt.Fprintf(&out, "there are %d reasons:", len(denials))
-	for _, v := range denials[:min(len(denials), maxRefusals)] {
-		out.WriteString("\n- " + refusalOf(v))
+	fmt.Fprintf(&out, "%d policy violations:", len(denials))
+	for _, v := range denials[:min(len(denials), maxDenials)] {
+		out.WriteString("\n- " + describe(v))
 	}
-	if more := len(denials) - maxRefusals; more > 0 {
+	if more := len(denials) - maxDenials; more > 0 {
 		fmt.Fprintf(&out, "\n- and %d more", more)
 	}
 	return out.String()
 }
 
-func refusalOf(v policies.Verdict) string {
-	return join(fmt.Sprintf("%s: %s (rule %s).", v.Path, unpointed(v.Message), v.ID), v.Remediation)
+func describe(v policies.Verdict) string {
+	return join(fmt.Sprintf("%s: %s (rule %s).", v.Path, trimStop(v.Message), v.ID), v.Remediation)
 }
 
-// warnings are the warnings as they are shown, none longer than the API server lets it be.
+// warnings returns the warnings to show, none longer than the API server accepts.
 func warnings(verdicts []policies.Verdict) []string {
 	var out []string
 	for i, v := range verdicts {
@@ -64,7 +64,7 @@ func warningOf(v policies.Verdict) string {
 	if utf8.RuneCountInString(head+message) <= maxWarning {
 		return head + message
 	}
-	// What to do is worth more than the end of a long list of what is allowed.
+	// The remediation is more useful than the end of a long list of allowed values.
 	left := maxWarning - utf8.RuneCountInString(head) - utf8.RuneCountInString(v.Remediation) - 1
 	if v.Remediation != "" && left >= maxWarning/4 {
 		return head + cut(message, left) + " " + v.Remediation
@@ -73,13 +73,13 @@ func warningOf(v policies.Verdict) string {
 }
 
 func policyError(err *policies.EvaluationError) string {
-	return fmt.Sprintf("%s: the policies gave no answer, so nothing was changed. It is not the fault of this server: ask the admin of the cluster, "+
-		"whose rules it may be, and try again. The cause: %s", err.Reason(), sentence(cut(oneLine(err.Err.Error()), maxCause)))
+	return fmt.Sprintf("%s: the policy evaluation failed, so nothing was changed. Your JupyterServer is not the cause: contact your administrator, "+
+		"and try again. Error: %s", err.Reason(), sentence(cut(oneLine(err.Err.Error()), maxCause)))
 }
 
 func shorten(text string) string { return cut(oneLine(text), maxWarning) }
 
-// cut shortens a text to a number of characters, at the end of a word where one is near.
+// cut shortens a text to a number of characters, preferably at the end of a word.
 func cut(text string, limit int) string {
 	const dots = "..."
 	runes := []rune(text)
@@ -93,20 +93,20 @@ func cut(text string, limit int) string {
 	return kept + dots
 }
 
-// oneLine keeps a text in the one line that a header of HTTP has.
+// oneLine removes line breaks from a text for an HTTP header.
 func oneLine(text string) string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }), " ")
 }
 
-// sentence ends a text as a sentence ends.
+// sentence ends a text with a full stop.
 func sentence(text string) string {
 	if text == "" || strings.HasSuffix(text, "...") {
 		return text
 	}
-	return unpointed(text) + "."
+	return trimStop(text) + "."
 }
 
-func unpointed(text string) string { return strings.TrimRight(text, ". \n") }
+func trimStop(text string) string { return strings.TrimRight(text, ". \n") }
 
 func join(text, remediation string) string {
 	if remediation == "" {

@@ -13,9 +13,9 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-func TestRefusal(t *testing.T) {
+func TestDenialMessage(t *testing.T) {
 	verdict := func(n int) policies.Verdict {
-		return policies.Verdict{ID: fmt.Sprintf("rule-%d", n), Path: fmt.Sprintf("spec.a[%d]", n), Message: "it is wrong", Remediation: "Mend it."}
+		return policies.Verdict{ID: fmt.Sprintf("rule-%d", n), Path: fmt.Sprintf("spec.a[%d]", n), Message: "it is wrong", Remediation: "Fix it."}
 	}
 	var many []policies.Verdict
 	for n := range 13 {
@@ -26,24 +26,24 @@ func TestRefusal(t *testing.T) {
 		given  []policies.Verdict
 		want   string
 	}{
-		{reason: "one is one line", given: many[:1], want: "spec.a[0]: it is wrong (rule rule-0). Mend it."},
+		{reason: "one denial is one line", given: many[:1], want: "spec.a[0]: it is wrong (rule rule-0). Fix it."},
 		{
-			reason: "two are a list, in the order given", given: many[:2],
-			want: "there are 2 reasons:\n- spec.a[0]: it is wrong (rule rule-0). Mend it.\n- spec.a[1]: it is wrong (rule rule-1). Mend it.",
+			reason: "several denials are a list in the given order", given: many[:2],
+			want: "2 policy violations:\n- spec.a[0]: it is wrong (rule rule-0). Fix it.\n- spec.a[1]: it is wrong (rule rule-1). Fix it.",
 		},
 		{
-			reason: "an admin's rule may end its message with a stop and say nothing about what to do",
+			reason: "a custom rule may end its message with a full stop and have no remediation",
 			given:  []policies.Verdict{{ID: "own", Path: "metadata.labels", Message: "The label is missing."}},
 			want:   "metadata.labels: The label is missing (rule own).",
 		},
 	}
 	for _, test := range tests {
-		if got := refusal(test.given); got != test.want {
-			t.Errorf("%s: %q, but should be %q", test.reason, got, test.want)
+		if got := denialMessage(test.given); got != test.want {
+			t.Errorf("%s: got %q, want %q", test.reason, got, test.want)
 		}
 	}
-	if got := refusal(many); !strings.HasPrefix(got, "there are 13 reasons:") || !strings.HasSuffix(got, "\n- and 3 more") || strings.Count(got, "\n") != 11 {
-		t.Errorf("thirteen give %q", got)
+	if got := denialMessage(many); !strings.HasPrefix(got, "13 policy violations:") || !strings.HasSuffix(got, "\n- and 3 more") || strings.Count(got, "\n") != 11 {
+		t.Errorf("13 denials result in %q", got)
 	}
 }
 
@@ -55,23 +55,23 @@ func TestWarnings(t *testing.T) {
 		want   []string // parts
 	}{
 		{
-			reason: "one that fits is whole", given: policies.Verdict{ID: "a", Path: "spec.b", Message: "it is odd", Remediation: "Mend it."},
-			want: []string{"rule a: spec.b: it is odd. Mend it."},
+			reason: "a short warning is complete", given: policies.Verdict{ID: "a", Path: "spec.b", Message: "it is odd", Remediation: "Fix it."},
+			want: []string{"rule a: spec.b: it is odd. Fix it."},
 		},
 		{
-			reason: "of a long one, what to do is kept", given: policies.Verdict{ID: "a", Path: "spec.b", Message: "allowed are: " + long, Remediation: "Mend it."},
-			want: []string{"rule a: spec.b: allowed are: docker.io, ", "... Mend it."},
+			reason: "the remediation of a long warning is kept", given: policies.Verdict{ID: "a", Path: "spec.b", Message: "allowed are: " + long, Remediation: "Fix it."},
+			want: []string{"rule a: spec.b: allowed are: docker.io, ", "... Fix it."},
 		},
 		{
-			reason: "when that is long itself, the message is kept", given: policies.Verdict{ID: "a", Path: "spec.b", Message: "it is odd", Remediation: long},
+			reason: "the message is kept if the remediation is long", given: policies.Verdict{ID: "a", Path: "spec.b", Message: "it is odd", Remediation: long},
 			want: []string{"rule a: spec.b: it is odd."},
 		},
 		{
-			reason: "characters count, not bytes", given: policies.Verdict{ID: "a", Path: "spec.b", Message: strings.Repeat("ä", 400)},
+			reason: "the limit is in characters, not bytes", given: policies.Verdict{ID: "a", Path: "spec.b", Message: strings.Repeat("ä", 400)},
 			want: []string{"rule a: spec.b: ää", "ää..."},
 		},
 		{
-			reason: "a path may be long, too", given: policies.Verdict{ID: "a", Path: strings.Repeat("b", 400), Message: "it is odd", Remediation: "Mend it."},
+			reason: "a long path is shortened", given: policies.Verdict{ID: "a", Path: strings.Repeat("b", 400), Message: "it is odd", Remediation: "Fix it."},
 			want: []string{"rule a: bbb", "..."},
 		},
 	}
@@ -89,7 +89,7 @@ func TestWarnings(t *testing.T) {
 	}
 	got := warnings(make([]policies.Verdict, 40))
 	if len(got) != maxWarnings || got[maxWarnings-1] != "and 29 more warnings" || len(got)*maxWarning > 4096 {
-		t.Errorf("forty give %d: %q", len(got), got[len(got)-1])
+		t.Errorf("40 warnings result in %d: %q", len(got), got[len(got)-1])
 	}
 	if got := warnings(make([]policies.Verdict, maxWarnings)); len(got) != maxWarnings || strings.Contains(got[maxWarnings-1], "more") {
 		t.Errorf("the last of %d is %q", maxWarnings, got[len(got)-1])
@@ -98,7 +98,7 @@ func TestWarnings(t *testing.T) {
 
 func TestPolicyErrorIsOneLine(t *testing.T) {
 	got := policyError(&policies.EvaluationError{Err: errors.New("a\n\tb " + strings.Repeat("c", 2000))})
-	if !strings.HasPrefix(got, "PolicyError: ") || strings.ContainsAny(got, "\n\t") || len(got) > 800 || !strings.Contains(got, "The cause: a b ccc") {
+	if !strings.HasPrefix(got, "PolicyError: ") || strings.ContainsAny(got, "\n\t") || len(got) > 800 || !strings.Contains(got, "Error: a b ccc") {
 		t.Errorf("%d characters: %q", len(got), got)
 	}
 }

@@ -18,25 +18,25 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 )
 
-// The rights for generated certificates are in helm-chart/templates/webhook.yaml: they are about two objects with names.
+// The permissions for generated certificates are in helm-chart/templates/webhook.yaml, because they are limited to two named objects.
 
-// Options say how the webhook is served.
+// Options configure the webhook.
 type Options struct {
-	// Handler answers the API server.
+	// Handler answers admission requests.
 	Handler *Handler
-	// BindAddress is where the webhook listens, such as :9443.
+	// BindAddress is the address on which the webhook listens, such as :9443.
 	BindAddress string
-	// Service is the Service through which the API server asks. The Secret with the certificates and the
-	// ValidatingWebhookConfiguration have its name. It is needed when CertDir is empty.
+	// Service is the Service of the webhook. The Secret with the certificates and the ValidatingWebhookConfiguration have the same
+	// name. It is required if CertDir is empty.
 	Service types.NamespacedName
-	// CertDir holds tls.crt and tls.key, which somebody else makes and renews. Empty: the operator does.
+	// CertDir contains tls.crt and tls.key, which are renewed externally. If empty, the operator generates a certificate.
 	CertDir string
 
-	// These are for tests.
-	rotatorName   string        // the names of controllers are unique in a process
-	lifetime      time.Duration // of a generated certificate. 0: a year
-	lookahead     time.Duration // before its end, when it is renewed. 0: 90 days
-	checkInterval time.Duration // of looking at that. 0: twelve hours
+	// The fields below are for tests.
+	rotatorName   string        // controller names are unique in a process
+	lifetime      time.Duration // of a generated certificate; 0 means a year
+	lookahead     time.Duration // the time before expiry at which it is renewed; 0 means 90 days
+	checkInterval time.Duration // how often the expiry is checked; 0 means 12 hours
 }
 
 // Setup adds the webhook to a manager: its server, the certificate, and a readiness check.
@@ -48,7 +48,7 @@ func Setup(mgr ctrl.Manager, options Options) error {
 	serverOptions := webhook.Options{Host: host, Port: port, CertDir: options.CertDir}
 	ready := func(*http.Request) error { return nil }
 	if options.CertDir == "" {
-		certificate, err := keepCertificate(mgr, options)
+		certificate, err := setupCertificate(mgr, options)
 		if err != nil {
 			return err
 		}
@@ -73,16 +73,16 @@ func Setup(mgr ctrl.Manager, options Options) error {
 	return nil
 }
 
-var errService = errors.New("the webhook has no certificate: give --webhook-service NAMESPACE/NAME, for one of its own, or --webhook-cert-dir")
+var errService = errors.New("the webhook has no certificate: set --webhook-service NAMESPACE/NAME for a generated one, or --webhook-cert-dir")
 
 func split(address string) (host string, port int, err error) {
 	host, text, err := net.SplitHostPort(address)
 	if err != nil {
-		return "", 0, fmt.Errorf("the webhook's address %q is none, write one such as :9443: %w", address, err)
+		return "", 0, fmt.Errorf("invalid webhook address %q, use one such as :9443: %w", address, err)
 	}
 	port, err = strconv.Atoi(text)
 	if err != nil || port < 1 || port > 65535 {
-		return "", 0, fmt.Errorf("the webhook's address %q has no port from 1 to 65535, write one such as :9443", address)
+		return "", 0, fmt.Errorf("invalid webhook address %q: the port must be from 1 to 65535, such as :9443", address)
 	}
 	return host, port, nil
 }

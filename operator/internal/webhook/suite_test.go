@@ -45,13 +45,13 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// The suite runs against a real etcd and kube-apiserver. What the API server is told about the webhook, and what the
-// operator may do, is what helm-chart renders. Only the Service leads to this process.
+// The suite runs against a real etcd and kube-apiserver. The webhook configuration and the operator's permissions are those that
+// helm-chart renders. Only the Service points to this process.
 var suite struct {
 	config     *rest.Config
 	client     client.Client
 	kubeconfig []byte
-	ports      int // that were given out, from a random one on
+	ports      int // used so far, starting at a random one
 }
 
 func TestMain(m *testing.M) {
@@ -70,21 +70,21 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// world is one test's namespace with an installation of the chart that is about this namespace only.
+// world is the namespace of one test, with an installation of the chart that is limited to this namespace.
 type world struct {
 	testing.TB
 	namespace string
-	client    client.Client // of a person who applies servers
+	client    client.Client // of a user who applies servers
 	port      int           // of the webhook
 	judge     *judge.Judge
 
 	mu       sync.Mutex
 	warnings []string
-	replicas int // that were ever started
+	replicas int // started so far
 	running  int
 }
 
-// newWorld installs the chart, and starts nothing.
+// newWorld installs the chart without starting a replica.
 func newWorld(t testing.TB, values string) *world {
 	t.Helper()
 	w := emptyWorld(t)
@@ -96,18 +96,18 @@ func emptyWorld(t testing.TB) *world {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	if err := suite.client.Create(t.Context(), namespace); err != nil {
-		t.Fatalf("making a namespace: %v", err)
+		t.Fatalf("creating a namespace: %v", err)
 	}
 	w := &world{TB: t, namespace: namespace.Name, port: freePort(t), judge: newJudge(t)}
-	w.client = w.person()
-	t.Cleanup(func() { // or the API server goes on asking for what follows
+	w.client = w.user()
+	t.Cleanup(func() { // otherwise the API server keeps calling the webhook
 		_ = suite.client.Delete(context.Background(), w.configuration())
 	})
 	return w
 }
 
-// person is the client of somebody who reads warnings.
-func (w *world) person() client.Client {
+// user returns the client of a user who reads warnings.
+func (w *world) user() client.Client {
 	w.Helper()
 	cfg := rest.CopyConfig(suite.config)
 	cfg.WarningHandlerWithContext = w
@@ -118,7 +118,7 @@ func (w *world) person() client.Client {
 	return c
 }
 
-// HandleWarningHeaderWithContext takes down warnings as kubectl would print them.
+// HandleWarningHeaderWithContext records warnings as kubectl would print them.
 func (w *world) HandleWarningHeaderWithContext(_ context.Context, code int, _, text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -127,7 +127,7 @@ func (w *world) HandleWarningHeaderWithContext(_ context.Context, code int, _, t
 	}
 }
 
-// warned returns the warnings since it was called last.
+// warned returns the warnings since its last call.
 func (w *world) warned() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -146,7 +146,7 @@ func newJudge(t testing.TB) *judge.Judge {
 	return j
 }
 
-// rules are an evaluator with settings over the defaults.
+// rules returns an evaluator with settings on top of the defaults.
 func rules(t testing.TB, settings string) *policies.Evaluator {
 	t.Helper()
 	cfg, err := policies.Parse([]byte("{rules: " + settings + "}"))
@@ -170,7 +170,7 @@ func (w *world) configuration() *admissionregistrationv1.ValidatingWebhookConfig
 	return &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: w.name()}}
 }
 
-// install applies what the chart renders, but for what a test of the webhook has no use for.
+// install applies the rendered chart, except for objects that the tests of the webhook do not need.
 func (w *world) install(values string) {
 	w.Helper()
 	for _, o := range renderChart(w, w.namespace, values) {
@@ -187,7 +187,7 @@ func (w *world) install(values string) {
 			_ = unstructured.SetNestedSlice(o.Object, hooks, "webhooks")
 		}
 		if err := suite.client.Create(w.Context(), o); err != nil {
-			w.Fatalf("making %s %s: %v", o.GetKind(), o.GetName(), err)
+			w.Fatalf("creating %s %s: %v", o.GetKind(), o.GetName(), err)
 		}
 	}
 }
@@ -230,13 +230,13 @@ func renderChart(t testing.TB, namespace, values string) []*unstructured.Unstruc
 	return out
 }
 
-// replica is one process of the operator with the webhook.
+// replica is one operator process with the webhook.
 type replica struct {
 	port, healthPort int
-	stop             func() // waits until the manager has ended
+	stop             func() // waits until the manager has stopped
 }
 
-// start starts the webhook in a manager, as the operator does, with no more rights than the chart gives it.
+// start starts the webhook in a manager as the operator does, with only the permissions of the chart.
 func (w *world) start(change ...func(*webhook.Options, *ctrl.Options)) *replica {
 	w.Helper()
 	r := &replica{port: w.port, healthPort: freePort(w)}
@@ -286,29 +286,29 @@ func (w *world) start(change ...func(*webhook.Options, *ctrl.Options)) *replica 
 	return r
 }
 
-// serving starts the webhook and waits until the API server asks it.
+// serving starts the webhook and waits until the API server calls it.
 func (w *world) serving(change ...func(*webhook.Options, *ctrl.Options)) *replica {
 	w.Helper()
 	r := w.start(change...)
 	w.ready(r)
-	w.asked()
+	w.called()
 	return r
 }
 
-// asked waits until the API server asks the webhook and trusts the answer.
-func (w *world) asked() {
+// called waits until the API server calls the webhook and trusts its certificate.
+func (w *world) called() {
 	w.Helper()
-	w.eventually("the API server asks the webhook", func() error {
+	w.eventually("the API server calls the webhook", func() error {
 		err := w.apply(server("probe", "auth: {mode: none}"), client.DryRunAll)
 		if err == nil || !strings.Contains(err.Error(), "auth-none") {
-			return fmt.Errorf("a server without access control gives %w", err)
+			return fmt.Errorf("a server without access control results in %w", err)
 		}
 		return nil
 	})
 	w.warned()
 }
 
-// ready waits until a replica says so.
+// ready waits until a replica is ready.
 func (w *world) ready(r *replica) {
 	w.Helper()
 	w.eventually("the replica is ready", func() error { return r.readiness(w) })
@@ -331,8 +331,7 @@ func (r *replica) readiness(t testing.TB) error {
 	return err
 }
 
-// server is a JupyterServer as a person writes it; more is what its spec has besides its route.
-// The host is one that no fixture of the rules has.
+// server returns a JupyterServer as a user writes it; more is the spec without the route. No fixture of the rules has the same host.
 func server(name, more string) *unstructured.Unstructured {
 	o := &unstructured.Unstructured{}
 	text := fmt.Sprintf("{apiVersion: jupyterserver.dev/v1alpha1, kind: JupyterServer, metadata: {name: %s}, spec: {routing: {host: webhook.example.org, path: /%s}}}", name, name)
@@ -354,7 +353,7 @@ func (w *world) apply(o *unstructured.Unstructured, options ...client.CreateOpti
 func (w *world) mustApply(o *unstructured.Unstructured) {
 	w.Helper()
 	if err := w.apply(o); err != nil {
-		w.Fatalf("%s is refused: %v", o.GetName(), err)
+		w.Fatalf("%s was rejected: %v", o.GetName(), err)
 	}
 }
 
@@ -392,27 +391,27 @@ func (w *world) eventually(what string, try func() error) {
 	}
 }
 
-// wants fails when an error is another one. Nothing wanted means no error.
+// wants checks the parts of an error. Without parts it expects no error.
 func (w *world) wants(reason string, err error, parts ...string) {
 	w.Helper()
 	if len(parts) == 0 && err != nil {
-		w.Errorf("%s: refused: %v", reason, err)
+		w.Errorf("%s: rejected: %v", reason, err)
 	}
 	if len(parts) > 0 && (err == nil || slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(err.Error(), part) })) {
-		w.Errorf("%s: the error is %v, but should have %q", reason, err, parts)
+		w.Errorf("%s: got error %v, want %q", reason, err, parts)
 	}
 }
 
 const portRange = 12000
 
-// freePort is a port on which nobody listens, and that no connection to somewhere else gets before it is used: the kernel gives
-// these ports from 32768 on.
+// freePort returns a port on which no process listens, and which is not assigned to outgoing connections: the kernel uses ports
+// from 32768 on for those.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		suite.ports++
 		port := 20000 + suite.ports%portRange
-		listener, err := net.Listen("tcp", fmt.Sprintf("localhost:%d", port)) //nolint:noctx // a port is asked for, nothing is awaited
+		listener, err := net.Listen("tcp", fmt.Sprintf("localhost:%d", port)) //nolint:noctx // it only checks the port
 		if errors.Is(err, syscall.EADDRINUSE) {
 			continue
 		}

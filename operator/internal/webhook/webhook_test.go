@@ -20,12 +20,12 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// unreadable is a spec with a quantity that the schema lets pass.
+// unreadable is a spec with a quantity that the schema accepts but that cannot be decoded.
 const unreadable = `pod: {containers: [{name: a, image: b, resources: {requests: {cpu: "1e1.5"}}}]}`
 
 const denied = `admission webhook "policies.jupyterserver.dev" denied the request: `
 
-func TestAnswersAsAPersonSeesThem(t *testing.T) {
+func TestMessagesToUsers(t *testing.T) {
 	w := newWorld(t, "")
 	w.serving()
 	w.judge.Use(rules(t, `{image-registries: {allowed: [docker.io]}, names: {pattern: "[a-z]+"}, route-overlap: {severity: audit}}`))
@@ -33,35 +33,35 @@ func TestAnswersAsAPersonSeesThem(t *testing.T) {
 		reason   string
 		spec     string
 		code     int32
-		want     []string // in the error; none: it passes
-		warnings []string // parts of one each
+		want     []string // in the error, empty if the request is allowed
+		warnings []string // a part of each
 	}{
-		{reason: "nothing stands against it", spec: "jupyterServer: {image: docker.io/jupyter/base-notebook:x}"},
+		{reason: "no violations", spec: "jupyterServer: {image: docker.io/jupyter/base-notebook:x}"},
 		{
-			reason: "one refusal is one sentence, with what to do", spec: "", code: http.StatusForbidden,
-			want: []string{denied + "spec.jupyterServer.image: the image quay.io/jupyter/minimal-notebook", " (rule image-registries). Use an image of an allowed registry, or ask the admin"},
+			reason: "one denial is one sentence with its remediation", spec: "", code: http.StatusForbidden,
+			want: []string{denied + "spec.jupyterServer.image: the image quay.io/jupyter/minimal-notebook", " (rule image-registries). Use an image of an allowed registry, or ask"},
 		},
 		{
-			reason: "several refusals are a list", spec: "auth: {mode: none}", code: http.StatusForbidden,
-			want: []string{denied + "there are 2 reasons:\n- spec.auth.mode: ", " (rule auth-none). ", "\n- spec.jupyterServer.image: ", " (rule image-registries). "},
+			reason: "several denials are a list", spec: "auth: {mode: none}", code: http.StatusForbidden,
+			want: []string{denied + "2 policy violations:\n- spec.auth.mode: ", " (rule auth-none). ", "\n- spec.jupyterServer.image: ", " (rule image-registries). "},
 		},
 		{
-			reason: "a warning is shown, and refuses nothing", spec: "jupyterServer: {image: docker.io/jupyter/base-notebook:x}, auth: {token: {value: a-token-of-some-length}}",
+			reason: "a warning is shown, but denies nothing", spec: "jupyterServer: {image: docker.io/jupyter/base-notebook:x}, auth: {token: {value: a-token-of-some-length}}",
 			warnings: []string{"rule inline-secrets: spec.auth.token.value: "},
 		},
 		{
-			reason: "warnings are shown beside a refusal", spec: "auth: {token: {value: a-token-of-some-length}}", code: http.StatusForbidden,
+			reason: "warnings are shown together with a denial", spec: "auth: {token: {value: a-token-of-some-length}}", code: http.StatusForbidden,
 			want: []string{"(rule image-registries)"}, warnings: []string{"rule inline-secrets: spec.auth.token.value: "},
 		},
 		{
-			reason: "a spec that does not render is the author's matter", code: http.StatusUnprocessableEntity,
+			reason: "a spec that does not render", code: http.StatusUnprocessableEntity,
 			spec: `patches: [{target: {kind: Deployment}, type: merge, patch: "{a: b}"}]`,
 			want: []string{denied + "the spec cannot be rendered: spec.patches[0] for Deployment: there is no such object"},
 		},
 		{
-			reason: "a spec that cannot be decoded, too", code: http.StatusUnprocessableEntity,
+			reason: "a spec that cannot be decoded", code: http.StatusUnprocessableEntity,
 			spec: unreadable,
-			want: []string{denied + "the spec holds a value that Kubernetes does not take: "},
+			want: []string{denied + "the spec contains a value that Kubernetes does not accept: "},
 		},
 	}
 	for _, test := range tests {
@@ -86,11 +86,11 @@ func TestDryRunStoresNothing(t *testing.T) {
 	w.wants("a dry run passes", w.apply(server("alice", ""), client.DryRunAll))
 	o := server("alice", "")
 	if err := w.client.Get(w.Context(), client.ObjectKey{Namespace: w.namespace, Name: "alice"}, o); !apierrors.IsNotFound(err) {
-		t.Errorf("after a dry run, reading it gives %v", err)
+		t.Errorf("reading the server after a dry run results in %v", err)
 	}
 }
 
-func TestGeneratedNameIsJudged(t *testing.T) {
+func TestGeneratedNameIsEvaluated(t *testing.T) {
 	w := newWorld(t, "")
 	w.serving()
 	w.judge.Use(rules(t, `{names: {pattern: "alice-[a-z0-9]{5}"}}`))
@@ -98,8 +98,8 @@ func TestGeneratedNameIsJudged(t *testing.T) {
 		reason, prefix string
 		want           []string
 	}{
-		{reason: "the name that it gets fits", prefix: "alice-"},
-		{reason: "the name that it gets does not fit", prefix: "bob-", want: []string{"bob-", "(rule names)"}},
+		{reason: "the generated name is allowed", prefix: "alice-"},
+		{reason: "the generated name is not allowed", prefix: "bob-", want: []string{"bob-", "(rule names)"}},
 	} {
 		o := server("x", "")
 		o.SetName("")
@@ -108,12 +108,12 @@ func TestGeneratedNameIsJudged(t *testing.T) {
 	}
 }
 
-func TestUpdateThatMakesNothingWorsePasses(t *testing.T) {
+func TestUpdateWithoutNewViolationsIsAllowed(t *testing.T) {
 	w := newWorld(t, "")
 	w.serving()
 	w.mustApply(server("alice", "jupyterServer: {image: quay.io/jupyter/base-notebook:x}"))
 	w.judge.Use(rules(t, `{image-registries: {allowed: [docker.io]}}`))
-	w.wants("an upgrade to another image that is not allowed", w.mergeSpec("alice", "jupyterServer: {image: quay.io/jupyter/base-notebook:y}"), "(rule image-registries)")
+	w.wants("an update to another denied image", w.mergeSpec("alice", "jupyterServer: {image: quay.io/jupyter/base-notebook:y}"), "(rule image-registries)")
 	w.warned()
 	w.wants("another field", w.mergeSpec("alice", "routing: {path: /other}"))
 	if warnings := w.warned(); len(warnings) != 1 || !strings.Contains(warnings[0], "it was so before") {
@@ -121,21 +121,21 @@ func TestUpdateThatMakesNothingWorsePasses(t *testing.T) {
 	}
 	w.wants("suspending", w.mergeSpec("alice", "suspend: true"))
 	w.wants("a label", w.merge("alice", map[string]any{"metadata": map[string]any{"labels": map[string]any{"a": "b"}}}))
-	w.wants("an image that is allowed", w.mergeSpec("alice", "jupyterServer: {image: docker.io/jupyter/base-notebook:x}"))
+	w.wants("an allowed image", w.mergeSpec("alice", "jupyterServer: {image: docker.io/jupyter/base-notebook:x}"))
 }
 
 func TestPolicyError(t *testing.T) {
 	w := newWorld(t, "")
 	w.serving()
 	w.mustApply(server("alice", ""))
-	w.judge.UseNone(errors.New("rules of the admin do not compile"))
+	w.judge.UseNone(errors.New("custom rules do not compile"))
 	err := w.apply(server("bob", ""))
-	w.wants("a new server", err, denied+"PolicyError: ", "nothing was changed", "ask the admin", "try again", "rules of the admin do not compile.")
+	w.wants("a new server", err, denied+"PolicyError: ", "nothing was changed", "contact your administrator", "try again", "custom rules do not compile.")
 	if apierrors.ReasonForError(err) != policies.ReasonPolicyError {
 		t.Errorf("the reason is %s", apierrors.ReasonForError(err))
 	}
 	w.wants("a change", w.mergeSpec("alice", "routing: {path: /other}"), "PolicyError: ")
-	w.wants("a change that suspends, too", w.mergeSpec("alice", "{suspend: true, routing: {path: /other}}"), "PolicyError: ")
+	w.wants("a change that suspends and more", w.mergeSpec("alice", "{suspend: true, routing: {path: /other}}"), "PolicyError: ")
 	w.warned()
 	w.wants("a change that only suspends", w.mergeSpec("alice", "suspend: true"))
 	if warnings := w.warned(); len(warnings) != 1 || !strings.HasPrefix(warnings[0], "PolicyError: ") || !strings.Contains(warnings[0], "only suspends") {
@@ -166,15 +166,15 @@ func TestLookupThatFails(t *testing.T) {
 	w.mustApply(server("alice", ""))
 	broken = true
 	err := w.apply(server("bob", ""))
-	w.wants("a new server", err, denied+"the policies could not be asked, so nothing was changed: reading the namespace: no connection. Try again")
+	w.wants("a new server", err, denied+"the policies could not be evaluated, so nothing was changed: reading the namespace: no connection. Try again")
 	if !apierrors.IsInternalError(err) {
 		t.Errorf("the reason is %s", apierrors.ReasonForError(err))
 	}
 	w.wants("a change that only suspends", w.mergeSpec("alice", "suspend: true"))
 }
 
-// Servers from before the webhook, or from before a new version of the operator, may have specs that can no longer be read.
-func TestBrokenSpecCanBeLeftAlone(t *testing.T) {
+// TestUnreadableSpecCanBeLeftAlone: servers created before the webhook or before an upgrade may have unreadable specs.
+func TestUnreadableSpecCanBeLeftAlone(t *testing.T) {
 	for reason, spec := range map[string]string{
 		"it does not render":   `patches: [{target: {kind: Deployment}, type: merge, patch: "{a: b}"}]`,
 		"it cannot be decoded": unreadable,
@@ -184,12 +184,12 @@ func TestBrokenSpecCanBeLeftAlone(t *testing.T) {
 			w.mustApply(server("alice", spec))
 			w.serving()
 			w.wants("a label", w.merge("alice", map[string]any{"metadata": map[string]any{"labels": map[string]any{"a": "b"}}}))
-			if warnings := w.warned(); len(warnings) != 1 || !strings.Contains(warnings[0], "does not touch that") {
+			if warnings := w.warned(); len(warnings) != 1 || !strings.Contains(warnings[0], "does not affect that") {
 				t.Errorf("the warnings are %q", warnings)
 			}
 			w.wants("another field", w.mergeSpec("alice", "routing: {path: /other}"), "the spec ")
 			w.wants("suspending", w.mergeSpec("alice", "suspend: true"))
-			w.wants("mending", w.mergeSpec("alice", "{patches: null, pod: null}"))
+			w.wants("fixing it", w.mergeSpec("alice", "{patches: null, pod: null}"))
 		})
 	}
 }
@@ -221,21 +221,21 @@ func TestWebhookIsDown(t *testing.T) {
 	t.Run("Fail", func(t *testing.T) {
 		w := newWorld(t, "")
 		w.serving().stop()
-		w.wants("nobody answers", w.apply(server("alice", "")), "failed calling webhook")
+		w.wants("the webhook is down", w.apply(server("alice", "")), "failed calling webhook")
 		w.start()
-		w.asked()
-		w.wants("somebody answers again", w.apply(server("alice", "")))
+		w.called()
+		w.wants("the webhook is up again", w.apply(server("alice", "")))
 	})
 	t.Run("Ignore", func(t *testing.T) {
 		w := newWorld(t, "webhook: {failurePolicy: Ignore}")
 		w.serving().stop()
-		w.wants("nobody answers", w.apply(server("alice", "auth: {mode: none}")))
+		w.wants("the webhook is down", w.apply(server("alice", "auth: {mode: none}")))
 	})
 	t.Run("other namespaces", func(t *testing.T) {
 		w := newWorld(t, "")
 		w.serving().stop()
 		o := server("alice", "")
 		o.SetNamespace(metav1.NamespaceDefault)
-		w.wants("with watchNamespaces the webhook is not asked about others", w.client.Create(w.Context(), o, client.DryRunAll))
+		w.wants("with watchNamespaces the webhook does not apply to others", w.client.Create(w.Context(), o, client.DryRunAll))
 	})
 }
