@@ -1,8 +1,8 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package apiservertest runs a suite of tests against a real etcd and kube-apiserver that know JupyterServers. There are no other
-// controllers: no pod ever starts, and nothing is garbage-collected.
+// Package apiservertest runs test suites against a real etcd and kube-apiserver with the CRD of JupyterServers. There are no
+// controllers besides those under test: no pod ever starts, and nothing is garbage-collected.
 package apiservertest
 
 import (
@@ -24,8 +24,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// Main is for TestMain: it starts the control plane, has the suite prepare itself, runs the tests, and ends the process. What
-// prepare returns is called after the tests; it may be nil.
+// Main is for TestMain: it starts the control plane, calls prepare, runs the tests, and exits the process. The stop function
+// that prepare returns is called after the tests; it may be nil.
 func Main(m *testing.M, prepare func(*envtest.Environment, *rest.Config) (stop func() error, err error)) {
 	code, err := run(m, prepare)
 	if err != nil {
@@ -53,28 +53,28 @@ func run(m *testing.M, prepare func(*envtest.Environment, *rest.Config) (func() 
 	return code, stop()
 }
 
-// Start starts the control plane, after what configure does to it. Who calls it has to stop it. The client's configuration has no
-// limit of requests.
+// Start starts the control plane, after calling configure. The caller has to stop it. The returned client configuration has no
+// rate limit.
 func Start(configure ...func(*envtest.Environment)) (*envtest.Environment, *rest.Config, error) {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		return nil, nil, errors.New("KUBEBUILDER_ASSETS is not set: run `make test-unit`, or set it to what `cd test/localcluster && go run . bin` prints")
 	}
 	_, here, _, _ := runtime.Caller(0)
 	env := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join(filepath.Dir(here), "../api/schema")}, ErrorIfCRDPathMissing: true}
-	// envtest's own range has room for 254 Services, and nothing here collects those of the tests that are over.
+	// envtest's own range has room for 254 Services, and nothing deletes those of finished tests here.
 	env.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16")
 	for _, c := range configure {
 		c(env)
 	}
 	cfg, err := env.Start()
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("starting the control plane: %w", err), env.Stop()) // half of it may run
+		return nil, nil, errors.Join(fmt.Errorf("starting the control plane: %w", err), env.Stop()) // part of it may be running
 	}
 	cfg.QPS, cfg.Burst = -1, 1
 	return env, cfg, nil
 }
 
-// NewClient returns a client that knows JupyterServers beside what Kubernetes brings along.
+// NewClient returns a client for JupyterServers and the built-in types of Kubernetes.
 func NewClient(cfg *rest.Config) (client.WithWatch, error) {
 	scheme := k8sruntime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
@@ -82,7 +82,7 @@ func NewClient(cfg *rest.Config) (client.WithWatch, error) {
 	}
 	c, err := client.NewWithWatch(cfg, client.Options{Scheme: scheme})
 	if err != nil {
-		return nil, fmt.Errorf("making a client: %w", err)
+		return nil, fmt.Errorf("creating a client: %w", err)
 	}
 	return c, nil
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
 )
 
-// Parsing the chart takes a moment.
+// renderer is shared because parsing the chart is slow.
 var renderer = sync.OnceValues(func() (*render.Renderer, error) { return render.New(chart.Files, config.Default()) })
 
-// Objects returns the objects of a server's release, with its patches applied, for the default configuration.
+// Objects returns the objects of a server's release with its patches applied, rendered with the default configuration.
 func Objects(server *v1alpha1.JupyterServer) ([]*unstructured.Unstructured, error) {
 	r, err := renderer()
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// TestDefaultIsTheChartsConfiguration: the defaults stand in helm-chart/values.yaml, too.
+// TestDefaultIsTheChartsConfiguration checks that the defaults are the same as those in helm-chart/values.yaml.
 func TestDefaultIsTheChartsConfiguration(t *testing.T) {
 	chart, err := loader.LoadDir("../../../helm-chart")
 	if err != nil {
@@ -42,7 +42,7 @@ func TestDefaultIsTheChartsConfiguration(t *testing.T) {
 	}
 	want := config.Default()
 	if len(parsed.NetworkPolicy.IngressFrom) == 0 {
-		parsed.NetworkPolicy.IngressFrom = want.NetworkPolicy.IngressFrom // [] and nothing are the same
+		parsed.NetworkPolicy.IngressFrom = want.NetworkPolicy.IngressFrom // [] and nil are equivalent
 	}
 	if len(parsed.Access.Profiles) == 0 {
 		parsed.Access.Profiles = want.Access.Profiles
@@ -50,10 +50,10 @@ func TestDefaultIsTheChartsConfiguration(t *testing.T) {
 	if p := parsed.Policies; len(p.Namespaces)+len(p.Exemptions)+len(p.Custom) == 0 {
 		parsed.Policies = policies.Config{Rules: p.Rules}
 	}
-	// What follows from the release itself: the golden holds it.
+	// Values derived from the chart's release; the chart's golden files cover them.
 	parsed.Access.AuthorizationImage = want.Access.AuthorizationImage
 	parsed.NetworkPolicy.OperatorFrom = want.NetworkPolicy.OperatorFrom
 	if !reflect.DeepEqual(parsed, want) {
-		t.Errorf("values.yaml gives %+v, the operator's default is %+v", parsed, want)
+		t.Errorf("values.yaml results in %+v, but the operator's default is %+v", parsed, want)
 	}
 }

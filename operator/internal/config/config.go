@@ -1,11 +1,10 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package config holds the admin's settings of the operator: the file that `--config` names, and that the operator's
-// chart renders from its values.
+// Package config contains the operator's configuration file, which `--config` names and the operator's chart renders from its
+// values: the settings, their defaults and their validation.
 //
-// What may live here: settings, their defaults and their checks. Settings of the process (addresses, namespaces,
-// concurrency) are flags of the command instead.
+// Settings of the process (addresses, namespaces, concurrency) are flags of the command instead.
 package config
 
 import (
@@ -24,67 +23,67 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/postrender"
 )
 
-// Config is what the admin decides about all servers.
+// Config contains the settings for all servers.
 type Config struct {
-	// Ingress says how servers are reached.
+	// Ingress configures the URLs of servers.
 	Ingress Ingress `json:"ingress"`
-	// NetworkPolicy says who may reach the pods of servers.
+	// NetworkPolicy controls which peers can connect to the pods of servers.
 	NetworkPolicy NetworkPolicy `json:"networkPolicy"`
-	// Access says what stands in front of servers with auth.mode oidc.
+	// Access configures the sidecars that protect servers with auth.mode oidc.
 	Access Access `json:"access"`
-	// Release says how servers are upgraded.
+	// Release controls how servers are upgraded.
 	Release Release `json:"release"`
 	// Policies are the settings of the rules about servers (docs/policies.md).
 	Policies policies.Config `json:"policies"`
 }
 
-// Ingress says how servers are reached.
+// Ingress configures the URLs of servers.
 type Ingress struct {
-	// ClassName is the ingress class of servers that name none. Empty: the cluster's default class.
+	// ClassName is the ingress class of servers that do not set one. If empty, it is the cluster's default class.
 	ClassName string `json:"className"`
-	// HTTPPort and HTTPSPort are the ports that browsers use, where the ingress controller is not on 80 and 443 (a node
-	// port, a port on localhost). They show in the URL of a server only.
+	// HTTPPort and HTTPSPort are the ports that browsers use, if the ingress controller is not on 80 and 443 (a node port, a
+	// port on localhost). They appear only in the URL of a server.
 	HTTPPort  int `json:"httpPort"`
 	HTTPSPort int `json:"httpsPort"`
 }
 
-// NetworkPolicy says who may reach the pods of servers.
+// NetworkPolicy controls which peers can connect to the pods of servers.
 type NetworkPolicy struct {
-	// Enabled makes a NetworkPolicy for every server.
+	// Enabled creates a NetworkPolicy for every server.
 	Enabled bool `json:"enabled"`
-	// IngressFrom are the peers that may reach the port of a server: the pods of the ingress controller. Empty: everybody.
+	// IngressFrom are the peers that can connect to the port of a server: the pods of the ingress controller. If empty, all can.
 	IngressFrom []networkingv1.NetworkPolicyPeer `json:"ingressFrom"`
-	// OperatorFrom are the peers that may ask whether the access control of a server works: the pod of the operator. Empty:
-	// nobody but the node.
+	// OperatorFrom are the peers that can check the access control of a server: the pod of the operator. If empty, only the node
+	// can.
 	OperatorFrom []networkingv1.NetworkPolicyPeer `json:"operatorFrom"`
 }
 
-// Access says what stands in front of servers with auth.mode oidc (docs/access-control.md).
+// Access configures the sidecars that protect servers with auth.mode oidc (docs/access-control.md).
 type Access struct {
-	// ProxyImage is the image of traefik, 3.6.24, 3.7.9 or newer.
+	// ProxyImage is the traefik image, of version 3.6.24, 3.7.9 or newer.
 	ProxyImage string `json:"proxyImage"`
-	// AuthorizationImage is the image of the operator, which holds the authorization service.
+	// AuthorizationImage is the image of the operator, which contains the authorization service.
 	AuthorizationImage string `json:"authorizationImage"`
-	// ImagePullPolicy is that of all sidecars.
+	// ImagePullPolicy is the pull policy of all sidecars.
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy"`
 	// Profile is the authentication plugin: a built-in profile, or one of Profiles.
 	Profile string `json:"profile"`
-	// Profiles are more authentication plugins. One may have the name of a built-in profile, and then replaces it.
+	// Profiles are additional authentication plugins. A profile with the name of a built-in one replaces it.
 	Profiles []postrender.Profile `json:"profiles,omitempty"`
 }
 
-// Release says how servers are upgraded.
+// Release controls how servers are upgraded.
 type Release struct {
-	// RestartRunning upgrades running servers at once when a new version or configuration of the operator makes another pod of
-	// the same spec. Without it they are upgraded when they stop.
+	// RestartRunning restarts running servers immediately if a new version or configuration of the operator changes their pods.
+	// By default the change is applied when they stop.
 	RestartRunning bool `json:"restartRunning"`
-	// RollbackOnFailure is what holds for servers that do not set spec.release.rollbackOnFailure.
+	// RollbackOnFailure is the default of spec.release.rollbackOnFailure.
 	RollbackOnFailure bool `json:"rollbackOnFailure"`
-	// RollbackAfter is how long a new revision must have been failing before it is taken back.
+	// RollbackAfter is how long a new revision must have been failing before it is rolled back.
 	RollbackAfter metav1.Duration `json:"rollbackAfter"`
 }
 
-// Default is the configuration of an operator that is given no file.
+// Default returns the configuration of an operator without a configuration file.
 func Default() Config {
 	return Config{
 		Ingress:       Ingress{HTTPPort: 80, HTTPSPort: 443},
@@ -100,8 +99,8 @@ func Default() Config {
 	}
 }
 
-// Load reads a configuration file. An empty path gives the default. A field that is not known is an error, so that a
-// misspelt setting does not go unnoticed.
+// Load reads a configuration file. An empty path returns the defaults. An unknown field is an error, so that a misspelled
+// setting does not go unnoticed.
 func Load(path string) (Config, error) {
 	if path == "" {
 		return Default(), nil
@@ -117,7 +116,7 @@ func Load(path string) (Config, error) {
 	return c, nil
 }
 
-// Parse reads a configuration from YAML, over the defaults.
+// Parse reads a configuration from YAML on top of the defaults.
 func Parse(raw []byte) (Config, error) {
 	c := Default()
 	if err := yaml.UnmarshalStrict(raw, &c); err != nil {
@@ -146,13 +145,13 @@ func (c Config) validatePolicies() error {
 func (a Access) validate() error {
 	pullPolicies := []corev1.PullPolicy{corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever}
 	if a.ProxyImage == "" {
-		return errors.New("access.proxyImage: is empty, give an image of traefik")
+		return errors.New("access.proxyImage is empty: set it to a traefik image")
 	}
 	if a.AuthorizationImage == "" {
-		return errors.New("access.authorizationImage: is empty, give the image of the operator")
+		return errors.New("access.authorizationImage is empty: set it to the image of the operator")
 	}
 	if !slices.Contains(pullPolicies, a.ImagePullPolicy) {
-		return fmt.Errorf("access.imagePullPolicy: %q is none of Always, IfNotPresent and Never", a.ImagePullPolicy)
+		return fmt.Errorf("access.imagePullPolicy: %q is not one of Always, IfNotPresent and Never", a.ImagePullPolicy)
 	}
 	for i, profile := range a.Profiles {
 		if err := profile.Validate(); err != nil {
@@ -167,14 +166,14 @@ func (a Access) validate() error {
 
 func (r Release) validate() error {
 	if r.RollbackAfter.Duration < 0 {
-		return fmt.Errorf("release.rollbackAfter: %s is negative, give a time such as 1m", r.RollbackAfter.Duration)
+		return fmt.Errorf("release.rollbackAfter: %s is negative: use a duration such as 1m", r.RollbackAfter.Duration)
 	}
 	return nil
 }
 
 func validatePort(field string, port int) error {
 	if port < 1 || port > 65535 {
-		return fmt.Errorf("%s: %d is no port, give a number from 1 to 65535", field, port)
+		return fmt.Errorf("%s: %d is not a port: use a number from 1 to 65535", field, port)
 	}
 	return nil
 }

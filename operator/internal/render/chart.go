@@ -13,7 +13,7 @@ import (
 	"helm.sh/helm/v3/pkg/chart/loader"
 )
 
-// loadChart reads a chart from a file system, and digests it: names and contents, in the order of the names.
+// loadChart reads a chart from a file system and computes its digest, over names and contents in the order of the names.
 func loadChart(files fs.FS) (*helmchart.Chart, string, error) {
 	var buffered []*loader.BufferedFile
 	digest := sha256.New()

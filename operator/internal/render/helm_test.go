@@ -29,7 +29,7 @@ import (
 func TestHelmTemplateGivesTheSameObjects(t *testing.T) {
 	helm := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "helm")
 	if _, err := os.Stat(helm); err != nil {
-		t.Fatalf("KUBEBUILDER_ASSETS names no folder with helm: run `make test-unit`: %v", err)
+		t.Fatalf("the folder KUBEBUILDER_ASSETS does not contain helm: run `make test-unit`: %v", err)
 	}
 	postrender := filepath.Join(t.TempDir(), "postrender")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", postrender, "../../../postrender/cmd/postrender").CombinedOutput(); err != nil {
@@ -148,7 +148,7 @@ func asYAML(t *testing.T, value any) string {
 	return string(raw)
 }
 
-// objects are those of a manifest by kind and name.
+// objects returns the objects of a manifest by kind and name.
 func objects(t *testing.T, manifest string) map[string]any {
 	t.Helper()
 	out := map[string]any{}

@@ -23,12 +23,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestOAuth2ProxyTakesTheConfigurations gives every configuration of the goldens to the real program, which E2E_OAUTH2_PROXY
-// names: `make test-oauth2-proxy`. Only the paths of the mounted files are others.
-func TestOAuth2ProxyTakesTheConfigurations(t *testing.T) {
+// TestOAuth2ProxyAcceptsTheConfigurations runs oauth2-proxy at the path E2E_OAUTH2_PROXY with every configuration of the golden files
+// (`make test-oauth2-proxy`). Only the paths of the mounted files differ.
+func TestOAuth2ProxyAcceptsTheConfigurations(t *testing.T) {
 	program := os.Getenv("E2E_OAUTH2_PROXY")
 	if program == "" {
-		t.Fatal("E2E_OAUTH2_PROXY is not set: give the path of oauth2-proxy")
+		t.Fatal("E2E_OAUTH2_PROXY is not set: set it to the path of oauth2-proxy")
 	}
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil {
@@ -46,7 +46,7 @@ func TestOAuth2ProxyTakesTheConfigurations(t *testing.T) {
 				continue
 			}
 			tried++
-			t.Run(filepath.Base(file), func(t *testing.T) { takes(t, program, object.Data["oauth2-proxy.cfg"]) })
+			t.Run(filepath.Base(file), func(t *testing.T) { accepts(t, program, object.Data["oauth2-proxy.cfg"]) })
 		}
 	}
 	if tried < 3 {
@@ -54,7 +54,7 @@ func TestOAuth2ProxyTakesTheConfigurations(t *testing.T) {
 	}
 }
 
-func takes(t *testing.T, program, configuration string) {
+func accepts(t *testing.T, program, configuration string) {
 	t.Helper()
 	folder := t.TempDir()
 	write := func(name, content string) string {

@@ -29,24 +29,23 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/postrender"
 )
 
-// References are digests of what a spec refers to. Their zero value stands for content that is not known, as on the
-// command line.
+// References are digests of what a spec refers to. The zero value means that the contents are unknown, as on the command line.
 type References struct {
-	// SecretsChecksum changes when a Secret changes that the pod reads only at its start.
+	// SecretsChecksum is a checksum of the Secrets that the pod reads only when it starts.
 	SecretsChecksum string
 }
 
-// Rendered is what a server turns into.
+// Rendered is the result of rendering a server.
 type Rendered struct {
 	// Objects are the objects in Helm's install order, as the manifest lists them.
 	Objects []*unstructured.Unstructured
-	// Manifest is the text of the objects, as `helm get manifest` shows it. It holds no secret.
+	// Manifest is the text of the objects, as `helm get manifest` shows it. It contains no secret.
 	Manifest string
 	// Values are the chart's values: the spec without inline secrets, and the section operator.
 	Values map[string]any
-	// Digest is over the chart, the values and the post-renderer: everything that the manifest was made of.
+	// Digest is a digest of the chart, the values and the post-renderer: everything that determines the manifest.
 	Digest string
-	// SpecDigest is over the part of it that is the server's own: the spec and what that refers to.
+	// SpecDigest is a digest of the server's own part of that: the spec and what it refers to.
 	SpecDigest string
 }
 
@@ -58,7 +57,7 @@ type Renderer struct {
 	config      config.Config
 }
 
-// New returns a renderer of the chart in files.
+// New returns a renderer for the chart in files.
 func New(files fs.FS, cfg config.Config) (*Renderer, error) {
 	chart, digest, err := loadChart(files)
 	if err != nil {
@@ -71,10 +70,10 @@ func New(files fs.FS, cfg config.Config) (*Renderer, error) {
 	return &Renderer{chart: chart, chartDigest: digest, templates: parsed, config: cfg}, nil
 }
 
-// ChartMetadata is the name and version of the chart, for release records.
+// ChartMetadata returns the name and version of the chart, for release records.
 func (r *Renderer) ChartMetadata() *helmchart.Metadata { return r.chart.Metadata }
 
-// Render returns the objects of a server. Its errors are for the person who wrote the spec.
+// Render returns the objects of a server. Its errors are for the author of the spec.
 func (r *Renderer) Render(server *v1alpha1.JupyterServer, refs References) (*Rendered, error) {
 	vals, err := values(server, r.config, refs)
 	if err != nil {
@@ -99,7 +98,7 @@ func (r *Renderer) Render(server *v1alpha1.JupyterServer, refs References) (*Ren
 	return &Rendered{Objects: objects, Manifest: string(manifest), Values: vals, Digest: digest, SpecDigest: specDigest}, nil
 }
 
-// Read is what a release record tells of what was rendered: everything but the digests.
+// Read restores Rendered from a release record, except for the digests.
 func Read(manifest string, vals map[string]any) (*Rendered, error) {
 	objects, err := split([]byte(manifest))
 	if err != nil {
@@ -108,9 +107,9 @@ func Read(manifest string, vals map[string]any) (*Rendered, error) {
 	return &Rendered{Objects: objects, Manifest: manifest, Values: vals}, nil
 }
 
-// digest is over what a manifest is made of; the name and the namespace never change within a release.
+// digest covers everything that determines the manifest except the name and the namespace, which never change within a release.
 func (r *Renderer) digest(vals map[string]any) (string, error) {
-	raw, err := json.Marshal(vals) // maps are written in the order of their keys
+	raw, err := json.Marshal(vals) // the keys of maps are sorted
 	if err != nil {
 		return "", fmt.Errorf("digesting the values: %w", err)
 	}
@@ -120,7 +119,7 @@ func (r *Renderer) digest(vals map[string]any) (string, error) {
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// specDigest leaves out what is the operator's: the chart, the post-renderer and the configuration.
+// specDigest covers only the server's part: not the chart, the post-renderer and the configuration.
 func specDigest(vals map[string]any, refs References) (string, error) {
 	spec := maps.Clone(vals)
 	delete(spec, operatorKey)
@@ -134,7 +133,7 @@ func specDigest(vals map[string]any, refs References) (string, error) {
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// execute gives the values to the chart.
+// execute renders the chart with the values.
 func (r *Renderer) execute(server *v1alpha1.JupyterServer, vals map[string]any) ([]document, error) {
 	options := chartutil.ReleaseOptions{Name: server.Name, Namespace: server.Namespace, Revision: 1, IsInstall: true}
 	top, err := chartutil.ToRenderValuesWithSchemaValidation(r.chart, vals, options, chartutil.DefaultCapabilities, true)
@@ -148,11 +147,10 @@ func (r *Renderer) execute(server *v1alpha1.JupyterServer, vals map[string]any) 
 	return documents, nil
 }
 
-// forPostRenderer is the API group of the kinds that are for the post-renderer. A manifest without it is one that the
-// post-renderer would leave as it is.
+// forPostRenderer is the API group of the kinds for the post-renderer, which does not change a manifest without it.
 const forPostRenderer = "postrender.jupyterserver.dev/"
 
-// finish returns the manifest, in the form of Helm's action.Configuration.renderResources, and the objects in it.
+// finish returns the manifest in the form of Helm's action.Configuration.renderResources, and its objects.
 func finish(documents []document) ([]byte, []*unstructured.Unstructured, error) {
 	var out bytes.Buffer
 	for _, d := range documents {
@@ -169,7 +167,7 @@ func finish(documents []document) ([]byte, []*unstructured.Unstructured, error) 
 	return manifest, objects, err
 }
 
-// split parses a manifest. Whole numbers stay integers, as structured merging wants them.
+// split parses a manifest. Integers remain integers, as structured merging requires.
 func split(manifest []byte) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	documents := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifest), 4096)
@@ -193,15 +191,15 @@ func split(manifest []byte) ([]*unstructured.Unstructured, error) {
 	}
 }
 
-// URL is where the server is reached, without any token.
+// URL returns the address of the server, without any token.
 func (r *Renderer) URL(server *v1alpha1.JupyterServer) string {
 	routing := server.Spec.Routing
-	scheme, port, usual := "http", r.config.Ingress.HTTPPort, 80
+	scheme, port, standard := "http", r.config.Ingress.HTTPPort, 80
 	if routing.TLS != nil && routing.TLS.Enabled {
-		scheme, port, usual = "https", r.config.Ingress.HTTPSPort, 443
+		scheme, port, standard = "https", r.config.Ingress.HTTPSPort, 443
 	}
 	host := routing.Host
-	if port != usual {
+	if port != standard {
 		host = net.JoinHostPort(host, strconv.Itoa(port))
 	}
 	return scheme + "://" + host + strings.TrimSuffix(routing.Path, "/") + "/"

@@ -112,7 +112,7 @@ func TestRenderIsDeterministic(t *testing.T) {
 	}
 }
 
-// Equal input must give an equal digest, and every input that changes the result another one.
+// TestDigest: equal input must have an equal digest, and every input that changes the result another one.
 func TestDigest(t *testing.T) {
 	base := "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: alice}\nspec: {routing: {host: a.example.org}}\n"
 	digest := func(cfg config.Config, refs render.References, edit func(*v1alpha1.JupyterServer)) string {
@@ -153,10 +153,10 @@ func TestInlineSecretsAreNotRendered(t *testing.T) {
 		t.Fatal(err)
 	}
 	if strings.Contains(rendered.Manifest, "very-secret") {
-		t.Errorf("the manifest holds the token:\n%s", rendered.Manifest)
+		t.Errorf("the manifest contains the token:\n%s", rendered.Manifest)
 	}
 	if auth, _ := rendered.Values["auth"].(map[string]any); auth["token"] != nil {
-		t.Errorf("the values hold the token: %v", auth)
+		t.Errorf("the values contain the token: %v", auth)
 	}
 	if server.Spec.Auth.Token.Value != "very-secret" {
 		t.Error("rendering changed the server")
@@ -170,10 +170,10 @@ func TestURL(t *testing.T) {
 		ports   config.Ingress
 		want    string
 	}{
-		{"a path gets a slash", v1alpha1.Routing{Host: "h", Path: "/a/b"}, config.Ingress{HTTPPort: 80, HTTPSPort: 443}, "http://h/a/b/"},
-		{"the root keeps one slash", v1alpha1.Routing{Host: "h", Path: "/"}, config.Ingress{HTTPPort: 80, HTTPSPort: 443}, "http://h/"},
-		{"TLS makes it https", v1alpha1.Routing{Host: "h", Path: "/", TLS: &v1alpha1.RoutingTLS{Enabled: true}}, config.Ingress{HTTPPort: 8000, HTTPSPort: 443}, "https://h/"},
-		{"an unusual port shows", v1alpha1.Routing{Host: "h", Path: "/a"}, config.Ingress{HTTPPort: 8000, HTTPSPort: 443}, "http://h:8000/a/"},
+		{"a slash is appended to a path", v1alpha1.Routing{Host: "h", Path: "/a/b"}, config.Ingress{HTTPPort: 80, HTTPSPort: 443}, "http://h/a/b/"},
+		{"the root path has one slash", v1alpha1.Routing{Host: "h", Path: "/"}, config.Ingress{HTTPPort: 80, HTTPSPort: 443}, "http://h/"},
+		{"TLS changes the scheme to https", v1alpha1.Routing{Host: "h", Path: "/", TLS: &v1alpha1.RoutingTLS{Enabled: true}}, config.Ingress{HTTPPort: 8000, HTTPSPort: 443}, "https://h/"},
+		{"a non-standard port is part of the URL", v1alpha1.Routing{Host: "h", Path: "/a"}, config.Ingress{HTTPPort: 8000, HTTPSPort: 443}, "http://h:8000/a/"},
 	}
 	for _, test := range tests {
 		cfg := config.Default()
@@ -208,7 +208,7 @@ func BenchmarkRender(b *testing.B) {
 	}
 }
 
-// BenchmarkDigest is what it takes to know that a server's spec is the released one: its values and their digest.
+// BenchmarkDigest measures how long it takes to find that a spec is the released one: its values and their digest.
 func BenchmarkDigest(b *testing.B) {
 	for _, golden := range []string{"minimal", "everything", "oidc"} {
 		b.Run(golden, func(b *testing.B) {
@@ -228,8 +228,9 @@ func BenchmarkDigest(b *testing.B) {
 	}
 }
 
-// YAML reads some names as numbers or as booleans. A namespace may have any of these, and a server those that begin with a letter.
-func TestNamesAreTexts(t *testing.T) {
+// TestNamesAreStrings: YAML reads some names as numbers or booleans. A namespace may have any of these names, a server only those that
+// start with a letter.
+func TestNamesAreStrings(t *testing.T) {
 	renderer := newRenderer(t, config.Default())
 	archive, err := txtar.ParseFile("testdata/oidc.txtar")
 	if err != nil {

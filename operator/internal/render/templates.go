@@ -21,20 +21,20 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// templates are those of the chart, parsed once. Helm's engine parses them at every render, and its manifest sorter parses
-// what they give. What they give here is what these two give: FuzzRenderedAsByHelm holds it.
+// templates are the chart's templates, parsed once. Helm's engine parses them at every render, and its manifest sorter parses their
+// output. The results are the same: FuzzRenderedAsByHelm checks that.
 type templates struct {
 	parsed  *template.Template
 	objects []objectTemplate // in Helm's install order
 }
 
-// objectTemplate is a template that gives one object or none.
+// objectTemplate is a template that renders one object or none.
 type objectTemplate struct {
-	name string // as Helm has it, with the name of the chart
+	name string // as in Helm, including the name of the chart
 	kind string
 }
 
-// kindLine and separatorLine are looked for in the text of a template. In what it gives, text of a spec is quoted or indented.
+// kindLine and separatorLine match the text of a template. In its output, text of a spec is quoted or indented.
 var (
 	kindLine      = regexp.MustCompile(`(?m)^kind: (\w+)$`)
 	separatorLine = regexp.MustCompile(`(?m)^---`)
@@ -42,7 +42,7 @@ var (
 
 func parseTemplates(chart *helmchart.Chart) (*templates, error) {
 	if len(chart.Dependencies()) > 0 {
-		return nil, errors.New("reading the chart's templates: a chart with dependencies cannot be rendered here, only by Helm")
+		return nil, errors.New("reading the chart's templates: charts with dependencies are not supported")
 	}
 	t := &templates{parsed: template.New(chart.Name()).Option("missingkey=zero").Funcs(functions())}
 	for _, file := range chart.Templates {
@@ -56,7 +56,7 @@ func parseTemplates(chart *helmchart.Chart) (*templates, error) {
 		}
 		kinds := kindLine.FindAllSubmatch(file.Data, -1)
 		if len(kinds) != 1 || separatorLine.Match(file.Data) {
-			return nil, fmt.Errorf("reading the chart's templates: %s must be of one object, with a line such as \"kind: Service\"", name)
+			return nil, fmt.Errorf("reading the chart's templates: %s must contain exactly one object, with a line such as \"kind: Service\"", name)
 		}
 		t.objects = append(t.objects, objectTemplate{name: name, kind: string(kinds[0][1])})
 	}
@@ -64,12 +64,12 @@ func parseTemplates(chart *helmchart.Chart) (*templates, error) {
 	return t, nil
 }
 
-// inInstallOrder compares by kind, as Helm does, and objects of one kind by the names of their files.
+// inInstallOrder compares by kind, as Helm does, and objects of one kind by file name.
 func inInstallOrder(a, b objectTemplate) int {
 	return cmp.Or(cmp.Compare(rank(a.kind), rank(b.kind)), strings.Compare(a.kind, b.kind), strings.Compare(a.name, b.name))
 }
 
-// rank is a kind's place in Helm's order. Those that are not in it come last.
+// rank returns the position of a kind in Helm's install order. Unknown kinds come last.
 func rank(kind string) int {
 	if place := slices.Index(releaseutil.InstallOrder, kind); place >= 0 {
 		return place
@@ -77,15 +77,15 @@ func rank(kind string) int {
 	return len(releaseutil.InstallOrder)
 }
 
-// document is the text of one object.
+// document is the text of one rendered object.
 type document struct {
-	template string // the name of its template
+	template string // name of the template
 	text     string
 }
 
-// execute returns the objects of values, in Helm's install order.
+// execute renders the objects for the values, in Helm's install order.
 func (t *templates) execute(top chartutil.Values) ([]document, error) {
-	own, err := t.parsed.Clone() // shares the parsed text; include counts for this render alone
+	own, err := t.parsed.Clone() // shares the parsed text; include counts per render
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (t *templates) execute(top chartutil.Values) ([]document, error) {
 		if err := own.ExecuteTemplate(&text, object.name, top); err != nil {
 			return nil, inPlainWords(err)
 		}
-		// A missing value is printed so in spite of missingkey=zero.
+		// missingkey=zero still prints a missing value as this text.
 		d := document{object.name, strings.TrimSpace(strings.ReplaceAll(text.String(), "<no value>", ""))}
 		if d.text != "" && !d.isHook() {
 			documents = append(documents, d)
@@ -106,7 +106,7 @@ func (t *templates) execute(top chartutil.Values) ([]document, error) {
 	return documents, nil
 }
 
-// isHook says whether Helm keeps an object out of the manifest, by an annotation that a spec may set.
+// isHook reports whether Helm excludes an object from the manifest because of an annotation, which a spec may set.
 func (d document) isHook() bool {
 	if !strings.Contains(d.text, release.HookAnnotation) {
 		return false
@@ -115,7 +115,7 @@ func (d document) isHook() bool {
 	return err == nil && len(manifests) == 0
 }
 
-// checkYAML returns the error of the first document that is no YAML. It names the template, and the line in what that gave.
+// checkYAML returns the error of the first document that is not YAML. It names the template, and the line in the output.
 func checkYAML(documents []document) error {
 	if _, _, err := sortWithHelm(documents...); err != nil {
 		return fmt.Errorf("reading the rendered chart: %w", err)
@@ -131,11 +131,11 @@ func sortWithHelm(documents ...document) ([]*release.Hook, []releaseutil.Manifes
 	return releaseutil.SortManifests(files, nil, releaseutil.InstallOrder)
 }
 
-// functions are those that the chart uses, and no others: a template that calls the clock, chance, DNS or the cluster does
-// not parse.
+// functions are the functions that the chart uses, and no others: a template that uses the clock, randomness, DNS or the cluster
+// does not parse.
 func functions() template.FuncMap {
 	out := template.FuncMap{
-		"include":  includeOf(nil), // its place is taken at every render
+		"include":  includeOf(nil), // replaced at every render
 		"required": required,
 		"toYaml":   toYAML,
 	}
@@ -149,25 +149,25 @@ func functions() template.FuncMap {
 	return out
 }
 
-// maxIncludes is how often a template may be within itself, as in Helm.
+// maxIncludes is how deep a template may include itself, as in Helm.
 const maxIncludes = 1000
 
-// includeOf returns the function that executes one of the templates by its name.
+// includeOf returns the function include, which executes a template by name.
 func includeOf(all *template.Template) func(string, any) (string, error) {
-	within := map[string]int{}
+	depth := map[string]int{}
 	return func(name string, data any) (string, error) {
-		if within[name] > maxIncludes {
-			return "", fmt.Errorf("the template %s includes itself without an end", name)
+		if depth[name] > maxIncludes {
+			return "", fmt.Errorf("the template %s includes itself endlessly", name)
 		}
-		within[name]++
-		defer func() { within[name]-- }()
+		depth[name]++
+		defer func() { depth[name]-- }()
 		var text strings.Builder
 		err := all.ExecuteTemplate(&text, name, data)
 		return text.String(), err
 	}
 }
 
-// requirement is the error of a value that is required and missing.
+// requirement is the error of a required value that is missing.
 type requirement string
 
 // Error implements error.
@@ -180,7 +180,7 @@ func required(message string, value any) (any, error) {
 	return value, nil
 }
 
-// inPlainWords leaves of an error the place in the template and the message, where the chart has one.
+// inPlainWords reduces the error of a missing required value to the place in the template and the chart's message.
 func inPlainWords(err error) error {
 	var missing requirement
 	if !errors.As(err, &missing) {
@@ -190,7 +190,7 @@ func inPlainWords(err error) error {
 	return fmt.Errorf("execution error at (%s): %w", place, missing)
 }
 
-// toYAML writes a value, and nothing for one that cannot be written.
+// toYAML returns a value as YAML, or an empty string if it cannot be marshaled.
 func toYAML(value any) string {
 	text, err := yaml.Marshal(value)
 	if err != nil {

@@ -35,7 +35,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/postrender"
 )
 
-// renderWithHelm is what Helm's own engine, its sorter and the post-renderer make of values.
+// renderWithHelm renders values with Helm's own engine, its sorter and the post-renderer.
 func renderWithHelm(server *v1alpha1.JupyterServer, values map[string]any) (string, error) {
 	chart, err := loader.LoadDir("../../../chart-jupyter-server")
 	if err != nil {
@@ -63,7 +63,7 @@ func renderWithHelm(server *v1alpha1.JupyterServer, values map[string]any) (stri
 	return string(manifest), err
 }
 
-// sameAsHelm renders a server in both ways. It says whether that gave a manifest.
+// sameAsHelm renders a server in both ways, and reports whether that resulted in a manifest.
 func sameAsHelm(t *testing.T, renderer *render.Renderer, server *v1alpha1.JupyterServer) bool {
 	t.Helper()
 	rendered, err := renderer.Render(server, render.References{SecretsChecksum: "x"})
@@ -73,24 +73,24 @@ func sameAsHelm(t *testing.T, renderer *render.Renderer, server *v1alpha1.Jupyte
 			t.Fatal(valuesErr)
 		}
 		if _, want := renderWithHelm(server, values); want == nil || !strings.HasSuffix(err.Error(), want.Error()) {
-			t.Errorf("the error is\n%v\nwith Helm's engine it is\n%v", err, want)
+			t.Errorf("got error\n%v\nbut with Helm's engine\n%v", err, want)
 		}
 		return false
 	}
 	want, err := renderWithHelm(server, rendered.Values)
 	if err != nil {
-		t.Fatalf("with Helm's engine there is an error: %v", err)
+		t.Fatalf("Helm's engine fails: %v", err)
 	}
 	if rendered.Manifest != want {
-		t.Errorf("the manifest is\n%s\nwith Helm's engine it is\n%s", rendered.Manifest, want)
+		t.Errorf("got manifest\n%s\nbut with Helm's engine\n%s", rendered.Manifest, want)
 	}
 	if want := decode(t, want); !reflect.DeepEqual(rendered.Objects, want) {
-		t.Errorf("the objects are\n%v\nbut the manifest holds\n%v", rendered.Objects, want)
+		t.Errorf("got objects\n%v\nbut the manifest contains\n%v", rendered.Objects, want)
 	}
 	return true
 }
 
-// decode reads a manifest as clients of the API server do.
+// decode decodes a manifest as clients of the API server do.
 func decode(t *testing.T, manifest string) []*unstructured.Unstructured {
 	t.Helper()
 	var out []*unstructured.Unstructured
@@ -110,7 +110,7 @@ func decode(t *testing.T, manifest string) []*unstructured.Unstructured {
 	}
 }
 
-// The chart's templates, executed here, give what Helm's engine gives: for every example and every golden.
+// TestRenderedAsByHelm: the chart renders as with Helm's engine, for every example and every golden file.
 func TestRenderedAsByHelm(t *testing.T) {
 	for name, in := range specimens(t) {
 		t.Run(name, func(t *testing.T) {
@@ -138,7 +138,7 @@ func TestRenderedAsByHelm(t *testing.T) {
 			}
 		})
 	}
-	t.Run("an annotation makes the Ingress a hook of Helm's", func(t *testing.T) {
+	t.Run("an annotation makes the Ingress a Helm hook", func(t *testing.T) {
 		server := randomServer(1, "")
 		server.Spec.Routing.Annotations = map[string]string{"helm.sh/hook": "post-install"}
 		sameAsHelm(t, newRenderer(t, config.Default()), server)
@@ -157,7 +157,7 @@ func FuzzRenderedAsByHelm(f *testing.F) {
 	})
 }
 
-// randomServer has many of the fields of a spec, with text in some of them. What decides which objects there are is sound.
+// randomServer sets many fields of a spec, some of them to text. Fields that decide which objects exist have valid values.
 func randomServer(seed int64, text string) *v1alpha1.JupyterServer {
 	fill := randfill.NewWithSeed(seed).NilChance(0.6).NumElements(0, 3).MaxDepth(14).Funcs(
 		func(s *string, c randfill.Continue) {
@@ -187,7 +187,7 @@ func randomServer(seed int64, text string) *v1alpha1.JupyterServer {
 	return server
 }
 
-// Renders share the parsed templates.
+// TestConcurrentRenders: renders share the parsed templates.
 func TestConcurrentRenders(t *testing.T) {
 	renderer := newRenderer(t, config.Default())
 	server := randomServer(2, "text")
@@ -200,41 +200,41 @@ func TestConcurrentRenders(t *testing.T) {
 		renders.Go(func() {
 			got, err := renderer.Render(server, render.References{})
 			if err != nil || got.Manifest != want.Manifest {
-				t.Errorf("another manifest, or an error: %v", err)
+				t.Errorf("a different manifest, or an error: %v", err)
 			}
 		})
 	}
 	renders.Wait()
 }
 
-// What this package does not render as Helm does, it does not take.
-func TestChartsThatAreNotTaken(t *testing.T) {
+// TestUnsupportedCharts: charts that this package would not render as Helm does are rejected.
+func TestUnsupportedCharts(t *testing.T) {
 	tests := []struct {
 		reason, template, err string
 	}{
-		{"a function that gives something else at every render", "kind: Service\n\na: {{ randAlphaNum 5 }}", `x.yaml:3: function "randAlphaNum" not defined`},
-		{"a function that asks the cluster", "kind: Service\na: {{ lookup }}", `x.yaml:2: function "lookup" not defined`},
-		{"what is no template", "kind: Service\na: {{ if }}", "x.yaml:2: missing value for if"},
-		{"two objects in one file", "kind: Service\n---\nkind: Secret\n", "x.yaml must be of one object"},
-		{"an object of a kind that is not known before", "kind: {{ .Values.kind }}\n", "x.yaml must be of one object"},
+		{"a function with different results at every render", "kind: Service\n\na: {{ randAlphaNum 5 }}", `x.yaml:3: function "randAlphaNum" not defined`},
+		{"a function that reads the cluster", "kind: Service\na: {{ lookup }}", `x.yaml:2: function "lookup" not defined`},
+		{"an invalid template", "kind: Service\na: {{ if }}", "x.yaml:2: missing value for if"},
+		{"two objects in one file", "kind: Service\n---\nkind: Secret\n", "x.yaml must contain exactly one object"},
+		{"an object whose kind is rendered", "kind: {{ .Values.kind }}\n", "x.yaml must contain exactly one object"},
 	}
 	for _, test := range tests {
 		if _, err := render.New(chartOf(test.template), config.Default()); err == nil || !strings.Contains(err.Error(), test.err) {
-			t.Errorf("%s: the error is %v, want one with %s", test.reason, err, test.err)
+			t.Errorf("%s: got error %v, want %s", test.reason, err, test.err)
 		}
 	}
 }
 
-// Errors name the template and the line.
+// TestErrorsOfTemplates: errors name the template and the line.
 func TestErrorsOfTemplates(t *testing.T) {
 	tests := []struct {
 		reason, template, err string
 	}{
-		{"a value that is required", "kind: Service\na: {{ required \"give a b\" .Values.b }}", "rendering the chart: execution error at (c/templates/x.yaml:2:6): give a b"},
-		{"the same in a part", "kind: Service\n{{ define \"p\" }}{{ required \"give a b\" .Values.b }}{{ end }}\na: {{ include \"p\" . }}", "rendering the chart: execution error at (c/templates/x.yaml:3:6): give a b"},
+		{"a missing required value", "kind: Service\na: {{ required \"give a b\" .Values.b }}", "rendering the chart: execution error at (c/templates/x.yaml:2:6): give a b"},
+		{"the same in a named template", "kind: Service\n{{ define \"p\" }}{{ required \"give a b\" .Values.b }}{{ end }}\na: {{ include \"p\" . }}", "rendering the chart: execution error at (c/templates/x.yaml:3:6): give a b"},
 		{"a function that fails", "kind: Service\na: {{ index .Values.storage.size 99 }}", `rendering the chart: template: c/templates/x.yaml:2:6: executing "c/templates/x.yaml" at <index .Values.storage.size 99>: error calling index: `},
-		{"what gives no YAML", "kind: Service\na: {{ .Values.routing.host }}: b", "reading the rendered chart: YAML parse error on c/templates/x.yaml: error converting YAML to JSON: yaml: line 2: "},
-		{"a part that includes itself", "kind: Service\n{{ define \"p\" }}{{ include \"p\" . }}{{ end }}\na: {{ include \"p\" . }}", "the template p includes itself without an end"},
+		{"output that is not YAML", "kind: Service\na: {{ .Values.routing.host }}: b", "reading the rendered chart: YAML parse error on c/templates/x.yaml: error converting YAML to JSON: yaml: line 2: "},
+		{"a template that includes itself", "kind: Service\n{{ define \"p\" }}{{ include \"p\" . }}{{ end }}\na: {{ include \"p\" . }}", "the template p includes itself endlessly"},
 	}
 	for _, test := range tests {
 		renderer, err := render.New(chartOf(test.template), config.Default())
@@ -243,12 +243,12 @@ func TestErrorsOfTemplates(t *testing.T) {
 		}
 		server := read(t, `{apiVersion: jupyterserver.dev/v1alpha1, kind: JupyterServer, metadata: {name: alice}, spec: {routing: {host: a.example.org}}}`)
 		if _, err := renderer.Render(server, render.References{}); err == nil || !strings.Contains(err.Error(), test.err) {
-			t.Errorf("%s: the error is\n%v, want one with\n%s", test.reason, err, test.err)
+			t.Errorf("%s: got error\n%v, want\n%s", test.reason, err, test.err)
 		}
 	}
 }
 
-// chartOf is a chart with one template.
+// chartOf returns a chart with one template.
 func chartOf(template string) fstest.MapFS {
 	return fstest.MapFS{
 		"Chart.yaml":       {Data: []byte("apiVersion: v2\nname: c\nversion: 0.1.0\n")},

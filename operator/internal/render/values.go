@@ -17,25 +17,25 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/postrender"
 )
 
-// Keys of the server's own Secret.
+// Keys of the Secret that the operator keeps for a server.
 const (
-	// TokenKey is the key of the token that Jupyter asks for (auth.mode token).
+	// TokenKey is the key of Jupyter's token (auth.mode token).
 	TokenKey = "token"
-	// CookieSecretKey is the key of what the authentication plugin encrypts its cookies with (auth.mode oidc).
+	// CookieSecretKey is the key of the secret with which the authentication plugin encrypts its cookies (auth.mode oidc).
 	CookieSecretKey = "cookie-secret"
 	// ClientSecretKey is the key of an inline auth.oidc.clientSecret.
 	ClientSecretKey = "client-secret"
 )
 
-// operatorKey is the section of the values that is not of the spec.
+// operatorKey is the section of the values that is not part of the spec.
 const operatorKey = "operator"
 
-// SecretName is the name of the Secret that the operator keeps for a server: what it generated, and inline values.
+// SecretName returns the name of the Secret that the operator keeps for a server, with generated secrets and inline values.
 func SecretName(server string) string { return server + secretSuffix }
 
 const secretSuffix = "-jupyter"
 
-// OfSecret is the server whose Secret would have this name, "" where there can be none.
+// OfSecret returns the server whose Secret has this name, or an empty string if there can be none.
 func OfSecret(name string) string {
 	server, ok := strings.CutSuffix(name, secretSuffix)
 	if !ok {
@@ -44,11 +44,11 @@ func OfSecret(name string) string {
 	return server
 }
 
-// values is the spec, without its inline secrets, and the section that the operator adds.
+// values returns the spec without its inline secrets, plus the section that the operator adds.
 func values(server *v1alpha1.JupyterServer, cfg config.Config, refs References) (map[string]any, error) {
 	spec := server.Spec.DeepCopy()
 	replaceInlineSecrets(server.Name, spec)
-	spec.Release = nil // for the operator: no object follows from it, so that its change is no new revision
+	spec.Release = nil // no object is rendered from it, so a change must not create a new revision
 	vals, err := plain(spec)
 	if err != nil {
 		return nil, fmt.Errorf("converting the spec to values: %w", err)
@@ -65,13 +65,13 @@ func values(server *v1alpha1.JupyterServer, cfg config.Config, refs References) 
 		return nil, fmt.Errorf("converting the configuration to values: %w", err)
 	}
 	if server.Spec.Auth.Mode != v1alpha1.AuthModeOIDC {
-		delete(operator, "access") // else its change would be one of all servers
+		delete(operator, "access") // otherwise changing it would change all servers
 	}
 	vals[operatorKey] = operator
 	return vals, nil
 }
 
-// operatorValues is the section operator of the chart's values.
+// operatorValues is the section "operator" of the chart's values.
 type operatorValues struct {
 	IngressClassName string              `json:"ingressClassName"`
 	HTTPPort         int                 `json:"httpPort"`
@@ -91,14 +91,14 @@ type accessValues struct {
 	OperatorFrom  []networkingv1.NetworkPolicyPeer `json:"operatorFrom,omitempty"`
 }
 
-// accessOf names the one profile that is used: a change of another one is no change of the server.
+// accessOf keeps only the profile in use, so that changing another one does not change the server.
 func accessOf(cfg config.Config) accessValues {
 	used := cfg.Access
 	used.Profiles = slices.DeleteFunc(slices.Clone(used.Profiles), func(p postrender.Profile) bool { return p.Name != used.Profile })
 	return accessValues{used, cfg.NetworkPolicy.OperatorFrom}
 }
 
-// plain turns a value into maps and lists. Whole numbers stay whole numbers.
+// plain converts a value to maps and slices. Integers remain integers.
 func plain(value any) (map[string]any, error) {
 	raw, err := json.Marshal(value)
 	if err != nil {
@@ -109,7 +109,7 @@ func plain(value any) (map[string]any, error) {
 	return out, err
 }
 
-// replaceInlineSecrets leaves names and keys only, those of the server's own Secret, which holds the inline values.
+// replaceInlineSecrets replaces inline values by references to the server's own Secret, which contains them.
 func replaceInlineSecrets(server string, spec *v1alpha1.JupyterServerSpec) {
 	if spec.Auth.Token != nil && spec.Auth.Token.Value != "" {
 		spec.Auth.Token = nil // the chart's default is that Secret
