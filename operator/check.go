@@ -219,7 +219,7 @@ type inventory struct {
 
 // candidate is a server to check.
 type candidate struct {
-	// found is what is known before the evaluation. Its error means that the server cannot be evaluated.
+	// found is the result as known before the evaluation. Its error means that the server cannot be evaluated.
 	found report.Server
 	// server is nil if found has an error.
 	server *v1alpha1.JupyterServer

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package apiservertest runs test suites against a real etcd and kube-apiserver with the CRD of JupyterServers. There are no
-// controllers besides those under test: no pod ever starts, and nothing is garbage-collected.
+// controllers other than those under test: no pod ever starts, and nothing is garbage-collected.
 package apiservertest
 
 import (
