@@ -14,7 +14,7 @@
 //
 // Read run.go first: it has the steps. access.go holds the first one, and what the access control is told; inject.go puts it
 // into the objects, with the texts of templates/; profile.go holds authentication plugins as data, profiles/ the built-in one.
-// patches.go holds the second step, change.go the three formats of a patch, graft.go brings a result back into the text.
+// patches.go holds the second step, patchtypes.go the three formats of a patch.
 // document.go reads and writes the stream. cmd/postrender is the command for Helm and for tools that run KRM functions.
 //
 // What may live here: pure, deterministic functions of manifests. What may not: a cluster, a clock, randomness, policy,

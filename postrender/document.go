@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -150,6 +151,29 @@ func (d *document) text() ([]byte, error) {
 	out.Write(d.head)
 	out.Write(body)
 	return out.Bytes(), nil
+}
+
+// patchedBody encodes a patched object, without its head. Keys are sorted and comments are lost.
+func (d *document) patchedBody() ([]byte, error) {
+	object, err := unmarshal(d.after)
+	if err != nil {
+		return nil, err
+	}
+	text, err := yaml.MarshalWithOptions(object, d.encoding())
+	if err == nil && !decodesTo(text, object) { // yaml.v3 writes YAML 1.2, clients of the cluster read YAML 1.1
+		err = errors.New("the patched object cannot be written as YAML")
+	}
+	return text, err
+}
+
+// decodesTo reports whether clients of the cluster read the text as the value.
+func decodesTo(text []byte, value any) bool {
+	object, err := toJSON(text)
+	if err != nil {
+		return false
+	}
+	got, err := unmarshal(object)
+	return err == nil && reflect.DeepEqual(got, value)
 }
 
 // edit changes the object in place, and writes it again: its comments and the order of its keys stay.

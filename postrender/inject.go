@@ -164,7 +164,10 @@ func prepend(object, parts *yaml.RNode, list string) error {
 	if node.Kind != yaml.SequenceNode {
 		return fmt.Errorf("spec.template.spec.%s is no list", list)
 	}
-	setContent(node, slices.Concat(ours.Content, node.Content))
+	if len(node.Content) == 0 {
+		node.Style &^= yaml.FlowStyle // an empty list is written as []
+	}
+	node.Content = slices.Concat(ours.Content, node.Content)
 	return nil
 }
 
