@@ -19,7 +19,7 @@ import (
 
 const accessProxyKind = "AccessProxy"
 
-// accessProxy is what the chart says of the access control of a server with auth.mode oidc.
+// accessProxy is the spec of an AccessProxy object: the access control of a server with auth.mode oidc.
 type accessProxy struct {
 	Host string `json:"host"`
 	Path string `json:"path"`
@@ -41,7 +41,7 @@ type accessProxy struct {
 	OperatorFrom       []any            `json:"operatorFrom"`
 }
 
-// access is an accessProxy with everything that follows from it.
+// access is an accessProxy with everything derived from it.
 type access struct {
 	accessProxy
 
@@ -51,7 +51,7 @@ type access struct {
 	data              PluginData
 }
 
-// protect is the step that takes the AccessProxy object out and puts the access control in front of Jupyter.
+// protect is the step that removes the AccessProxy object and puts the access control in front of Jupyter.
 func protect(documents []*document) ([]*document, error) {
 	found, documents, err := takeOne(documents, accessProxyKind)
 	if found == nil || err != nil {
@@ -65,23 +65,23 @@ func protect(documents []*document) ([]*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, change := range []struct {
-		kind string
-		edit func(*document) error
-		must bool
+	for _, target := range []struct {
+		kind     string
+		edit     func(*document) error
+		required bool
 	}{
 		{"StatefulSet", func(d *document) error { return a.addToPod(d, files) }, true},
 		{"Service", a.pointService, true},
 		{"NetworkPolicy", a.openPolicy, false},
 	} {
-		if err := editOne(documents, change.kind, a.server, change.must, change.edit); err != nil {
+		if err := editOne(documents, target.kind, a.server, target.required, target.edit); err != nil {
 			return nil, err
 		}
 	}
 	return a.addConfigMaps(documents, files)
 }
 
-// takeOne returns the one object of a kind of ours, nil where there is none, and the documents without it.
+// takeOne returns the only object of a kind of ourAPIVersion, or nil, and the documents without it.
 func takeOne(documents []*document, kind string) (*document, []*document, error) {
 	var found *document
 	var others []*document
@@ -101,17 +101,17 @@ func takeOne(documents []*document, kind string) (*document, []*document, error)
 	return found, others, nil
 }
 
-// editOne changes the object of a kind that has the server's name.
-func editOne(documents []*document, kind, name string, must bool, edit func(*document) error) error {
+// editOne edits the object of a kind that has the server's name.
+func editOne(documents []*document, kind, name string, required bool, edit func(*document) error) error {
 	matched := match(documents, v1alpha1.PatchTarget{Kind: kind, Name: name})
-	if len(matched) == 0 && !must {
+	if len(matched) == 0 && !required {
 		return nil
 	}
 	if len(matched) != 1 {
-		return fmt.Errorf("the manifest has an AccessProxy object and %d objects %s %s: it must have one, which is what is protected", len(matched), kind, name)
+		return fmt.Errorf("AccessProxy %s: found %d objects of kind %s with this name, want exactly 1", name, len(matched), kind)
 	}
 	if err := edit(matched[0]); err != nil {
-		return fmt.Errorf("putting the access control into %s %s: %w", kind, name, err)
+		return fmt.Errorf("adding the access control to %s %s: %w", kind, name, err)
 	}
 	return nil
 }
@@ -139,12 +139,12 @@ func readAccess(d *document) (access, error) {
 	}
 	a.data = a.pluginData()
 	if a.plugin, err = a.profile.fill(a.data); err != nil {
-		return access{}, fmt.Errorf("the profile %s: %w", a.profile.Name, err)
+		return access{}, fmt.Errorf("profile %s: %w", a.profile.Name, err)
 	}
 	return a, nil
 }
 
-// check is for who wrote values by hand: the CRD's rules keep all of this from the operator.
+// check validates values that were written by hand. The CRD's rules guarantee all of this for the operator.
 func (a access) check() error {
 	for field, value := range map[string]string{
 		"metadata.name": a.server, "spec.host": a.Host, "spec.url": a.URL, "spec.oidc.issuerUrl": a.OIDC.IssuerURL, "spec.oidc.clientId": a.OIDC.ClientID,
@@ -156,22 +156,22 @@ func (a access) check() error {
 		}
 	}
 	if a.Path != "/" && !urlPath.MatchString(a.Path) {
-		return fmt.Errorf("spec.path is %q, but must be / or a path without a slash at the end, such as /alice", a.Path)
+		return fmt.Errorf("spec.path is %q, but must be / or a path without a trailing slash, such as /alice", a.Path)
 	}
 	if strings.ContainsAny(a.Host, "`\"' \t\r\n") {
 		return fmt.Errorf("spec.host is %q, but must be a DNS name", a.Host)
 	}
 	if address, err := url.Parse(a.URL); err != nil || address.Scheme != "http" && address.Scheme != "https" || !strings.HasSuffix(a.URL, "/") {
-		return fmt.Errorf("spec.url is %q, but must be a URL with a slash at the end", a.URL)
+		return fmt.Errorf("spec.url is %q, but must be a URL with a trailing slash", a.URL)
 	}
 	allow := a.OIDC.Allow
 	if !allow.AnyAuthenticated && len(allow.Users)+len(allow.Emails)+len(allow.Groups) == 0 {
-		return errors.New("spec.oidc.allow names nobody: give users, emails or groups, or set anyAuthenticated to true")
+		return errors.New("spec.oidc.allow is empty: set users, emails or groups, or anyAuthenticated to true")
 	}
 	return nil
 }
 
-// Where the containers find what is mounted: templates/pod.yaml.
+// Mount paths of the plugin's secrets and certificates: templates/pod.yaml.
 const (
 	cookieSecretFile = "/etc/authentication-secrets/cookie-secret"
 	clientSecretFile = "/etc/authentication-secrets/client-secret"
@@ -199,8 +199,8 @@ func (a access) pluginData() PluginData {
 	return data
 }
 
-// cookieName differs from server to server, so that two on one host do not get into each other's way. The prefix __Secure-
-// makes browsers refuse the cookie from a page without TLS (RFC 6265bis, section 4.1.3.1), so it needs TLS.
+// cookieName is unique per server, so that servers on one host do not overwrite each other's sessions. The prefix __Secure-
+// makes browsers reject the cookie from a page without TLS (RFC 6265bis, section 4.1.3.1), so it needs TLS.
 func cookieName(namespace, server string, secure bool) string {
 	sum := sha256.Sum256([]byte(namespace + "/" + server))
 	name := "js-" + hex.EncodeToString(sum[:8])
@@ -210,7 +210,8 @@ func cookieName(namespace, server string, secure bool) string {
 	return name
 }
 
-// identityHeaders are those of the profile. Without the scope email there is no email, whatever a plugin puts in its place.
+// identityHeaders returns the headers of the profile. Without the scope email there is none for the email, whatever the plugin
+// sends in its place.
 func (a access) identityHeaders() IdentityHeaders {
 	headers := a.profile.Headers
 	if !slices.Contains(a.OIDC.Scopes, "email") {
@@ -219,7 +220,8 @@ func (a access) identityHeaders() IdentityHeaders {
 	return headers
 }
 
-// rules is the configuration of the authorization service (authorization/config.go), which must not share types with us.
+// rules is the configuration of the authorization service (authorization/config.go), which must not share types with this
+// package.
 type rules struct {
 	Server   string          `json:"server"`
 	Home     string          `json:"home"`
@@ -278,13 +280,13 @@ func (a access) rules() ([]byte, error) {
 	return json.MarshalIndent(r, "", "  ")
 }
 
-// signOutLocation is where signing out begins, from the root of the host.
+// signOutLocation returns the path that starts signing out, from the root of the host.
 func (a access) signOutLocation() string { return a.data.Path + a.plugin.SignOutPath }
 
-// files are the contents of the ConfigMap that proxy and plugin read, by key.
+// files is the data of the ConfigMap that the proxy and the plugin read.
 type files map[string]string
 
-// digest changes when one of them does.
+// digest changes with any key or value.
 func (f files) digest() string {
 	sum := sha256.New()
 	for _, key := range slices.Sorted(maps.Keys(f)) {

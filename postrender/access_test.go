@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// accessGolden is a stream with an AccessProxy object, and changes to its text.
+// accessGolden returns a stream with an AccessProxy object after replacing pairs of strings in it.
 func accessGolden(t testing.TB, changes ...string) string {
 	t.Helper()
 	stream := readGolden(t, "testdata/access-bare-pod.txt").input
 	for i := 0; i < len(changes); i += 2 {
 		if !strings.Contains(stream, changes[i]) {
-			t.Fatalf("the golden does not hold %q", changes[i])
+			t.Fatalf("the golden does not contain %q", changes[i])
 		}
 		stream = strings.ReplaceAll(stream, changes[i], changes[i+1])
 	}
@@ -30,14 +30,14 @@ func TestAccessErrors(t *testing.T) {
 		want           []string
 	}{
 		{"two AccessProxy objects", accessGolden(t) + proxy, []string{"documents 3 and 4", "AccessProxy", "only one"}},
-		{"nothing to protect", proxy, []string{"0 objects StatefulSet alice"}},
-		{"a pod of another name is not protected instead", accessGolden(t, "kind: StatefulSet\nmetadata: {name: alice", "kind: StatefulSet\nmetadata: {name: bob"), []string{"0 objects StatefulSet alice"}},
-		{"two of the name: one would stay open", accessGolden(t) + set, []string{"2 objects StatefulSet alice"}},
-		{"no Service", accessGolden(t, "kind: Service", "kind: Servic"), []string{"0 objects Service alice"}},
-		{"a Service with a second way in", accessGolden(t, "[{port: 80}]", "[{port: 80}, {port: 81}]"), []string{"Service alice", "one port"}},
+		{"nothing to protect", proxy, []string{"AccessProxy alice", "0 objects of kind StatefulSet"}},
+		{"a pod of another name is not protected instead", accessGolden(t, "kind: StatefulSet\nmetadata: {name: alice", "kind: StatefulSet\nmetadata: {name: bob"), []string{"AccessProxy alice", "0 objects of kind StatefulSet"}},
+		{"two of the name: one would stay unprotected", accessGolden(t) + set, []string{"AccessProxy alice", "2 objects of kind StatefulSet"}},
+		{"no Service", accessGolden(t, "kind: Service", "kind: Servic"), []string{"AccessProxy alice", "0 objects of kind Service"}},
+		{"a Service with a second port", accessGolden(t, "[{port: 80}]", "[{port: 80}, {port: 81}]"), []string{"Service alice", "one port"}},
 		{"a Service without ports", accessGolden(t, "spec: {ports: [{port: 80}]}", "spec: {}"), []string{"Service alice", "one port"}},
 		{"a StatefulSet without a pod", accessGolden(t, "spec: {template: {spec: {containers: [{name: jupyter}]}}}", "spec: {}"), []string{"StatefulSet alice", "spec.template.spec"}},
-		{"a policy that lets nobody in", accessGolden(t) + "---\nkind: NetworkPolicy\nmetadata: {name: alice}\n", []string{"NetworkPolicy alice", "spec.ingress"}},
+		{"a policy that admits no peers", accessGolden(t) + "---\nkind: NetworkPolicy\nmetadata: {name: alice}\n", []string{"NetworkPolicy alice", "spec.ingress"}},
 
 		{"an unknown profile", accessGolden(t, "profile: tiny", "profile: other"), []string{`no profile "other"`, "tiny, oauth2-proxy"}},
 		{"a profile outside of the folder", accessGolden(t, "profile: tiny", "profile: ../templates/pod"), []string{"no profile"}},
@@ -46,32 +46,32 @@ func TestAccessErrors(t *testing.T) {
 		{"no host", accessGolden(t, "host: jupyter.example.org", "host: ''"), []string{"spec.host is missing"}},
 		{"a host that would end the rule", accessGolden(t, "host: jupyter.example.org", "host: 'a`) || PathPrefix(`/'"), []string{"spec.host"}},
 		{"a path that would end the rule", accessGolden(t, "path: /alice", "path: '/a`) || PathPrefix(`/'"), []string{"spec.path"}},
-		{"a path with a slash at the end", accessGolden(t, "path: /alice", "path: /alice/"), []string{"spec.path"}},
-		{"a URL without a slash at the end", accessGolden(t, "org/alice/", "org/alice"), []string{"spec.url"}},
-		{"a URL that is no web page", accessGolden(t, "https://jupyter", "ftp://jupyter"), []string{"spec.url"}},
-		{"nobody is allowed", accessGolden(t, "allow: {users: [alice]}", "allow: {}"), []string{"spec.oidc.allow"}},
+		{"a path with a trailing slash", accessGolden(t, "path: /alice", "path: /alice/"), []string{"spec.path"}},
+		{"a URL without a trailing slash", accessGolden(t, "org/alice/", "org/alice"), []string{"spec.url"}},
+		{"a URL of another scheme", accessGolden(t, "https://jupyter", "ftp://jupyter"), []string{"spec.url"}},
+		{"an empty allow", accessGolden(t, "allow: {users: [alice]}", "allow: {}"), []string{"spec.oidc.allow"}},
 		{"no issuer", accessGolden(t, "issuerUrl: https://accounts.example.org", "issuerUrl: ''"), []string{"spec.oidc.issuerUrl is missing"}},
 
-		{"a container of our name", accessGolden(t, "[{name: jupyter}]", "[{name: jupyter}, {name: access-proxy}]"), []string{"containers", "access-proxy"}},
-		{"an init container of our name", accessGolden(t, "containers:", "initContainers: [{name: access-check}], containers:"), []string{"initContainers", "access-check"}},
-		{"a volume of our name", accessGolden(t, "containers:", "volumes: [{name: access-state}], containers:"), []string{"volumes", "access-state"}},
-		{"a mount of our secrets", accessGolden(t, "{name: jupyter}", "{name: jupyter, volumeMounts: [{name: access-client-secret}]}"), []string{"jupyter", "access-client-secret"}},
+		{"a container with a reserved name", accessGolden(t, "[{name: jupyter}]", "[{name: jupyter}, {name: access-proxy}]"), []string{"containers", "access-proxy"}},
+		{"an init container with a reserved name", accessGolden(t, "containers:", "initContainers: [{name: access-check}], containers:"), []string{"initContainers", "access-check"}},
+		{"a volume with a reserved name", accessGolden(t, "containers:", "volumes: [{name: access-state}], containers:"), []string{"volumes", "access-state"}},
+		{"a mount of a reserved volume", accessGolden(t, "{name: jupyter}", "{name: jupyter, volumeMounts: [{name: access-client-secret}]}"), []string{"jupyter", "access-client-secret"}},
 
-		{"a port of our name, which a Service could take for the proxy's", accessGolden(t, "{name: jupyter}", "{name: jupyter, ports: [{name: access-proxy, containerPort: 9999}]}"), []string{"jupyter", "port access-proxy"}},
+		{"a port with a reserved name, which a Service could target instead of the proxy", accessGolden(t, "{name: jupyter}", "{name: jupyter, ports: [{name: access-proxy, containerPort: 9999}]}"), []string{"jupyter", "port access-proxy"}},
 
 		{"a profile without an image", accessGolden(t, "image: tiny:1", "image: ''"), []string{"profile tiny", "image"}},
 		{"a plugin on Jupyter's port", accessGolden(t, "port: 4180", "port: 8888"), []string{"profile tiny", "port", "8888"}},
-		{"a plugin that is told who somebody is", accessGolden(t, "requestHeaders: [Cookie]", "requestHeaders: [Cookie, x-user]"), []string{"requestHeaders", "x-user"}},
-		{"no request headers, which means all of them to traefik", accessGolden(t, "requestHeaders: [Cookie]", "requestHeaders: []"), []string{"requestHeaders", "Cookie"}},
+		{"an identity header among the request headers", accessGolden(t, "requestHeaders: [Cookie]", "requestHeaders: [Cookie, x-user]"), []string{"requestHeaders", "x-user"}},
+		{"no request headers, which traefik reads as all headers", accessGolden(t, "requestHeaders: [Cookie]", "requestHeaders: []"), []string{"requestHeaders", "Cookie"}},
 		{"a header with an underscore", accessGolden(t, "user: X-User", "user: X_User"), []string{"headers", "X_User"}},
 		{"no header for the user", accessGolden(t, "user: X-User, ", ""), []string{"headers.user"}},
-		{"a sign-out that goes to Jupyter", accessGolden(t, "signOutPath: /oauth2/sign_out", "signOutPath: /logout"), []string{"signOutPath"}},
-		{"a file over the proxy's", accessGolden(t, `"tiny.conf"`, `"routes.yaml"`), []string{"files", "routes.yaml"}},
+		{"a sign-out path that Jupyter serves", accessGolden(t, "signOutPath: /oauth2/sign_out", "signOutPath: /logout"), []string{"signOutPath"}},
+		{"a file that replaces one of the proxy's", accessGolden(t, `"tiny.conf"`, `"routes.yaml"`), []string{"files", "routes.yaml"}},
 		{"a file in another folder", accessGolden(t, `"tiny.conf"`, `"../tiny"`), []string{"files", "../tiny"}},
-		{"a template that is none", accessGolden(t, "{{ .RedirectURL }}", "{{ .RedirectURL"), []string{"files.tiny.conf"}},
+		{"a template with a syntax error", accessGolden(t, "{{ .RedirectURL }}", "{{ .RedirectURL"), []string{"files.tiny.conf"}},
 		{"a template with an unknown field", accessGolden(t, "{{ .RedirectURL }}", "{{ .Redirect }}"), []string{"files.tiny.conf", "Redirect"}},
 		{"a template that does not end", accessGolden(t, "{{ .RedirectURL }}", "{{ range 100000000 }}xxxxxxxxxx{{ end }}"), []string{"files.tiny.conf", "128 KiB"}},
-		{"what Apache would expand", accessGolden(t, "{{ .RedirectURL }}", "{{ apache .ClientID }}", "clientId: jupyter", "clientId: 'a${HOME}'"), []string{"Apache"}},
+		{"a value that Apache would expand", accessGolden(t, "{{ .RedirectURL }}", "{{ apache .ClientID }}", "clientId: jupyter", "clientId: 'a${HOME}'"), []string{"Apache"}},
 	} {
 		t.Run(tc.reason, func(t *testing.T) {
 			out, err := Run([]byte(tc.stream))
@@ -80,11 +80,11 @@ func TestAccessErrors(t *testing.T) {
 			}
 			text := err.Error()
 			if strings.Contains(text, "\n") || len(text) > 400 {
-				t.Errorf("not one line for a person: %q", text)
+				t.Errorf("not one short line: %q", text)
 			}
 			for _, part := range tc.want {
 				if !strings.Contains(text, part) {
-					t.Errorf("%q does not hold %q", text, part)
+					t.Errorf("%q does not contain %q", text, part)
 				}
 			}
 			t.Log(text)
@@ -92,7 +92,7 @@ func TestAccessErrors(t *testing.T) {
 	}
 }
 
-// What comes from a spec is one value in every file, whatever it holds.
+// A value of a spec stays one value in every file, whatever it contains.
 func TestHostileValuesStayValues(t *testing.T) {
 	hostile := "x\" ]\n[evil]\nskip_auth_routes = [\".*\"] # '`$(id)"
 	for name, quoted := range map[string]func() (string, error){
@@ -105,7 +105,7 @@ func TestHostileValuesStayValues(t *testing.T) {
 		}
 	}
 	if got, err := quoteApache("a\nb"); err == nil {
-		t.Errorf("apache takes a line break: %q", got)
+		t.Errorf("apache accepts a line break: %q", got)
 	}
 	if got, err := quoteApache(`a"b\c`); err != nil || got != `"a\"b\\c"` {
 		t.Errorf("apache: %q, %v", got, err)
@@ -114,7 +114,7 @@ func TestHostileValuesStayValues(t *testing.T) {
 
 func TestBuiltinProfilesAreValid(t *testing.T) {
 	if len(builtin()) == 0 {
-		t.Fatal("there is none")
+		t.Fatal("there are no built-in profiles")
 	}
 	for name, profile := range builtin() {
 		if err := profile.Validate(); err != nil {
@@ -123,7 +123,7 @@ func TestBuiltinProfilesAreValid(t *testing.T) {
 	}
 }
 
-// A profile of the admin's takes the place of a built-in one of the same name.
+// An administrator's profile overrides a built-in one of the same name.
 func TestGivenProfileComesFirst(t *testing.T) {
 	mine := builtin()["oauth2-proxy"]
 	mine.Image = "mine"
@@ -133,7 +133,7 @@ func TestGivenProfileComesFirst(t *testing.T) {
 	}
 }
 
-// The options of oauth2-proxy that would open a door, or that the contract rules out.
+// These options of oauth2-proxy would weaken the access control or break the contract.
 func TestBuiltinProfileHasNoDangerousOption(t *testing.T) {
 	set := optionsOfOAuth2Proxy(builtin()["oauth2-proxy"])
 	if !slices.Contains(set, "cookie_secure") || !slices.Contains(set, "config") {
@@ -170,7 +170,7 @@ func optionsOfOAuth2Proxy(profile Profile) []string {
 func TestCookieNames(t *testing.T) {
 	alice, bob := cookieName("team", "alice", false), cookieName("team", "bob", false)
 	if alice == bob || alice == cookieName("te", "amalice", false) || alice != cookieName("team", "alice", false) {
-		t.Errorf("names of cookies are mixed up: %s, %s", alice, bob)
+		t.Errorf("cookie names collide or change: %s, %s", alice, bob)
 	}
 	if got := cookieName("team", "alice", true); got != "__Secure-"+alice {
 		t.Errorf("with TLS: %s", got)

@@ -19,8 +19,8 @@ import (
 // document is one document of a stream.
 type document struct {
 	number int    // from 1, for errors
-	raw    []byte // all of it, its separator included
-	head   []byte // the separator and the comments that raw begins with, such as Helm's "# Source: ..."
+	raw    []byte // the whole text, including the separator
+	head   []byte // the separator and the comments at the start of raw, such as Helm's "# Source: ..."
 	node   *yaml.RNode
 
 	before, after []byte // the object as JSON, without and with the patches; nil while no patch has touched it
@@ -31,7 +31,7 @@ func parse(stream []byte) ([]*document, error) {
 	var documents []*document
 	for i, raw := range split(stream) {
 		d := &document{number: i + 1, raw: raw, head: head(raw)}
-		// Empty lines in place of the head keep the line numbers of errors right, and its comments out of the node.
+		// Empty lines in place of the head keep the line numbers of errors right and its comments out of the node.
 		padding := bytes.Repeat([]byte("\n"), bytes.Count(d.head, []byte("\n")))
 		node, err := parseYAML(append(padding, d.body()...))
 		if err != nil {
@@ -43,7 +43,7 @@ func parse(stream []byte) ([]*document, error) {
 	return documents, nil
 }
 
-// join is the opposite of parse.
+// join is the inverse of parse.
 func join(documents []*document) ([]byte, error) {
 	var out bytes.Buffer
 	for i, d := range documents {
@@ -51,7 +51,7 @@ func join(documents []*document) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("writing document %d of the manifest: %w", d.number, err)
 		}
-		if i > 0 && !separated(text) { // the first one that came, which is not the first any more
+		if i > 0 && !separated(text) { // it was the first document of the input
 			out.WriteString("---\n")
 		}
 		out.Write(text)
@@ -59,7 +59,7 @@ func join(documents []*document) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// split cuts a stream before every separator, and loses nothing. Comments before the first separator belong to the first
+// split cuts a stream before every separator and keeps every byte. Comments before the first separator belong to the first
 // document.
 func split(stream []byte) [][]byte {
 	var documents [][]byte
@@ -78,7 +78,7 @@ func split(stream []byte) [][]byte {
 	return documents
 }
 
-// head returns the lines that a document has before its content.
+// head returns the lines of a document before its content.
 func head(raw []byte) []byte {
 	end := 0
 	for line := range bytes.Lines(raw) {
@@ -90,13 +90,14 @@ func head(raw []byte) []byte {
 	return raw[:end]
 }
 
-// isSeparator knows the marker of YAML 1.2.2, section 9.1.2, which no scalar may hold at the start of a line.
+// isSeparator reports whether a line begins with the marker of YAML 1.2.2, section 9.1.2, which no scalar may contain at the
+// start of a line.
 func isSeparator(line []byte) bool {
 	rest, found := bytes.CutPrefix(line, []byte("---"))
 	return found && (len(rest) == 0 || bytes.IndexByte([]byte(" \t\r\n"), rest[0]) >= 0)
 }
 
-// separated says whether a document begins with a separator, with comments before it or without.
+// separated reports whether a document begins with a separator, possibly after comments.
 func separated(document []byte) bool {
 	for line := range bytes.Lines(document) {
 		if isSeparator(line) {
@@ -109,7 +110,7 @@ func separated(document []byte) bool {
 	return false
 }
 
-// isComment says whether a line holds nothing else than a comment.
+// isComment reports whether a line is empty or a comment.
 func isComment(line []byte) bool {
 	line = bytes.Trim(line, " \t\r\n")
 	return len(line) == 0 || line[0] == '#'
@@ -122,7 +123,7 @@ func (d *document) apiVersion() string { return d.field("apiVersion") }
 func (d *document) kind() string       { return d.field("kind") }
 func (d *document) name() string       { return d.field("metadata", "name") }
 
-// field returns a text of the object, empty if there is none. RNode's own GetKind and GetName panic on lists.
+// field returns a scalar of the object, or "" if there is none. RNode's own GetKind and GetName panic on lists.
 func (d *document) field(path ...string) string {
 	node := d.node
 	for _, name := range path {
@@ -135,7 +136,7 @@ func (d *document) field(path ...string) string {
 	return node.YNode().Value
 }
 
-// text is what is written of a document.
+// text returns the document as it is written: raw unless it was patched.
 func (d *document) text() ([]byte, error) {
 	if d.after == nil {
 		return d.raw, nil
@@ -176,24 +177,24 @@ func decodesTo(text []byte, value any) bool {
 	return err == nil && reflect.DeepEqual(got, value)
 }
 
-// edit changes the object in place, and writes it again: its comments and the order of its keys stay.
-func (d *document) edit(change func(*yaml.RNode) error) error {
-	if err := change(d.node); err != nil {
+// edit changes the object in place and re-encodes it. Its comments and the order of its keys stay.
+func (d *document) edit(mutate func(*yaml.RNode) error) error {
+	if err := mutate(d.node); err != nil {
 		return err
 	}
 	text, err := yaml.MarshalWithOptions(d.node.YNode(), d.encoding())
 	if err != nil {
 		return err
 	}
-	again, err := parseYAML(text)
-	if err != nil || !sameNode(yaml.NewRNode(again).YNode(), d.node.YNode()) {
-		return errors.New("it cannot be written with its comments") // yaml.v3 puts some where they change the object
+	decoded, err := parseYAML(text)
+	if err != nil || !sameNode(yaml.NewRNode(decoded).YNode(), d.node.YNode()) {
+		return errors.New("the object cannot be written with its comments") // yaml.v3 can write one where it changes the object
 	}
 	d.raw = slices.Concat(d.head, text)
 	return nil
 }
 
-// sameNode says whether two nodes are the same but for comments and style.
+// sameNode reports whether two nodes are equal apart from comments and style.
 func sameNode(a, b *yaml.Node) bool {
 	if a.Kind != b.Kind || a.Value != b.Value || a.ShortTag() != b.ShortTag() || len(a.Content) != len(b.Content) {
 		return false
@@ -206,12 +207,12 @@ func sameNode(a, b *yaml.Node) bool {
 	return true
 }
 
-// encoding is the style of the document.
+// encoding returns the indentation of lists in the document.
 func (d *document) encoding() *yaml.EncoderOptions {
 	return &yaml.EncoderOptions{SeqIndent: yaml.SequenceIndentStyle(yaml.DeriveSeqIndentStyle(string(d.raw)))}
 }
 
-// parseYAML reads text that holds one document, or nothing.
+// parseYAML reads text that holds at most one document.
 func parseYAML(text []byte) (*yaml.Node, error) {
 	var node, more yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
@@ -224,19 +225,19 @@ func parseYAML(text []byte) (*yaml.Node, error) {
 		return nil, err
 	}
 	if spendOnAliases(&node, false, maxGrowth) < 0 {
-		return nil, errors.New("YAML aliases that expand to too much")
+		return nil, fmt.Errorf("YAML aliases expand to more than %d KiB", maxGrowth>>10)
 	}
 	return &node, nil
 }
 
-// maxGrowth is what patches may add to an object, in bytes: twice the largest patch. The aliases of a YAML text and
-// the copy operations of a json patch may add as much. Each of the three could make gigabytes of 64 KiB otherwise.
+// maxGrowth limits, in bytes, how much patches may add to an object: twice the largest patch. The same limit applies to the
+// aliases of a YAML text and to the copy operations of a json patch. Each of the three could turn 64 KiB into gigabytes.
 //
-// For aliases: yaml.v3's Decode into a Node expands nothing. sigs.k8s.io/yaml expands, and the limit of yaml.v2 beneath it
+// Aliases: yaml.v3's Decode into a Node expands nothing. sigs.k8s.io/yaml expands them, and the limit of yaml.v2 beneath it
 // (decode.go, alias_ratio_range_low) counts nodes, up to 400,000 of them, and not bytes.
 const maxGrowth = 128 << 10
 
-// spendOnAliases returns what is left of a budget after the aliases below a node are expanded; less than zero ends it.
+// spendOnAliases returns the rest of a budget after the aliases below a node are expanded. It is negative if they exceed it.
 func spendOnAliases(node *yaml.Node, aliased bool, budget int) int {
 	if aliased {
 		budget -= 16 + len(node.Value)
@@ -253,13 +254,13 @@ func spendOnAliases(node *yaml.Node, aliased bool, budget int) int {
 	return budget
 }
 
-// toJSON reads scalars as the cluster's clients do (YAML 1.1: yes is true); yaml.v3 does not. The last of equal keys wins.
+// toJSON reads scalars as clients of the cluster do (YAML 1.1: yes is true), unlike yaml.v3. The last of equal keys wins.
 func toJSON(text []byte) ([]byte, error) {
 	object, err := sigsyaml.YAMLToJSON(text)
 	return object, inOneLine(err)
 }
 
-// toJSONStrict is toJSON that refuses equal keys.
+// toJSONStrict is toJSON, but rejects equal keys.
 func toJSONStrict(text []byte) ([]byte, error) {
 	object, err := sigsyaml.YAMLToJSONStrict(text)
 	return object, inOneLine(err)

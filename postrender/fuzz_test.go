@@ -15,8 +15,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// FuzzRun: no input makes Run panic; an output is a stream again, of as many documents; without an object of ours it is
-// the input, and with an AccessProxy object it has the access control; an object that is patched says what the formats of its patches say.
+// FuzzRun checks that Run never panics, that its output is a stream of as many documents, that the output is the input without
+// an object of ourAPIVersion and has the access control with an AccessProxy object, and that patched objects have the patched value.
 func FuzzRun(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil {
@@ -51,7 +51,7 @@ func FuzzRun(f *testing.F) {
 			t.Fatal(err)
 		}
 		if !isProtected && len(others) == len(documents) && !bytes.Equal(out, []byte(manifests)) {
-			t.Fatalf("no object of ours, but the output differs:\n%q", out)
+			t.Fatalf("no AccessProxy or Patches object, but the output differs:\n%q", out)
 		}
 		if isProtected && !bytes.Contains(out, []byte("access-authorization")) {
 			t.Fatalf("an AccessProxy object, but no access control:\n%q", out)
@@ -67,7 +67,7 @@ func FuzzRun(f *testing.F) {
 		}
 		documents, err = parse(append([]byte("---\n"), object...))
 		if err != nil {
-			return // a string that YAML cannot hold
+			return // YAML cannot represent the string
 		}
 		documents, err = applyPatches(append(others, documents...))
 		if err != nil {
@@ -89,7 +89,7 @@ func patchList(patches []v1alpha1.Patch) []any {
 	return list
 }
 
-// checkStream parses an output, and compares the patched objects with what was to be written.
+// checkStream parses an output and compares the patched objects with the expected ones.
 func checkStream(t *testing.T, out []byte, want []*document) {
 	t.Helper()
 	got, err := parse(out)
@@ -107,15 +107,15 @@ func checkStream(t *testing.T, out []byte, want []*document) {
 		if err != nil {
 			t.Fatalf("%v:\n%q", err, out)
 		}
-		is, err := unmarshal(object)
+		actual, err := unmarshal(object)
 		if err != nil {
 			t.Fatal(err)
 		}
-		wanted, err := unmarshal(d.after)
+		expected, err := unmarshal(d.after)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !reflect.DeepEqual(is, wanted) {
+		if !reflect.DeepEqual(actual, expected) {
 			t.Fatalf("got %s\nwant %s\nin %q", object, d.after, out)
 		}
 	}

@@ -18,12 +18,12 @@ import (
 //go:embed templates/*.yaml
 var templateFiles embed.FS
 
-// templates are our own, parsed once.
+// templates are the embedded templates, parsed once.
 var templates = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("").Option("missingkey=error").Funcs(functions).ParseFS(templateFiles, "templates/*.yaml"))
 })
 
-// fillTemplate fills in one of our own templates.
+// fillTemplate executes an embedded template.
 func fillTemplate(name string, data any) (string, error) {
 	var out limited
 	if err := templates().ExecuteTemplate(&out, name, data); err != nil {
@@ -32,10 +32,10 @@ func fillTemplate(name string, data any) (string, error) {
 	return out.String(), nil
 }
 
-// reserved is what the names of our containers, volumes and ports begin with.
+// reserved is the prefix of the names of the containers, volumes and ports of the access control.
 const reserved = "access-"
 
-// podData is what templates/pod.yaml knows.
+// podData are the fields that templates/pod.yaml uses.
 type podData struct {
 	accessProxy
 
@@ -49,8 +49,8 @@ type podData struct {
 
 type pluginFile struct{ Key, Name string }
 
-// sidecarSecurity fits the restricted Pod Security Standard, whatever user, group, capabilities and seccomp profile users set for
-// the pod. AppArmor and SELinux stay the pod's.
+// sidecarSecurity complies with the restricted Pod Security Standard, whatever user, group, capabilities and seccomp profile
+// the pod sets. AppArmor and SELinux are inherited from the pod.
 var sidecarSecurity = map[string]any{
 	"allowPrivilegeEscalation": false,
 	"capabilities":             map[string]any{"drop": []string{"ALL"}},
@@ -65,7 +65,7 @@ var sidecarSecurity = map[string]any{
 func (a access) accessConfigMap() string { return a.server + "-access" }
 func (a access) rulesConfigMap() string  { return a.server + "-access-rules" }
 
-// addToPod puts the sidecars and their volumes into the StatefulSet's pod. They come before the containers of the user.
+// addToPod adds the sidecars and their volumes to the StatefulSet's pod, before the user's containers.
 func (a access) addToPod(d *document, f files) error {
 	if err := unprotected(d); err != nil {
 		return err
@@ -103,20 +103,21 @@ func (a access) addToPod(d *document, f files) error {
 	})
 }
 
-// unprotected refuses a pod in which something has a name of ours, or looks into our volumes.
+// unprotected returns an error if a container, volume or port of the pod has a reserved name, or if a container mounts a
+// reserved volume.
 func unprotected(d *document) error {
 	pod, err := d.node.Pipe(yaml.Lookup("spec", "template", "spec"))
 	if err != nil || pod == nil {
-		return fmt.Errorf("there is no pod in it (spec.template.spec)")
+		return fmt.Errorf("spec.template.spec is missing")
 	}
 	for _, list := range []string{"initContainers", "containers", "volumes"} {
 		if err := eachOf(pod, list, func(item *yaml.RNode) error {
 			if name := nameOf(item); strings.HasPrefix(name, reserved) {
-				return fmt.Errorf("%s holds %s: names that begin with %s are those of the access control, choose another one", list, name, reserved)
+				return fmt.Errorf("%s contains %s: names that begin with %s are reserved for the access control, choose another one", list, name, reserved)
 			}
 			if err := eachOf(item, "ports", func(port *yaml.RNode) error {
 				if name := nameOf(port); strings.HasPrefix(name, reserved) {
-					return fmt.Errorf("%s %s has a port %s: names that begin with %s are those of the access control", list, nameOf(item), name, reserved)
+					return fmt.Errorf("%s %s has a port %s: names that begin with %s are reserved for the access control", list, nameOf(item), name, reserved)
 				}
 				return nil
 			}); err != nil {
@@ -124,7 +125,7 @@ func unprotected(d *document) error {
 			}
 			return eachOf(item, "volumeMounts", func(mount *yaml.RNode) error {
 				if name := nameOf(mount); strings.HasPrefix(name, reserved) {
-					return fmt.Errorf("%s %s mounts %s: volumes that begin with %s are those of the access control", list, nameOf(item), name, reserved)
+					return fmt.Errorf("%s %s mounts %s: volumes that begin with %s are reserved for the access control", list, nameOf(item), name, reserved)
 				}
 				return nil
 			})
@@ -135,7 +136,7 @@ func unprotected(d *document) error {
 	return nil
 }
 
-// eachOf visits the items of a list that an object has, or not.
+// eachOf visits the items of a list, which may be missing.
 func eachOf(object *yaml.RNode, list string, visit func(*yaml.RNode) error) error {
 	field := object.Field(list)
 	if field.IsNilOrEmpty() {
@@ -144,7 +145,7 @@ func eachOf(object *yaml.RNode, list string, visit func(*yaml.RNode) error) erro
 	return field.Value.VisitElements(visit)
 }
 
-// nameOf is the name of an item, "" where there is none.
+// nameOf returns the name of an item, or "" if it has none.
 func nameOf(object *yaml.RNode) string {
 	field := object.Field("name")
 	if field.IsNilOrEmpty() {
@@ -153,16 +154,16 @@ func nameOf(object *yaml.RNode) string {
 	return field.Value.YNode().Value
 }
 
-// prepend puts the items of a list of parts before those that the pod has.
+// prepend inserts the items of a list of parts before those of the pod.
 func prepend(object, parts *yaml.RNode, list string) error {
 	ours := parts.Field(list).Value.YNode()
-	there, err := object.Pipe(yaml.LookupCreate(yaml.SequenceNode, "spec", "template", "spec", list))
+	existing, err := object.Pipe(yaml.LookupCreate(yaml.SequenceNode, "spec", "template", "spec", list))
 	if err != nil {
 		return err
 	}
-	node := there.YNode()
+	node := existing.YNode()
 	if node.Kind != yaml.SequenceNode {
-		return fmt.Errorf("spec.template.spec.%s is no list", list)
+		return fmt.Errorf("spec.template.spec.%s is not a list", list)
 	}
 	if len(node.Content) == 0 {
 		node.Style &^= yaml.FlowStyle // an empty list is written as []
@@ -171,20 +172,20 @@ func prepend(object, parts *yaml.RNode, list string) error {
 	return nil
 }
 
-// Where proxy and authorization service are reached from outside of the pod (templates/pod.yaml, traefik.yaml). Services and
-// NetworkPolicies name them by number: a port of the user's with our name could take the place of one that is named.
+// opsPort is the port of the authorization service for clients outside the pod (templates/pod.yaml, traefik.yaml). Services and
+// NetworkPolicies refer to it and to proxyPort by number: a port of the user could have the same name.
 const opsPort = 3001
 
 func proxyPort() *yaml.RNode {
 	return yaml.NewRNode(&yaml.Node{Kind: yaml.ScalarNode, Tag: yaml.NodeTagInt, Value: "8000"})
 }
 
-// pointService leads to the proxy, and nowhere else.
+// pointService makes the Service target the proxy only.
 func (a access) pointService(d *document) error {
 	return d.edit(func(object *yaml.RNode) error {
 		ports, err := object.Pipe(yaml.Lookup("spec", "ports"))
 		if err != nil || ports == nil || len(ports.Content()) != 1 {
-			return fmt.Errorf("it must have one port, which is led to the proxy")
+			return fmt.Errorf("spec.ports must have exactly one port, which then targets the proxy")
 		}
 		return ports.VisitElements(func(port *yaml.RNode) error {
 			return port.PipeE(yaml.SetField("targetPort", proxyPort()))
@@ -192,12 +193,12 @@ func (a access) pointService(d *document) error {
 	})
 }
 
-// openPolicy lets in to the proxy who was let in to Jupyter, and the operator to what tells it about the access control.
+// openPolicy admits the peers of Jupyter to the proxy, and the operator to the ops port of the authorization service.
 func (a access) openPolicy(d *document) error {
 	return d.edit(func(object *yaml.RNode) error {
 		rules, err := object.Pipe(yaml.Lookup("spec", "ingress"))
 		if err != nil || rules == nil {
-			return fmt.Errorf("it lets nobody in (spec.ingress)")
+			return fmt.Errorf("spec.ingress is missing")
 		}
 		if err := rules.VisitElements(func(rule *yaml.RNode) error {
 			return eachOf(rule, "ports", func(port *yaml.RNode) error {
@@ -221,15 +222,15 @@ func (a access) openPolicy(d *document) error {
 	})
 }
 
-// addConfigMaps adds what the sidecars read. The rules have a ConfigMap of their own: they may change without a new pod. Both
-// stand before the StatefulSet, as Helm orders kinds.
+// addConfigMaps adds the configuration of the sidecars. The rules have a separate ConfigMap because they may change without a
+// new pod. Both come before the StatefulSet, in Helm's order of kinds.
 func (a access) addConfigMaps(documents []*document, f files) ([]*document, error) {
 	rules, err := a.rules()
 	if err != nil {
 		return nil, err
 	}
-	place := slices.IndexFunc(documents, func(d *document) bool { return d.kind() == "StatefulSet" && d.name() == a.server })
-	labels := documents[place].node.GetLabels() // what comes with the StatefulSet is known by its labels
+	index := slices.IndexFunc(documents, func(d *document) bool { return d.kind() == "StatefulSet" && d.name() == a.server })
+	labels := documents[index].node.GetLabels()
 	var added []*document
 	for _, object := range []struct {
 		name string
@@ -245,7 +246,7 @@ func (a access) addConfigMaps(documents []*document, f files) ([]*document, erro
 		}
 		added = append(added, documents...)
 	}
-	return slices.Insert(documents, place, added...), nil
+	return slices.Insert(documents, index, added...), nil
 }
 
 type configMap struct {
@@ -261,7 +262,7 @@ type metadata struct {
 	Labels    map[string]string `yaml:"labels,omitempty"`
 }
 
-// parsePart reads a piece of YAML of our own.
+// parsePart parses a generated piece of YAML.
 func parsePart(text string) (*yaml.RNode, error) {
 	node, err := parseYAML([]byte(text))
 	if err != nil {

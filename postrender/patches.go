@@ -16,12 +16,12 @@ import (
 
 const patchesKind = "Patches"
 
-// PatchError says which patch is to blame. Its text is one line for the person who wrote the patch, and quotes no value
-// of the patch or the object.
+// PatchError names the patch that failed. Its text is one line for the author of the patch and quotes no value of the patch or
+// the object.
 type PatchError struct {
-	// Index is the patch's place in spec.patches, from 0.
+	// Index is the position of the patch in spec.patches, from 0.
 	Index int
-	// Target is the object that the patch failed on, or what it asks for if that is not known.
+	// Target is the object that the patch failed on, or the target of the patch if no object is known.
 	Target v1alpha1.PatchTarget
 	// Err is the reason.
 	Err error
@@ -39,14 +39,14 @@ func (e *PatchError) Error() string {
 // Unwrap returns the reason.
 func (e *PatchError) Unwrap() error { return e.Err }
 
-// applyPatches is the step that takes the Patches object out and does what it says.
+// applyPatches is the step that removes the Patches object and applies its patches.
 func applyPatches(documents []*document) ([]*document, error) {
 	patches, documents, err := takePatches(documents)
 	if err != nil {
 		return nil, err
 	}
 	for i, patch := range patches {
-		change, err := newChange(patch)
+		apply, err := newPatchFunc(patch)
 		if err != nil {
 			return nil, &PatchError{Index: i, Target: patch.Target, Err: err}
 		}
@@ -55,7 +55,7 @@ func applyPatches(documents []*document) ([]*document, error) {
 			return nil, &PatchError{Index: i, Target: patch.Target, Err: noMatch(documents)}
 		}
 		for _, d := range targets {
-			if err := d.apply(change); err != nil {
+			if err := d.patch(apply); err != nil {
 				target := v1alpha1.PatchTarget{Kind: patch.Target.Kind, Name: d.name()}
 				return nil, &PatchError{Index: i, Target: target, Err: err}
 			}
@@ -64,18 +64,18 @@ func applyPatches(documents []*document) ([]*document, error) {
 	return documents, nil
 }
 
-// takePatches returns the patches, and the documents without the object that holds them.
+// takePatches returns the patches and the documents without the Patches object.
 func takePatches(documents []*document) ([]v1alpha1.Patch, []*document, error) {
 	found, others, err := takeOne(documents, patchesKind)
 	if found == nil || err != nil {
 		return nil, others, err
 	}
-	patches, err := found.patches()
+	patches, err := found.decodePatches()
 	return patches, others, err
 }
 
-// patches reads a Patches object.
-func (d *document) patches() ([]v1alpha1.Patch, error) {
+// decodePatches decodes a Patches object.
+func (d *document) decodePatches() ([]v1alpha1.Patch, error) {
 	var object struct {
 		APIVersion string `json:"apiVersion"`
 		Kind       string `json:"kind"`
@@ -107,7 +107,7 @@ func (d *document) patches() ([]v1alpha1.Patch, error) {
 	return patches, nil
 }
 
-// unmarshalStrict refuses unknown fields, and fields in another case, which encoding/json takes.
+// unmarshalStrict rejects unknown fields and fields in another case, which encoding/json accepts.
 func unmarshalStrict(text []byte, into any) error {
 	strict, err := kjson.UnmarshalStrict(text, into)
 	if err != nil {
@@ -116,7 +116,7 @@ func unmarshalStrict(text []byte, into any) error {
 	return inOneLine(errors.Join(strict...))
 }
 
-// match returns the objects that a patch is for.
+// match returns the objects that a target selects.
 func match(documents []*document, target v1alpha1.PatchTarget) []*document {
 	var matched []*document
 	for _, d := range documents {
@@ -127,7 +127,7 @@ func match(documents []*document, target v1alpha1.PatchTarget) []*document {
 	return matched
 }
 
-// noMatch says what could have been matched.
+// noMatch returns an error that lists the objects a target could select.
 func noMatch(documents []*document) error {
 	var names []string
 	for _, d := range documents {
@@ -136,13 +136,13 @@ func noMatch(documents []*document) error {
 		}
 	}
 	if len(names) == 0 {
-		return errors.New("there is no such object, nor any other")
+		return errors.New("no such object: the manifest has no objects")
 	}
-	return fmt.Errorf("there is no such object; there are: %s", strings.Join(names, ", "))
+	return fmt.Errorf("no such object; the manifest has: %s", strings.Join(names, ", "))
 }
 
-// apply changes an object, which must stay the object that it is.
-func (d *document) apply(change change) error {
+// patch applies a patch to an object, which must keep its identity.
+func (d *document) patch(apply patchFunc) error {
 	if d.before == nil {
 		object, err := toJSON(d.body())
 		if err != nil {
@@ -150,7 +150,7 @@ func (d *document) apply(change change) error {
 		}
 		d.before, d.after = object, object
 	}
-	after, err := change(d.after)
+	after, err := apply(d.after)
 	if err != nil {
 		return err
 	}
@@ -164,8 +164,8 @@ func (d *document) apply(change change) error {
 	return nil
 }
 
-// sameObject says whether two states are of one object. A patch that renames an object would leave the old one to be
-// pruned, and could step on one that is not the server's.
+// sameObject returns an error if a patch changes the identity of an object. A renamed object would make the operator prune the
+// old one, and could overwrite an object that does not belong to the server.
 func sameObject(before, after []byte) error {
 	if !bytes.HasPrefix(after, []byte("{")) || string(after) == "{}" {
 		return errors.New("a patch may not remove the object")
@@ -191,7 +191,7 @@ func sameObject(before, after []byte) error {
 	return nil
 }
 
-// identity is what makes an object the one that it is.
+// identity holds the fields that identify an object.
 type identity struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
@@ -201,11 +201,11 @@ type identity struct {
 	} `json:"metadata"`
 }
 
-// identityOf is case-sensitive, unlike encoding/json, which a second field "Kind" would fool.
+// identityOf decodes case-sensitively. encoding/json would accept a second field "Kind".
 func identityOf(object []byte) (identity, error) {
 	var id identity
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(object, &id); err != nil {
-		return id, errors.New("apiVersion, kind, metadata.name and metadata.namespace must be text")
+		return id, errors.New("apiVersion, kind, metadata.name and metadata.namespace must be strings")
 	}
 	return id, nil
 }

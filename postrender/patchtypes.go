@@ -19,15 +19,15 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// change turns an object, as JSON, into what it is to be. It keeps its argument.
-type change func(object []byte) ([]byte, error)
+// patchFunc returns the patched object, as JSON. It does not modify its argument.
+type patchFunc func(object []byte) ([]byte, error)
 
-// newChange reads a patch.
-func newChange(patch v1alpha1.Patch) (change, error) {
+// newPatchFunc decodes a patch.
+func newPatchFunc(patch v1alpha1.Patch) (patchFunc, error) {
 	switch patch.Type {
 	case v1alpha1.PatchTypeJSON, v1alpha1.PatchTypeMerge, v1alpha1.PatchTypeStrategic, "":
 	default:
-		return nil, fmt.Errorf("type is %q, but must be json, merge or strategic", patch.Type)
+		return nil, fmt.Errorf("type %q is invalid: use json, merge or strategic", patch.Type)
 	}
 	text, err := patchText(patch)
 	if err != nil {
@@ -57,16 +57,17 @@ func patchText(patch v1alpha1.Patch) ([]byte, error) {
 		return nil, errors.New("patch is empty")
 	}
 	if patch.Type == v1alpha1.PatchTypeJSON && text[0] != '[' {
-		return nil, errors.New("patch must be a list of operations, as type is json (RFC 6902)")
+		return nil, errors.New("patch must be a list of operations because type is json (RFC 6902)")
 	}
 	if patch.Type != v1alpha1.PatchTypeJSON && text[0] != '{' {
-		return nil, errors.New("patch must be an object, as type is not json")
+		return nil, errors.New("patch must be an object because type is not json")
 	}
 	return text, nil
 }
 
-// jsonPatch is RFC 6902. As in Kubernetes, an index may count from the end, and a test for null passes where nothing is.
-func jsonPatch(text []byte) (change, error) {
+// jsonPatch implements RFC 6902. As in Kubernetes, an index may count from the end, and a test for null passes on a missing
+// value.
+func jsonPatch(text []byte) (patchFunc, error) {
 	patch, err := jsonpatch.DecodePatch(text)
 	if err != nil {
 		return nil, withoutContent(err)
@@ -82,15 +83,15 @@ func jsonPatch(text []byte) (change, error) {
 	}, nil
 }
 
-// mergePatch is RFC 7386. evanphx/json-patch also removes null fields of objects inside of lists (merge.go, pruneAryNulls);
-// the RFC takes lists as they are.
-func mergePatch(text []byte) (change, error) {
+// mergePatch implements RFC 7386. evanphx/json-patch would also remove null fields of objects inside lists (merge.go,
+// pruneAryNulls); the RFC does not change lists.
+func mergePatch(text []byte) (patchFunc, error) {
 	return func(object []byte) ([]byte, error) {
 		target, err := unmarshal(object)
 		if err != nil {
 			return nil, err
 		}
-		patch, err := unmarshal(text) // anew, because the result holds parts of it
+		patch, err := unmarshal(text) // decoded per object, because the result shares parts of it
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +99,7 @@ func mergePatch(text []byte) (change, error) {
 	}, nil
 }
 
-// merge is MergePatch of RFC 7386, section 2.
+// merge implements MergePatch of RFC 7386, section 2.
 func merge(target, patch any) any {
 	fields, ok := patch.(map[string]any)
 	if !ok {
@@ -118,10 +119,10 @@ func merge(target, patch any) any {
 	return object
 }
 
-// strategicPatch is Kubernetes' strategic merge, with the merge keys that client-go's types carry in their tags. The
-// operator holds those types anyway: patching adds 14 KiB of live heap and 71 us. kyaml's merge2 parses its embedded
-// OpenAPI for 3.6 MiB of live heap and 8.6 MiB at the peak, takes 256 us, and has merge rules of its own.
-func strategicPatch(text []byte) change {
+// strategicPatch implements Kubernetes' strategic merge with the merge keys in the struct tags of client-go's types. The
+// operator loads those types anyway, so that patching adds 14 KiB of live heap and 71 us. kyaml's merge2 parses its embedded
+// OpenAPI for 3.6 MiB of live heap and 8.6 MiB at the peak, takes 256 us, and has different merge rules.
+func strategicPatch(text []byte) patchFunc {
 	return func(object []byte) ([]byte, error) {
 		id, err := identityOf(object)
 		if err != nil {
@@ -129,18 +130,18 @@ func strategicPatch(text []byte) change {
 		}
 		typed, err := scheme.Scheme.New(schema.FromAPIVersionAndKind(id.APIVersion, id.Kind))
 		if err != nil {
-			return nil, fmt.Errorf("type strategic does not know %s %s: use merge or json", id.APIVersion, id.Kind)
+			return nil, fmt.Errorf("type strategic does not support %s %s: use merge or json", id.APIVersion, id.Kind)
 		}
 		target, err := unmarshalObject(object)
 		if err != nil {
 			return nil, err
 		}
-		patch, err := unmarshalObject(text) // anew, because the merge changes it
+		patch, err := unmarshalObject(text) // decoded per object, because the merge modifies it
 		if err != nil {
 			return nil, err
 		}
 		if entries(target)+entries(patch) > maxEntries {
-			return nil, fmt.Errorf("type strategic takes lists of up to %d entries, in the object and the patch together: use merge or json", maxEntries)
+			return nil, fmt.Errorf("type strategic supports up to %d list entries in the object and the patch together: use merge or json", maxEntries)
 		}
 		after, err := strategicpatch.StrategicMergeMapPatch(target, patch, typed)
 		if err != nil {
@@ -150,11 +151,11 @@ func strategicPatch(text []byte) change {
 	}
 }
 
-// maxEntries limits the lists of a strategic merge, whose time grows with the square of their length and more
+// maxEntries limits the lists of a strategic merge, whose time grows at least quadratically with their length
 // (strategicpatch/patch.go, normalizeSliceOrder): four patches of 64 KiB took 23 s.
 const maxEntries = 1000
 
-// entries counts what the lists in a value hold.
+// entries counts the list entries in a value.
 func entries(value any) int {
 	count := 0
 	switch value := value.(type) {
@@ -173,12 +174,13 @@ func entries(value any) int {
 
 var content = regexp.MustCompile(`(?s)(map)?[\[{].*[\]}]`)
 
-// withoutContent cuts what a library quotes of a patch or an object: it may be a secret, and errors end in a status.
+// withoutContent removes values that a library quotes from a patch or an object: they may be secrets, and errors end up in a
+// status.
 func withoutContent(err error) error {
 	return inOneLine(errors.New(content.ReplaceAllString(err.Error(), "{...}")))
 }
 
-// unmarshal keeps integers, which encoding/json makes floats.
+// unmarshal keeps integers, which encoding/json turns into floats.
 func unmarshal(text []byte) (any, error) {
 	var value any
 	err := kjson.UnmarshalCaseSensitivePreserveInts(text, &value)

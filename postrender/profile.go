@@ -22,37 +22,37 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Profile is an authentication plugin as data: the container that asks people to sign in at the OpenID provider, and answers
-// the proxy's question whether a request comes with a session, and whose. docs/access-control.md states the contract.
+// Profile is an authentication plugin as data: the container that signs people in at the OpenID provider and tells the proxy
+// whether a request has a session, and whose. docs/access-control.md states the contract.
 //
 // Args, Files, SignOutPath and SessionCookies are templates (text/template) with the fields of PluginData.
 type Profile struct {
-	// Name is what the configuration calls it by.
+	// Name identifies the profile in the configuration.
 	Name string `json:"name"`
-	// Image holds the plugin. It must run as any user, with a read-only root file system.
+	// Image is the plugin's image. It must run as any user, with a read-only root file system.
 	Image string `json:"image"`
-	// Command and Args start it; without a command that of the image does.
+	// Command and Args start the plugin. Without a command the image's entry point is used.
 	Command []string `json:"command,omitempty"`
 	Args    []string `json:"args,omitempty"`
-	// Env are environment variables. No secrets: the plugin finds these in files.
+	// Env are environment variables. Secrets are not among them: the plugin reads those from files.
 	Env []EnvVar `json:"env,omitempty"`
-	// Files are mounted at /etc/authentication, by their names.
+	// Files are mounted at /etc/authentication under their names.
 	Files map[string]string `json:"files,omitempty"`
 	// Writable are folders that the plugin may write to.
 	Writable []string `json:"writable,omitempty"`
-	// Port is where it listens, on 127.0.0.1 alone.
+	// Port is the port that the plugin listens on, at 127.0.0.1 only.
 	Port int `json:"port"`
-	// ReadyPath answers 2xx without a session as soon as the plugin works.
+	// ReadyPath returns 2xx without a session as soon as the plugin works.
 	ReadyPath string `json:"readyPath"`
-	// CallbackPrefix is the path, below that of the server, under which everything goes to the plugin without a session.
+	// CallbackPrefix is the path, below the server's path, whose requests go to the plugin without a session.
 	CallbackPrefix string `json:"callbackPrefix"`
-	// SignOutPath, below the path of the server, ends the session and leads to PluginData.SignedOutPath.
+	// SignOutPath, below the server's path, ends the session and redirects to PluginData.SignedOutPath.
 	SignOutPath string `json:"signOutPath"`
-	// RequestHeaders are what it is given of a request, beside X-Forwarded-*.
+	// RequestHeaders are the headers of a request that the plugin receives, in addition to X-Forwarded-*.
 	RequestHeaders []string `json:"requestHeaders"`
-	// Headers are the names of the headers in which it answers whose session it is.
+	// Headers are the response headers in which the plugin returns the identity of the session.
 	Headers IdentityHeaders `json:"headers"`
-	// SessionCookies are the cookies that it may set with any answer. The names of all its cookies begin with
+	// SessionCookies are the cookies that the plugin may set in any response. The names of all its cookies begin with
 	// PluginData.CookieName.
 	SessionCookies []string `json:"sessionCookies,omitempty"`
 	// Resources are those of the container.
@@ -65,7 +65,7 @@ type EnvVar struct {
 	Value string `json:"value"`
 }
 
-// IdentityHeaders are the names of the headers that say who somebody is. All but User may be empty: the plugin does not tell.
+// IdentityHeaders are the names of the headers that hold an identity. All but User may be empty if the plugin does not set them.
 type IdentityHeaders struct {
 	// User holds the claim sub.
 	User string `json:"user"`
@@ -73,7 +73,7 @@ type IdentityHeaders struct {
 	Email string `json:"email,omitempty"`
 	// Groups holds the claim groups, joined by commas.
 	Groups string `json:"groups,omitempty"`
-	// PreferredUsername holds the claim preferred_username. It is for people, and decides nothing.
+	// PreferredUsername holds the claim preferred_username. It is displayed only and never used in a decision.
 	PreferredUsername string `json:"preferredUsername,omitempty"`
 }
 
@@ -81,27 +81,27 @@ func (h IdentityHeaders) list() []string {
 	return slices.DeleteFunc([]string{h.User, h.Email, h.Groups, h.PreferredUsername}, func(name string) bool { return name == "" })
 }
 
-// PluginData is what the templates of a profile know.
+// PluginData are the fields that the templates of a profile can use.
 type PluginData struct {
 	// Server and Namespace name the JupyterServer.
 	Server, Namespace string
-	// Host is its DNS name. Path is its path without a slash at the end, "" at the root. URL has one.
+	// Host is its DNS name. Path is its path without a trailing slash, "" at the root. URL has a trailing slash.
 	Host, Path, URL string
-	// Secure says that the URL is https.
+	// Secure is true if the URL is https.
 	Secure bool
-	// RedirectURL is where the provider sends people back to, URL + CallbackPrefix + "/callback".
+	// RedirectURL is the redirect URI of the OpenID client, URL + CallbackPrefix + "/callback".
 	RedirectURL string
-	// SignedOutPath is the path of the page that tells people that they are signed out.
+	// SignedOutPath is the path of the page that confirms signing out.
 	SignedOutPath string
 	// IssuerURL, ClientID and Scopes are those of the spec.
 	IssuerURL, ClientID string
 	Scopes              []string
-	// CookieName is the name of the session's cookie, and what the names of all other cookies begin with.
+	// CookieName is the name of the session cookie and the prefix of the names of all other cookies.
 	CookieName string
-	// CookieSecretFile, ClientSecretFile and CAFile hold the secrets and the certificates. The last two are "" where there
-	// are none.
+	// CookieSecretFile, ClientSecretFile and CAFile hold the secrets and the certificates. The last two are "" if not
+	// configured.
 	CookieSecretFile, ClientSecretFile, CAFile string
-	// Port is the profile's.
+	// Port is the port of the profile.
 	Port int
 }
 
@@ -118,18 +118,18 @@ var builtin = sync.OnceValue(func() map[string]Profile {
 	for _, entry := range entries {
 		raw, err := profileFiles.ReadFile(path.Join("profiles", entry.Name()))
 		if err != nil {
-			panic(err) // nor a file of it
+			panic(err) // an embedded file cannot be missing
 		}
 		var profile Profile
 		if err := yaml.UnmarshalStrict(raw, &profile); err != nil {
-			panic(fmt.Sprintf("the built-in profile %s: %v", entry.Name(), err)) // the tests read it, too
+			panic(fmt.Sprintf("built-in profile %s: %v", entry.Name(), err)) // covered by a test
 		}
 		profiles[profile.Name] = profile
 	}
 	return profiles
 })
 
-// FindProfile returns the profile of a name: one of those that are given, which is checked, or a built-in one.
+// FindProfile returns the profile with a name: one of the given profiles, which is validated, or a built-in one.
 func FindProfile(name string, given []Profile) (Profile, error) {
 	names := []string{}
 	for _, profile := range given {
@@ -138,68 +138,68 @@ func FindProfile(name string, given []Profile) (Profile, error) {
 			continue
 		}
 		if err := profile.Validate(); err != nil {
-			return Profile{}, fmt.Errorf("the profile %s: %w", name, err)
+			return Profile{}, fmt.Errorf("profile %s: %w", name, err)
 		}
 		return profile, nil
 	}
 	profile, found := builtin()[name]
 	if !found {
-		return Profile{}, fmt.Errorf("there is no profile %q; there are: %s", name, strings.Join(append(names, slices.Sorted(maps.Keys(builtin()))...), ", "))
+		return Profile{}, fmt.Errorf("no profile %q; available: %s", name, strings.Join(append(names, slices.Sorted(maps.Keys(builtin()))...), ", "))
 	}
 	return profile, nil
 }
 
 var (
-	headerName = regexp.MustCompile(`^[A-Za-z0-9-]+$`) // no underscores: to many programs they are the same as hyphens
+	headerName = regexp.MustCompile(`^[A-Za-z0-9-]+$`) // no underscores: many programs treat them like hyphens
 	fileName   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 	urlPath    = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
 )
 
-// Validate names the first field that cannot work, and what to do.
+// Validate returns an error for the first invalid field, with the way to fix it.
 func (p Profile) Validate() error {
 	switch {
 	case p.Name == "":
-		return errors.New("name: is empty, give the profile a name")
+		return errors.New("name: must not be empty")
 	case p.Image == "":
-		return errors.New("image: is empty, give the image of the plugin")
+		return errors.New("image: must not be empty: set the image of the plugin")
 	case p.Port < 1024 || p.Port > 65535 || slices.Contains([]int{3000, 3001, 8000, 8888}, p.Port):
-		return fmt.Errorf("port: %d is not free, give one from 1024 to 65535 other than 3000, 3001, 8000 and 8888", p.Port)
+		return fmt.Errorf("port: %d is not available: use one from 1024 to 65535 other than 3000, 3001, 8000 and 8888", p.Port)
 	case !urlPath.MatchString(p.ReadyPath):
-		return fmt.Errorf("readyPath: %q is no path, give one such as /ping", p.ReadyPath)
+		return fmt.Errorf("readyPath: %q is not a path: use one such as /ping", p.ReadyPath)
 	case !urlPath.MatchString(p.CallbackPrefix):
-		return fmt.Errorf("callbackPrefix: %q is no path without a slash at the end, give one such as /oauth2", p.CallbackPrefix)
+		return fmt.Errorf("callbackPrefix: %q is not a path without a trailing slash: use one such as /oauth2", p.CallbackPrefix)
 	case !strings.HasPrefix(p.SignOutPath, p.CallbackPrefix+"/"):
 		return fmt.Errorf("signOutPath: %q is not below callbackPrefix %s", p.SignOutPath, p.CallbackPrefix)
 	case p.Headers.User == "":
-		return errors.New("headers.user: is empty, name the header that holds the claim sub")
-	case !slices.Contains(p.RequestHeaders, "Cookie"): // to traefik, an empty list means all headers
-		return errors.New("requestHeaders: lacks Cookie, without which there is no session")
+		return errors.New("headers.user: must not be empty: name the header that holds the claim sub")
+	case !slices.Contains(p.RequestHeaders, "Cookie"): // traefik reads an empty list as all headers
+		return errors.New("requestHeaders: must contain Cookie, which holds the session")
 	}
 	for _, name := range append(p.Headers.list(), p.RequestHeaders...) {
 		if !headerName.MatchString(name) {
-			return fmt.Errorf("headers: %q is no name of a header with letters, digits and hyphens", name)
+			return fmt.Errorf("headers: %q is not a header name of letters, digits and hyphens", name)
 		}
 	}
 	for _, name := range p.RequestHeaders {
 		if slices.ContainsFunc(p.Headers.list(), func(identity string) bool { return strings.EqualFold(identity, name) }) {
-			return fmt.Errorf("requestHeaders: %s is one of headers, so that a client could say itself who it is", name)
+			return fmt.Errorf("requestHeaders: %s is also one of headers, so that a client could forge its identity: remove it", name)
 		}
 	}
 	for name := range p.Files {
 		if !fileName.MatchString(name) || slices.Contains([]string{"traefik.yaml", "routes.yaml"}, name) {
-			return fmt.Errorf("files: %q cannot be the name of a file, use letters, digits and . _ -", name)
+			return fmt.Errorf("files: %q is invalid or reserved: use letters, digits and . _ -, but not traefik.yaml or routes.yaml", name)
 		}
 	}
 	for _, folder := range p.Writable {
 		if !path.IsAbs(folder) || path.Clean(folder) != folder || folder == "/" {
-			return fmt.Errorf("writable: %q is no absolute path of a folder", folder)
+			return fmt.Errorf("writable: %q is not the absolute path of a folder", folder)
 		}
 	}
 	_, err := p.fill(PluginData{Port: p.Port, Scopes: []string{"openid"}})
 	return err
 }
 
-// filledProfile is a profile whose templates are filled in.
+// filledProfile holds the executed templates of a profile.
 type filledProfile struct {
 	Args           []string
 	Files          map[string]string
@@ -238,7 +238,7 @@ func fillAll(name string, texts []string, data any) ([]string, error) {
 	return out, nil
 }
 
-// maxText is what one template may come to, in bytes. A template of an admin with a loop that does not end is cut there.
+// maxText limits the output of one template, in bytes, against endless loops in an administrator's template.
 const maxText = 128 << 10
 
 func fill(name, text string, data any) (string, error) {
@@ -253,17 +253,17 @@ func fill(name, text string, data any) (string, error) {
 	return out.String(), nil
 }
 
-// limited is a text of at most maxText bytes.
+// limited is a strings.Builder of at most maxText bytes.
 type limited struct{ strings.Builder }
 
 func (l *limited) Write(p []byte) (int, error) {
 	if l.Len()+len(p) > maxText {
-		return 0, fmt.Errorf("the text is longer than %d KiB: %w", maxText>>10, io.ErrShortWrite)
+		return 0, fmt.Errorf("the output is longer than %d KiB: %w", maxText>>10, io.ErrShortWrite)
 	}
 	return l.Builder.Write(p)
 }
 
-// functions of all templates. What comes from a spec is quoted by one of them, always: else it could add lines of its own.
+// functions are available in all templates. Values of a spec are always quoted by one of them, or they could inject lines.
 var functions = template.FuncMap{
 	"apache":   quoteApache,
 	"has":      slices.Contains[[]string],
@@ -275,23 +275,23 @@ var functions = template.FuncMap{
 	"yaml":     quoteYAML,
 }
 
-// quoteTOML writes a basic string of TOML 1.0, whose escapes are those of JSON.
+// quoteTOML returns a basic string of TOML 1.0, whose escapes are those of JSON.
 func quoteTOML(value string) (string, error) {
 	text, err := marshal(value)
 	return strings.ReplaceAll(string(text), "\x7f", `\u007f`), err
 }
 
-// quoteYAML writes a value as JSON, which is YAML. It is in one line.
+// quoteYAML returns a value as JSON, which is YAML, in one line.
 func quoteYAML(value any) (string, error) {
 	text, err := marshal(value)
 	return string(text), err
 }
 
-// quoteApache writes an argument of a directive of Apache's httpd. Its configuration expands ${NAME}, in quotation marks too,
-// and there is no way to write it otherwise.
+// quoteApache returns an argument of a directive of Apache's httpd. It rejects ${: the configuration expands ${NAME} also in
+// quotation marks, and has no escape for it.
 func quoteApache(value string) (string, error) {
 	if strings.Contains(value, "${") || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return "", fmt.Errorf("%s cannot be written in a configuration of Apache", strconv.QuoteToASCII(value))
+		return "", fmt.Errorf("%s cannot be quoted in an Apache configuration", strconv.QuoteToASCII(value))
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value) + `"`, nil
 }

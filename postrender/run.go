@@ -14,14 +14,14 @@ import (
 	"sync"
 )
 
-// step is one step of the pipeline. It may change, add and take out documents.
+// step is one step of the pipeline. It may change, add and remove documents.
 type step func([]*document) ([]*document, error)
 
-// ourAPIVersion is that of the objects that are for this step alone.
+// ourAPIVersion is the API version of AccessProxy and Patches objects.
 const ourAPIVersion = "postrender.jupyterserver.dev/v1alpha1"
 
-// Run returns the manifests as they are released. Without an AccessProxy or a Patches object that is its argument, unchanged.
-// It returns either all of them or an error: a *PatchError where a patch is to blame.
+// Run returns the manifests to release. Without an AccessProxy or a Patches object it returns its argument unchanged. It
+// returns either all manifests or an error: a *PatchError if a patch fails.
 func Run(manifests []byte) ([]byte, error) {
 	documents, err := parse(manifests)
 	if err != nil {
@@ -35,10 +35,10 @@ func Run(manifests []byte) ([]byte, error) {
 	return join(documents)
 }
 
-// Renderer is Run as Helm's postrender.PostRenderer (helm.sh/helm/v3/pkg/postrender).
+// Renderer implements Helm's postrender.PostRenderer (helm.sh/helm/v3/pkg/postrender) with Run.
 type Renderer struct{}
 
-// Run returns the manifests as they are released.
+// Run returns the manifests to release.
 func (Renderer) Run(manifests *bytes.Buffer) (*bytes.Buffer, error) {
 	out, err := Run(manifests.Bytes())
 	if err != nil {
@@ -50,7 +50,7 @@ func (Renderer) Run(manifests *bytes.Buffer) (*bytes.Buffer, error) {
 //go:embed *.go profiles templates
 var sources embed.FS
 
-// Digest changes when this package changes: it is over the sources, so that nobody has to remember a version.
+// Digest changes when this package changes. It is computed over the sources, so that no version has to be maintained by hand.
 func Digest() string { return digest() }
 
 var digest = sync.OnceValue(func() string {

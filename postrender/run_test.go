@@ -20,7 +20,7 @@ import (
 
 var _ helm.PostRenderer = Renderer{}
 
-// golden is a file of testdata: a comment, then sections that begin with a line "-- name --".
+// golden is a file in testdata: a comment, then sections that begin with a line "-- name --".
 type golden struct{ comment, input, patches, output string }
 
 func readGolden(t testing.TB, file string) golden {
@@ -45,7 +45,7 @@ func readGolden(t testing.TB, file string) golden {
 	return g
 }
 
-// stream is what the chart renders: the input, and the Patches object with the list of patches.
+// stream returns the chart's output: the input and a Patches object with the patches.
 func (g golden) stream() string {
 	if g.patches == "" {
 		return g.input
@@ -81,7 +81,7 @@ func TestGolden(t *testing.T) {
 			goldens.Check(t, file, text+"-- output --\n"+string(out))
 			again, err := Run([]byte(g.stream()))
 			if err != nil || !bytes.Equal(out, again) {
-				t.Errorf("a second run gives something else: %v\n%s", err, again)
+				t.Errorf("a second run differs: %v\n%s", err, again)
 			}
 			same, err := Run(out)
 			if err != nil || !bytes.Equal(out, same) {
@@ -114,7 +114,7 @@ func TestRunWithoutPatchesIsIdentity(t *testing.T) {
 	}
 }
 
-func TestRunWithoutAnyPatchTakesOnlyThePatchesObjectOut(t *testing.T) {
+func TestRunWithEmptyPatchesOnlyRemovesThePatchesObject(t *testing.T) {
 	const before, after = "---\na:   b\n", "---\nc:   d"
 	for _, empty := range []string{"[]", "null"} {
 		object := strings.Replace(patchesObject(""), "patches:\n", "patches: "+empty+"\n", 1)
@@ -161,14 +161,14 @@ func TestPatchErrors(t *testing.T) {
 	}{
 		{"no object of the kind", entry("Deployment", "merge", "a: 1"), v1alpha1.PatchTarget{Kind: "Deployment"},
 			[]string{"Service alice", "StatefulSet alice", "Custom alice"}},
-		{"no object of the name", "- {target: {kind: Service, name: bob}, type: merge, patch: 'a: 1'}\n", v1alpha1.PatchTarget{Kind: "Service", Name: "bob"}, []string{"Service bob", "there is no such object"}},
-		{"the Patches object is no target", entry("Patches", "merge", "a: 1"), v1alpha1.PatchTarget{Kind: "Patches"}, nil},
+		{"no object of the name", "- {target: {kind: Service, name: bob}, type: merge, patch: 'a: 1'}\n", v1alpha1.PatchTarget{Kind: "Service", Name: "bob"}, []string{"Service bob", "no such object"}},
+		{"the Patches object is not a target", entry("Patches", "merge", "a: 1"), v1alpha1.PatchTarget{Kind: "Patches"}, nil},
 
 		{"no target", "- {patch: 'a: 1'}\n", v1alpha1.PatchTarget{}, []string{"target.kind"}},
 		{"an unknown field", "- {target: {kind: Service}, path: x, patch: 'a: 1'}\n", v1alpha1.PatchTarget{Kind: "Service"}, []string{"path"}},
 		{"a field in another case", "- {target: {Kind: Service}, patch: 'a: 1'}\n", v1alpha1.PatchTarget{}, []string{"Kind"}},
-		{"a patch that is no string", "- {target: {kind: Service}, patch: {a: 1}}\n", v1alpha1.PatchTarget{Kind: "Service"}, []string{"string"}},
-		{"an entry that is no object", "- text\n", v1alpha1.PatchTarget{}, nil},
+		{"a patch that is not a string", "- {target: {kind: Service}, patch: {a: 1}}\n", v1alpha1.PatchTarget{Kind: "Service"}, []string{"string"}},
+		{"an entry that is not an object", "- text\n", v1alpha1.PatchTarget{}, nil},
 		{"an unknown type", entry("Service", "jsn", "a: 1"), v1alpha1.PatchTarget{Kind: "Service"}, []string{`"jsn"`, "json, merge or strategic"}},
 
 		{"not YAML", merge("a: [1"), v1alpha1.PatchTarget{Kind: "Service"}, []string{"yaml: "}},
@@ -180,7 +180,7 @@ func TestPatchErrors(t *testing.T) {
 		{"two documents", merge("a: 1\n---\nb: 2"), v1alpha1.PatchTarget{Kind: "Service"}, []string{"more than one"}},
 		{"equal keys", merge("a: 1\nb: 2\na: 3"), v1alpha1.PatchTarget{Kind: "Service"}, []string{`"a"`, "line 3"}},
 		{"equal keys in JSON", merge(`{"a": 1, "a": 2}`), v1alpha1.PatchTarget{Kind: "Service"}, []string{`"a"`}},
-		{"text as a merge patch", merge("text"), v1alpha1.PatchTarget{Kind: "Service"}, []string{"an object"}},
+		{"a string as a merge patch", merge("text"), v1alpha1.PatchTarget{Kind: "Service"}, []string{"an object"}},
 		{"a list as a merge patch", merge("[1]"), v1alpha1.PatchTarget{Kind: "Service"}, []string{"an object"}},
 		{"an object as a json patch", jsonOps("a: 1"), v1alpha1.PatchTarget{Kind: "Service"}, []string{"a list of operations"}},
 		{"an alias without its anchor", merge("a: *b"), v1alpha1.PatchTarget{Kind: "Service"}, []string{"yaml: "}},
@@ -194,7 +194,7 @@ func TestPatchErrors(t *testing.T) {
 		{"an index past the end", jsonOps("[{op: add, path: /spec/ports/5, value: 1}]"), v1alpha1.PatchTarget{Kind: "Service", Name: "alice"}, []string{"/spec/ports/5"}},
 		{"an unknown operation", jsonOps("[{op: ad, path: /a, value: 1}]"), v1alpha1.PatchTarget{Kind: "Service"}, []string{"operation"}},
 		{"an operation without value", jsonOps("[{op: add, path: /a}]"), v1alpha1.PatchTarget{Kind: "Service"}, []string{"value"}},
-		{"an operation that is no object", jsonOps("[text]"), v1alpha1.PatchTarget{Kind: "Service"}, nil},
+		{"an operation that is not an object", jsonOps("[text]"), v1alpha1.PatchTarget{Kind: "Service"}, nil},
 		{"copies that double", jsonOps("- {op: add, path: /a, value: [xxxxxxxxxxxxxxxx]}\n" + strings.Repeat("- {op: copy, from: /a, path: /a/0}\n", 40)), v1alpha1.PatchTarget{Kind: "Service", Name: "alice"}, []string{"copy"}},
 
 		{"patches that add too much", jsonOps("- {op: add, path: /a, value: " + strings.Repeat("x", 60000) + "}\n- {op: copy, from: /a, path: /b}\n- {op: copy, from: /a, path: /c}\n"), v1alpha1.PatchTarget{Kind: "Service", Name: "alice"}, []string{"128 KiB"}},
@@ -203,10 +203,10 @@ func TestPatchErrors(t *testing.T) {
 		{"a strategic patch of a custom resource", entry("Custom", "strategic", "spec: {a: 1}"), v1alpha1.PatchTarget{Kind: "Custom", Name: "alice"}, []string{"example.org/v1 Custom", "merge or json"}},
 		{"an entry without its merge key", container("{image: x}"), v1alpha1.PatchTarget{Kind: "StatefulSet", Name: "alice"}, []string{"merge key", "name"}},
 		{"an unknown directive", container("{name: jupyter, $patch: drop}"), v1alpha1.PatchTarget{Kind: "StatefulSet", Name: "alice"}, []string{"patch type"}},
-		{"a list that is text", container("text"), v1alpha1.PatchTarget{Kind: "StatefulSet", Name: "alice"}, nil},
+		{"a string instead of a list", container("text"), v1alpha1.PatchTarget{Kind: "StatefulSet", Name: "alice"}, nil},
 
 		{"deleting the object", strategic("$patch: delete"), v1alpha1.PatchTarget{Kind: "StatefulSet", Name: "alice"}, []string{"remove"}},
-		{"replacing the object by nothing", strategic("$patch: replace"), v1alpha1.PatchTarget{Kind: "StatefulSet", Name: "alice"}, []string{"remove"}},
+		{"replacing the object by an empty one", strategic("$patch: replace"), v1alpha1.PatchTarget{Kind: "StatefulSet", Name: "alice"}, []string{"remove"}},
 		{"replacing the object by null", jsonOps("[{op: replace, path: '', value: null}]"), v1alpha1.PatchTarget{Kind: "Service", Name: "alice"}, []string{"remove"}},
 		{"replacing the object by a list", jsonOps("[{op: replace, path: '', value: [1]}]"), v1alpha1.PatchTarget{Kind: "Service", Name: "alice"}, []string{"remove"}},
 		{"another apiVersion", merge("apiVersion: v2"), v1alpha1.PatchTarget{Kind: "Service", Name: "alice"}, []string{"may not change apiVersion"}},
@@ -217,7 +217,7 @@ func TestPatchErrors(t *testing.T) {
 		{"no name", merge("metadata: {name: null}"), v1alpha1.PatchTarget{Kind: "Service", Name: "alice"}, []string{"may not change metadata.name"}},
 		{"another namespace", merge("metadata: {namespace: kube-system}"), v1alpha1.PatchTarget{Kind: "Service", Name: "alice"}, []string{"may not change metadata.namespace"}},
 		{"a namespace where there was none", entry("Custom", "merge", "metadata: {namespace: kube-system}"), v1alpha1.PatchTarget{Kind: "Custom", Name: "alice"}, []string{"may not change metadata.namespace"}},
-		{"metadata that is text", merge("metadata: text"), v1alpha1.PatchTarget{Kind: "Service", Name: "alice"}, []string{"metadata"}},
+		{"a string as metadata", merge("metadata: text"), v1alpha1.PatchTarget{Kind: "Service", Name: "alice"}, []string{"metadata"}},
 		{"another name, and back", merge("metadata: {name: bob}") + merge("metadata: {name: alice}"), v1alpha1.PatchTarget{Kind: "Service", Name: "alice"}, []string{"may not change metadata.name"}},
 	} {
 		t.Run(tc.reason, func(t *testing.T) {
@@ -238,7 +238,7 @@ func TestPatchErrors(t *testing.T) {
 			}
 			for _, part := range tc.want {
 				if !strings.Contains(text, part) {
-					t.Errorf("%q does not hold %q", text, part)
+					t.Errorf("%q does not contain %q", text, part)
 				}
 			}
 			t.Log(text)
@@ -246,7 +246,7 @@ func TestPatchErrors(t *testing.T) {
 	}
 }
 
-// TestPatchErrorsQuoteNoValues: an error ends in a status and in events, and a value may be a secret.
+// TestPatchErrorsQuoteNoValues: errors end up in a status and in events, and values may be secrets.
 func TestPatchErrorsQuoteNoValues(t *testing.T) {
 	for _, patch := range []string{
 		entry("StatefulSet", "strategic", "spec: {template: {spec: {containers: [{image: hunter2}]}}}"),
@@ -276,7 +276,7 @@ func TestStreamErrors(t *testing.T) {
 		{"a bomb", "---\n" + billionLaughs(), "document 1 of the manifest: YAML aliases"},
 		{"two Patches objects", objects + patchesObject(good) + patchesObject(good), "documents 4 and 5 of the manifest"},
 		{"an unknown field", strings.Replace(patchesObject(good), "spec:", "spec:\n  x: 1", 1), `document 1 of the manifest, a Patches object: unknown field "spec.x"`},
-		{"patches that are no list", strings.Replace(patchesObject(""), "patches:\n", "patches: text\n", 1), "document 1 of the manifest, a Patches object: "},
+		{"patches that are not a list", strings.Replace(patchesObject(""), "patches:\n", "patches: text\n", 1), "document 1 of the manifest, a Patches object: "},
 	} {
 		t.Run(tc.reason, func(t *testing.T) {
 			out, err := Run([]byte(tc.stream))
@@ -311,12 +311,12 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// entry is one patch, of every object of a kind.
+// entry returns a patch of all objects of a kind.
 func entry(kind, patchType, patch string) string {
 	return fmt.Sprintf("- {target: {kind: %s}, type: %s, patch: %q}\n", kind, patchType, patch)
 }
 
-// billionLaughs is 10 to the power of 9 strings.
+// billionLaughs returns YAML whose aliases expand to 10^9 strings.
 func billionLaughs() string {
 	text := "a0: &a0 [" + strings.Repeat("x,", 10) + "]\n"
 	for i := range 8 {

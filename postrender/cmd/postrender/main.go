@@ -1,12 +1,12 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command postrender is the package postrender as a program: manifests on the standard input, manifests on the standard
-// output. Helm 3 takes it as `helm template --post-renderer postrender`, Helm 4 as a plugin (plugin.yaml), and tools that run
-// KRM functions as one: it knows a ResourceList when it is given one
+// Command postrender runs the package postrender: manifests on the standard input, manifests on the standard output. Helm 3
+// runs it with `helm template --post-renderer postrender`, Helm 4 as a plugin (plugin.yaml). It is also a KRM function, if the
+// input is a ResourceList
 // (https://github.com/kubernetes-sigs/kustomize/blob/master/cmd/config/docs/api-conventions/functions-spec.md).
 //
-// What may live here: input and output. What may not: what is done to manifests.
+// What may live here: input and output. What may not: changes to manifests.
 package main
 
 import (
@@ -23,8 +23,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/postrender"
 )
 
-const usage = `postrender reads manifests from the standard input, puts the access control of a Jupyter server into them (its object
-AccessProxy), applies the patches of spec.patches (its object Patches), and writes the result to the standard output.
+const usage = `postrender reads manifests from the standard input, adds the access control of a Jupyter server (the object AccessProxy),
+applies the patches of spec.patches (the object Patches), and writes the result to the standard output.
 
   helm template alice chart-jupyter-server -f values.yaml --post-renderer postrender
 `
@@ -43,7 +43,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 			_, err := io.WriteString(out, usage)
 			return err
 		}
-		return fmt.Errorf("%q is not expected: postrender takes no arguments, and manifests on the standard input", args[0])
+		return fmt.Errorf("unexpected argument %q: postrender takes no arguments and reads manifests from the standard input", args[0])
 	}
 	manifests, err := io.ReadAll(in)
 	if err != nil {
@@ -63,7 +63,7 @@ func run(args []string, in io.Reader, out io.Writer) error {
 	return nil
 }
 
-// isResourceList says whether the input is that of a KRM function.
+// isResourceList reports whether the input is that of a KRM function.
 func isResourceList(input []byte) bool {
 	var header struct {
 		APIVersion string `yaml:"apiVersion"`
@@ -75,8 +75,8 @@ func isResourceList(input []byte) bool {
 	return header.Kind == kio.ResourceListKind && header.APIVersion == kio.ResourceListAPIVersion
 }
 
-// runFunction is postrender.Run on the items of a ResourceList. Objects keep the annotations that say which file they are
-// from; new ones have none.
+// runFunction runs postrender.Run on the items of a ResourceList. Objects keep the annotations with their file; new ones have
+// none.
 func runFunction(input []byte) ([]byte, error) {
 	var out bytes.Buffer
 	list := &kio.ByteReadWriter{Reader: bytes.NewReader(input), Writer: &out, KeepReaderAnnotations: true}
@@ -101,7 +101,7 @@ func runFunction(input []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// withoutIndexes drops the places in the list, which kyaml adds when it reads and which are no longer true.
+// withoutIndexes removes the index annotations that kyaml added when it read the list and that are no longer right.
 func withoutIndexes(items []*yaml.RNode) error {
 	for _, item := range items {
 		for _, name := range []string{kioutil.IndexAnnotation, legacyIndex} {
@@ -113,5 +113,5 @@ func withoutIndexes(items []*yaml.RNode) error {
 	return nil
 }
 
-// legacyIndex is what kyaml still adds beside kioutil.IndexAnnotation (kio/kioutil/kioutil.go).
+// legacyIndex is the annotation that kyaml still adds in addition to kioutil.IndexAnnotation (kio/kioutil/kioutil.go).
 const legacyIndex = "config.kubernetes.io/index"

@@ -17,7 +17,7 @@ kind: StatefulSet
 metadata: {name: alice, annotations: {internal.config.kubernetes.io/path: set.yaml}}
 spec: {template: {spec: {containers: [{name: jupyter}]}}}
 ---
-# The way in.
+# The route.
 apiVersion: v1
 kind: Service
 metadata: {name: alice}
@@ -43,7 +43,7 @@ func TestManifests(t *testing.T) {
 	if err := run(nil, strings.NewReader(stream), &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"name: access-proxy", "# The way in.", "targetPort: 8000", "name: alice-access-rules"} {
+	for _, part := range []string{"name: access-proxy", "# The route.", "targetPort: 8000", "name: alice-access-rules"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("the output lacks %q:\n%s", part, out.String())
 		}
@@ -53,7 +53,7 @@ func TestManifests(t *testing.T) {
 	}
 }
 
-// A ResourceList comes back as one, with the new objects, and without the one that was for us.
+// A ResourceList is returned as one, with the new objects and without the AccessProxy object.
 func TestResourceList(t *testing.T) {
 	var list strings.Builder
 	list.WriteString("apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nfunctionConfig: {kind: ConfigMap, metadata: {name: x}}\nitems:\n")
@@ -82,10 +82,10 @@ func TestResourceList(t *testing.T) {
 		kinds = append(kinds, item.Kind)
 	}
 	if got.Kind != "ResourceList" || strings.Join(kinds, " ") != "ConfigMap ConfigMap StatefulSet Service" {
-		t.Errorf("a %s of %v:\n%s", got.Kind, kinds, out.String())
+		t.Errorf("got a %s of %v:\n%s", got.Kind, kinds, out.String())
 	}
 	if path := got.Items[2].Metadata.Annotations["internal.config.kubernetes.io/path"]; path != "set.yaml" {
-		t.Errorf("the StatefulSet has lost its file: %q", path)
+		t.Errorf("the StatefulSet lost the annotation with its file: %q", path)
 	}
 }
 
@@ -96,9 +96,9 @@ func TestErrorsLeaveNoOutput(t *testing.T) {
 		want       string
 	}{
 		{"not YAML", "a: [", nil, "document 1"},
-		{"nothing to protect", strings.Split(stream, "---\n")[2], nil, "StatefulSet alice"},
+		{"nothing to protect", strings.Split(stream, "---\n")[2], nil, "AccessProxy alice"},
 		{"a ResourceList with nothing to protect", "apiVersion: config.kubernetes.io/v1\nkind: ResourceList\nitems:\n  - {apiVersion: postrender.jupyterserver.dev/v1alpha1, kind: AccessProxy, metadata: {name: a}}\n", nil, "AccessProxy"},
-		{"arguments", "", []string{"-f", "x"}, `"-f" is not expected`},
+		{"arguments", "", []string{"-f", "x"}, `unexpected argument "-f"`},
 	} {
 		t.Run(tc.reason, func(t *testing.T) {
 			var out bytes.Buffer
@@ -110,7 +110,7 @@ func TestErrorsLeaveNoOutput(t *testing.T) {
 	}
 }
 
-// Helm 4 finds the program where `make build` puts it.
+// The plugin of Helm 4 names the program that `make build` builds.
 func TestPluginNamesTheProgram(t *testing.T) {
 	raw, err := os.ReadFile("../../plugin.yaml")
 	if err != nil {
