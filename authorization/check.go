@@ -18,61 +18,61 @@ import (
 	"time"
 )
 
-// checkWithin bounds the whole command `check`.
-const checkWithin = 10 * time.Second
+// checkCommandTimeout bounds the whole command `check`.
+const checkCommandTimeout = 10 * time.Second
 
-// runCheck is the command `check`: before the server starts, it finds out whether anybody will be able to sign in. Whatever
-// it finds, it exits with 0: a provider that is down must not keep a server from starting.
+// runCheck is the command `check`: it tests before the server starts whether users can sign in. It exits with 0 whatever the
+// result, because a provider that is down must not keep a server from starting.
 func runCheck(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags, configFile := newFlags("check", stderr)
-	if code, goOn := parse(flags, args, configFile, stderr); !goOn {
+	if code, ok := parse(flags, args, configFile, stderr); !ok {
 		return code
 	}
 	c, _, err := readConfig(*configFile)
 	if err != nil {
-		fmt.Fprintln(stderr, "error:", err) // `serve` fails with it
+		fmt.Fprintln(stderr, "error:", err) // `serve` fails with the same error
 		return exitOK
 	}
-	ctx, cancel := context.WithTimeout(ctx, checkWithin)
+	ctx, cancel := context.WithTimeout(ctx, checkCommandTimeout)
 	defer cancel()
-	found := tryClient(ctx, c.Provider)
+	found := testClient(ctx, c.Provider)
 	fmt.Fprintln(stdout, found.Message)
 	if err := writeReport(c.Provider.Report, found); err != nil {
-		fmt.Fprintln(stderr, "error: the report cannot be written:", err)
+		fmt.Fprintln(stderr, "error: writing the report:", err)
 	}
 	return exitOK
 }
 
-// trial is one attempt to use the client at the provider.
-type trial struct {
+// clientTest is one attempt to use the client at the provider.
+type clientTest struct {
 	provider  provider
 	endpoints document
 
 	client   *http.Client
 	secret   string
-	verifier string // of PKCE
+	verifier string // PKCE
 }
 
-// tryClient goes as far with the provider as one can without a person.
-func tryClient(ctx context.Context, p provider) finding {
+// testClient takes the steps of a sign-in that need no user interaction.
+func testClient(ctx context.Context, p provider) finding {
 	client, err := newProviderClient(p.CAFile)
 	if err != nil {
-		return wrong(providerUnreachable, "the certificates for the provider %s cannot be read: %s", p.Issuer, clean(err.Error()))
+		return failure(providerUnreachable, "cannot read the CA certificates for the provider %s: %s", p.Issuer, clean(err.Error()))
 	}
 	d, found := discover(ctx, client, p.Issuer)
 	if !found.OK {
 		return found
 	}
-	t := trial{provider: p, endpoints: d, client: client, verifier: rand.Text() + rand.Text()}
+	t := clientTest{provider: p, endpoints: d, client: client, verifier: rand.Text() + rand.Text()}
 	if p.ClientSecretFile != "" {
 		raw, err := readFile(p.ClientSecretFile, maxReport)
 		if err != nil {
-			return wrong(clientRefused, "the secret of the client %s cannot be read: %s", quote(p.ClientID), clean(err.Error()))
+			return failure(clientRefused, "cannot read the secret of the client %s: %s", quote(p.ClientID), clean(err.Error()))
 		}
-		// As it is: the plugin does not strip a line's end either, and the provider would refuse that.
+		// Unchanged: the plugin does not strip a newline either, and the provider would reject it.
 		t.secret = string(raw)
 		if t.secret == "" {
-			return wrong(clientRefused, "the secret of the client %s is empty", quote(p.ClientID))
+			return failure(clientRefused, "the secret of the client %s is empty", quote(p.ClientID))
 		}
 	}
 	if found := t.authorize(ctx); !found.OK {
@@ -81,14 +81,14 @@ func tryClient(ctx context.Context, p provider) finding {
 	return t.redeem(ctx)
 }
 
-// authorize asks for a code as a browser would, but says that no person is there (prompt=none).
-func (t *trial) authorize(ctx context.Context) finding {
+// authorize requests a code like a browser, but without user interaction (prompt=none).
+func (t *clientTest) authorize(ctx context.Context) finding {
 	address, err := url.Parse(t.endpoints.AuthorizationEndpoint)
 	if err != nil {
-		return wrong(providerInvalid, "the provider %s has no authorization_endpoint", t.provider.Issuer)
+		return failure(providerInvalid, "the provider %s has no authorization_endpoint", t.provider.Issuer)
 	}
 	challenge := sha256.Sum256([]byte(t.verifier))
-	query := address.Query() // an endpoint may have one (RFC 6749, section 3.1)
+	query := address.Query() // an endpoint may have a query (RFC 6749, section 3.1)
 	for name, value := range map[string]string{
 		"response_type":         "code",
 		"client_id":             t.provider.ClientID,
@@ -104,32 +104,32 @@ func (t *trial) authorize(ctx context.Context) finding {
 	address.RawQuery = query.Encode()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
 	if err != nil {
-		return wrong(providerInvalid, "the provider %s has no authorization_endpoint", t.provider.Issuer)
+		return failure(providerInvalid, "the provider %s has no authorization_endpoint", t.provider.Issuer)
 	}
 	request.Header.Set("Accept", "text/html")
-	answer, err := t.send(request)
+	response, err := t.send(request)
 	if err != nil {
-		return wrong(providerUnreachable, "the provider %s cannot be reached: %s", t.provider.Issuer, cause(err))
+		return failure(providerUnreachable, "the provider %s cannot be reached: %s", t.provider.Issuer, cause(err))
 	}
-	return t.judgeAuthorization(answer)
+	return t.checkAuthorization(response)
 }
 
-// answer is what a provider answered, with its error (RFC 6749, sections 4.1.2.1 and 5.2), if it has one.
-type answer struct {
+// providerResponse is a response of the provider with its error, if any (RFC 6749, sections 4.1.2.1 and 5.2).
+type providerResponse struct {
 	code        int
 	location    *url.URL
 	Error       string `json:"error"`
 	Description string `json:"error_description"`
 }
 
-func (t *trial) send(request *http.Request) (answer, error) {
+func (t *clientTest) send(request *http.Request) (providerResponse, error) {
 	request.Header.Set("User-Agent", userAgent())
 	response, err := t.client.Do(request)
 	if err != nil {
-		return answer{}, err
+		return providerResponse{}, err
 	}
 	defer response.Body.Close()
-	a := answer{code: response.StatusCode}
+	a := providerResponse{code: response.StatusCode}
 	if location, err := response.Location(); err == nil && a.code >= 300 && a.code < 400 {
 		a.location = location
 		a.Error, a.Description = location.Query().Get("error"), location.Query().Get("error_description")
@@ -137,36 +137,37 @@ func (t *trial) send(request *http.Request) (answer, error) {
 	}
 	raw, err := io.ReadAll(io.LimitReader(response.Body, maxDocument))
 	if err != nil {
-		return answer{}, err
+		return providerResponse{}, err
 	}
-	// A page for people is no JSON, and says nothing that could be quoted.
+	// An HTML page is not JSON and has no error to quote.
 	_ = json.Unmarshal(raw, &a)
 	return a, nil
 }
 
-// judgeAuthorization: a provider must not redirect to a client that it does not know (section 4.1.2.1), so it says no with
-// a status of its own. If it knows the client, it misses the person, and says so to the redirect URL.
-func (t *trial) judgeAuthorization(a answer) finding {
+// checkAuthorization evaluates the response of the authorization endpoint. A provider must not redirect to a client that it
+// does not know (section 4.1.2.1), so it responds with an error status. If it knows the client, it redirects with the error
+// that a user is missing.
+func (t *clientTest) checkAuthorization(a providerResponse) finding {
 	switch {
-	case passing(a.code):
-		return t.outOfOrder(a, "authorization_endpoint")
-	case a.location == nil && refusing(a.code), a.blamesClient():
-		return wrong(clientRefused, "the provider %s does not know the client %s, or not with the redirect URL %s (%s): register both there",
-			t.provider.Issuer, quote(t.provider.ClientID), quote(t.provider.RedirectURL), t.words(a))
+	case isGatewayError(a.code):
+		return t.outage(a, "authorization_endpoint")
+	case a.location == nil && isRejection(a.code), a.blamesClient():
+		return failure(clientRefused, "the provider %s does not know the client %s or its redirect URL %s (%s): register both there",
+			t.provider.Issuer, quote(t.provider.ClientID), quote(t.provider.RedirectURL), t.quoteResponse(a))
 	case a.Error == "invalid_scope":
-		return wrong(clientRefused, "the provider %s does not give the client %s the scopes %s (%s): allow them there, or ask for fewer",
-			t.provider.Issuer, quote(t.provider.ClientID), quote(strings.Join(t.provider.Scopes, " ")), t.words(a))
+		return failure(clientRefused, "the provider %s does not grant the client %s the scopes %s (%s): allow them there, or request fewer",
+			t.provider.Issuer, quote(t.provider.ClientID), quote(strings.Join(t.provider.Scopes, " ")), t.quoteResponse(a))
 	default:
 		return finding{OK: true}
 	}
 }
 
-// passing says that something in front of the provider answered, which is not there at the moment.
-func passing(code int) bool {
+// isGatewayError reports whether a gateway answered because the provider is not available.
+func isGatewayError(code int) bool {
 	return code == http.StatusBadGateway || code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout
 }
 
-func refusing(code int) bool {
+func isRejection(code int) bool {
 	switch code {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
 		return true
@@ -174,9 +175,9 @@ func refusing(code int) bool {
 	return code >= 500
 }
 
-// blamesClient looks at the error of a redirect: login_required and its like are what a provider says to a client that it
-// knows.
-func (a answer) blamesClient() bool {
+// blamesClient reports whether the error of a redirect is about the client. login_required and the like mean that the provider
+// knows the client.
+func (a providerResponse) blamesClient() bool {
 	switch a.Error {
 	case "unauthorized_client", "invalid_client", "unsupported_response_type":
 		return true
@@ -187,8 +188,9 @@ func (a answer) blamesClient() bool {
 	return false
 }
 
-// redeem tries a code that the provider never gave. It looks at the client first, and then at the code (section 5.2).
-func (t *trial) redeem(ctx context.Context) finding {
+// redeem sends a code that the provider never issued. The provider authenticates the client before it checks the code (section
+// 5.2).
+func (t *clientTest) redeem(ctx context.Context) finding {
 	form := url.Values{
 		"grant_type":    {"authorization_code"},
 		"code":          {rand.Text()},
@@ -204,7 +206,7 @@ func (t *trial) redeem(ctx context.Context) finding {
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, t.endpoints.TokenEndpoint, strings.NewReader(form.Encode()))
 	if err != nil {
-		return wrong(providerInvalid, "the provider %s has no token_endpoint", t.provider.Issuer)
+		return failure(providerInvalid, "the provider %s has no token_endpoint", t.provider.Issuer)
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	request.Header.Set("Accept", "application/json")
@@ -213,41 +215,41 @@ func (t *trial) redeem(ctx context.Context) finding {
 	}
 	a, err := t.send(request)
 	if err != nil {
-		return wrong(providerUnreachable, "the provider %s cannot be reached: %s", t.provider.Issuer, cause(err))
+		return failure(providerUnreachable, "the provider %s cannot be reached: %s", t.provider.Issuer, cause(err))
 	}
-	return t.judgeToken(a)
+	return t.checkToken(a)
 }
 
-// postOnly says that the provider takes the secret in the form, and not in a header.
-func (t *trial) postOnly() bool {
+// postOnly reports whether the provider accepts the secret only in the form, not in a header.
+func (t *clientTest) postOnly() bool {
 	return slices.Contains(t.endpoints.TokenAuthMethods, "client_secret_post") && !slices.Contains(t.endpoints.TokenAuthMethods, "client_secret_basic")
 }
 
-func (t *trial) judgeToken(a answer) finding {
-	refused := a.Error == "invalid_client" || a.Error == "unauthorized_client" || a.code == http.StatusUnauthorized
+func (t *clientTest) checkToken(a providerResponse) finding {
+	rejected := a.Error == "invalid_client" || a.Error == "unauthorized_client" || a.code == http.StatusUnauthorized
 	switch {
-	case refused && t.secret == "":
-		return wrong(clientRefused, "the provider %s refuses the client %s without a secret (%s): register it as a public client, or give its secret",
-			t.provider.Issuer, quote(t.provider.ClientID), t.words(a))
-	case refused && strings.TrimSpace(t.secret) != t.secret:
-		return wrong(clientRefused, "the provider %s refuses the secret of the client %s (%s): it begins or ends with white space, perhaps by accident",
-			t.provider.Issuer, quote(t.provider.ClientID), t.words(a))
-	case refused:
-		return wrong(clientRefused, "the provider %s refuses the secret of the client %s (%s): give the secret that is registered there",
-			t.provider.Issuer, quote(t.provider.ClientID), t.words(a))
-	case passing(a.code):
-		return t.outOfOrder(a, "token_endpoint")
+	case rejected && t.secret == "":
+		return failure(clientRefused, "the provider %s rejects the client %s without a secret (%s): register it as a public client, or configure its secret",
+			t.provider.Issuer, quote(t.provider.ClientID), t.quoteResponse(a))
+	case rejected && strings.TrimSpace(t.secret) != t.secret:
+		return failure(clientRefused, "the provider %s rejects the secret of the client %s (%s): it begins or ends with white space, remove that",
+			t.provider.Issuer, quote(t.provider.ClientID), t.quoteResponse(a))
+	case rejected:
+		return failure(clientRefused, "the provider %s rejects the secret of the client %s (%s): configure the secret that is registered there",
+			t.provider.Issuer, quote(t.provider.ClientID), t.quoteResponse(a))
+	case isGatewayError(a.code):
+		return t.outage(a, "token_endpoint")
 	default:
-		return fine("the provider %s knows the client %s with the redirect URL %s", t.provider.Issuer, quote(t.provider.ClientID), quote(t.provider.RedirectURL))
+		return success("the provider %s knows the client %s with the redirect URL %s", t.provider.Issuer, quote(t.provider.ClientID), quote(t.provider.RedirectURL))
 	}
 }
 
-func (t *trial) outOfOrder(a answer, endpoint string) finding {
-	return wrong(providerUnreachable, "the provider %s is out of order: HTTP status %d on its %s", t.provider.Issuer, a.code, endpoint)
+func (t *clientTest) outage(a providerResponse, endpoint string) finding {
+	return failure(providerUnreachable, "the provider %s is unavailable: HTTP status %d on its %s", t.provider.Issuer, a.code, endpoint)
 }
 
-// words are what the provider said, without the secret, which it may have repeated.
-func (t *trial) words(a answer) string {
+// quoteResponse returns the status and the error of a response, without the secret, which the provider may have repeated.
+func (t *clientTest) quoteResponse(a providerResponse) string {
 	said := fmt.Sprintf("HTTP status %d", a.code)
 	if a.Error != "" {
 		said += ", " + quote(t.redact(a.Error))
@@ -258,7 +260,7 @@ func (t *trial) words(a answer) string {
 	return said
 }
 
-func (t *trial) redact(text string) string {
+func (t *clientTest) redact(text string) string {
 	if t.secret == "" {
 		return text
 	}

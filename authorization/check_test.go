@@ -18,101 +18,103 @@ import (
 func TestCheck(t *testing.T) {
 	for name, test := range map[string]struct {
 		reason  string
-		change  func(*standIn, *provider)
+		change  func(*fakeProvider, *provider)
 		want    string
 		message []string // parts of it
 	}{
 		"known": {
-			"It misses the person, and then the code: so it knows the client.",
-			func(*standIn, *provider) {}, "", []string{`knows the client "jupyter"`}},
+			"Errors about the missing user and the code show that the client is known.",
+			func(*fakeProvider, *provider) {}, "", []string{`knows the client "jupyter"`}},
 		"login page": {
-			"Some show a page all the same.",
-			func(s *standIn, _ *provider) { s.authorize = body(200, "<html>") }, "", nil},
+			"Some providers show a page despite prompt=none.",
+			func(s *fakeProvider, _ *provider) { s.authorize = body(200, "<html>") }, "", nil},
 		"own page": {
-			"Some redirect to one.",
-			func(s *standIn, _ *provider) {
+			"Some providers redirect to a login page.",
+			func(s *fakeProvider, _ *provider) {
 				s.authorize = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", http.StatusSeeOther) }
 			}, "", nil},
 		"consent": {
-			"Another word for the same.",
-			func(s *standIn, _ *provider) { s.authorize = redirectBack("consent_required", "") }, "", nil},
+			"consent_required, like login_required, means that the client is known.",
+			func(s *fakeProvider, _ *provider) { s.authorize = redirectBack("consent_required", "") }, "", nil},
 		"no prompt=none": {
-			"That it does not like the request says nothing about the client.",
-			func(s *standIn, _ *provider) {
+			"An error about prompt is not about the client.",
+			func(s *fakeProvider, _ *provider) {
 				s.authorize = redirectBack("invalid_request", "prompt+is+not+supported")
 			}, "", nil},
 		"400": {
-			"It must not redirect to whom it does not know.",
-			func(s *standIn, _ *provider) {
+			"A provider must not redirect to an unknown client.",
+			func(s *fakeProvider, _ *provider) {
 				s.authorize = oauthError(400, "invalid_request", "The requested redirect_uri\nis missing\u202e in the client configuration")
 			}, clientRefused, []string{`does not know the client "jupyter"`, `"https://jupyter.example.org/alice/oauth2/callback"`,
 				`HTTP status 400, "invalid_request": "The requested redirect_uri is missing in the client configuration"`, "register both there"}},
-		"401": {"Whatever the status.", func(s *standIn, _ *provider) { s.authorize = status(401) }, clientRefused, []string{"HTTP status 401"}},
-		"403": {"Whatever the status.", func(s *standIn, _ *provider) { s.authorize = status(403) }, clientRefused, []string{"HTTP status 403"}},
-		"404": {"Whatever the status.", func(s *standIn, _ *provider) { s.authorize = body(404, "<p>Not found") }, clientRefused, []string{"HTTP status 404"}},
-		"500": {"Some fail over a client that is not there.", func(s *standIn, _ *provider) { s.authorize = status(500) }, clientRefused, []string{"HTTP status 500"}},
-		"503": {"That is not the provider's own answer.", func(s *standIn, _ *provider) { s.authorize = status(503) }, providerUnreachable, []string{"HTTP status 503 on its authorization_endpoint"}},
+		"401": {"Any of these statuses rejects the client.", func(s *fakeProvider, _ *provider) { s.authorize = status(401) }, clientRefused, []string{"HTTP status 401"}},
+		"403": {"Any of these statuses rejects the client.", func(s *fakeProvider, _ *provider) { s.authorize = status(403) }, clientRefused, []string{"HTTP status 403"}},
+		"404": {"Any of these statuses rejects the client.", func(s *fakeProvider, _ *provider) { s.authorize = body(404, "<p>Not found") }, clientRefused, []string{"HTTP status 404"}},
+		"500": {"Some providers return 500 for an unknown client.", func(s *fakeProvider, _ *provider) { s.authorize = status(500) }, clientRefused, []string{"HTTP status 500"}},
+		"503": {"A gateway returned it, not the provider.", func(s *fakeProvider, _ *provider) { s.authorize = status(503) }, providerUnreachable, []string{"HTTP status 503 on its authorization_endpoint"}},
 		"unauthorized client": {
-			"It knows the client, and does not let it.",
-			func(s *standIn, _ *provider) { s.authorize = redirectBack("unauthorized_client", "") }, clientRefused, []string{`"unauthorized_client"`}},
+			"The client is known but not allowed.",
+			func(s *fakeProvider, _ *provider) { s.authorize = redirectBack("unauthorized_client", "") }, clientRefused, []string{`"unauthorized_client"`}},
 		"invalid request about the client": {
-			"It says that it does not know it.",
-			func(s *standIn, _ *provider) { s.authorize = redirectBack("invalid_request", "unknown+Client+jupyter") }, clientRefused, []string{`"unknown Client jupyter"`}},
+			"The description is about the client.",
+			func(s *fakeProvider, _ *provider) {
+				s.authorize = redirectBack("invalid_request", "unknown+Client+jupyter")
+			}, clientRefused, []string{`"unknown Client jupyter"`}},
 		"scopes": {
-			"Nobody could sign in with these.",
-			func(s *standIn, _ *provider) { s.authorize = redirectBack("invalid_scope", "") }, clientRefused, []string{`the scopes "openid email"`}},
-		"authorization hangs up": {
-			"No answer is no refusal.",
-			func(s *standIn, _ *provider) {
+			"No user could sign in with these scopes.",
+			func(s *fakeProvider, _ *provider) { s.authorize = redirectBack("invalid_scope", "") }, clientRefused, []string{`the scopes "openid email"`}},
+		"authorization closes the connection": {
+			"A closed connection does not reject the client.",
+			func(s *fakeProvider, _ *provider) {
 				s.authorize = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 			},
 			providerUnreachable, []string{"cannot be reached"}},
 
 		"wrong secret": {
 			"RFC 6749, section 5.2.",
-			func(s *standIn, _ *provider) { s.token = oauthError(401, "invalid_client", "wrong secret") },
-			clientRefused, []string{"refuses the secret of the client", `HTTP status 401, "invalid_client": "wrong secret"`}},
+			func(s *fakeProvider, _ *provider) { s.token = oauthError(401, "invalid_client", "wrong secret") },
+			clientRefused, []string{"rejects the secret of the client", `HTTP status 401, "invalid_client": "wrong secret"`}},
 		"wrong secret, 400": {
-			"The status may be 400.",
-			func(s *standIn, _ *provider) { s.token = oauthError(400, "invalid_client", "") }, clientRefused, []string{"HTTP status 400"}},
+			"The status can be 400.",
+			func(s *fakeProvider, _ *provider) { s.token = oauthError(400, "invalid_client", "") }, clientRefused, []string{"HTTP status 400"}},
 		"not this grant": {
-			"The client may not redeem codes.",
-			func(s *standIn, _ *provider) { s.token = oauthError(400, "unauthorized_client", "") }, clientRefused, []string{"unauthorized_client"}},
-		"401 without words": {
-			"Some say no more.",
-			func(s *standIn, _ *provider) { s.token = body(401, "<html>") }, clientRefused, []string{"HTTP status 401"}},
+			"The client is not allowed to redeem codes.",
+			func(s *fakeProvider, _ *provider) { s.token = oauthError(400, "unauthorized_client", "") }, clientRefused, []string{"unauthorized_client"}},
+		"401 without error": {
+			"Some providers return only the status.",
+			func(s *fakeProvider, _ *provider) { s.token = body(401, "<html>") }, clientRefused, []string{"HTTP status 401"}},
 		"secret repeated": {
-			"A provider that repeats the secret does not get it into a log.",
-			func(s *standIn, _ *provider) {
-				s.token = oauthError(401, "invalid_client", "bad: "+theSecret+" "+url.QueryEscape(theSecret))
+			"A secret that the provider repeats is not logged.",
+			func(s *fakeProvider, _ *provider) {
+				s.token = oauthError(401, "invalid_client", "bad: "+clientSecret+" "+url.QueryEscape(clientSecret))
 			},
 			clientRefused, []string{"bad: (the secret) (the secret)"}},
 		"white space": {
-			"It is easy to overlook.",
-			func(s *standIn, p *provider) {
-				writeFile(t, p.ClientSecretFile, theSecret+"\n")
-				s.token = oauthError(401, "invalid_client", "bad: "+theSecret)
+			"White space is easily overlooked.",
+			func(s *fakeProvider, p *provider) {
+				writeFile(t, p.ClientSecretFile, clientSecret+"\n")
+				s.token = oauthError(401, "invalid_client", "bad: "+clientSecret)
 			}, clientRefused, []string{"begins or ends with white space", "bad: (the secret)"}},
-		"public client refused": {
-			"It wants a secret.",
-			func(s *standIn, p *provider) {
+		"public client rejected": {
+			"The provider requires a secret.",
+			func(s *fakeProvider, p *provider) {
 				p.ClientSecretFile = ""
 				s.token = oauthError(401, "invalid_client", "")
 			},
 			clientRefused, []string{"without a secret"}},
-		"token endpoint passes": {
-			"Something in front of it answered.",
-			func(s *standIn, _ *provider) { s.token = status(502) }, providerUnreachable, []string{"HTTP status 502 on its token_endpoint"}},
+		"token endpoint unavailable": {
+			"A gateway returned it, not the provider.",
+			func(s *fakeProvider, _ *provider) { s.token = status(502) }, providerUnreachable, []string{"HTTP status 502 on its token_endpoint"}},
 		"any other error": {
-			"It is not about the client.",
-			func(s *standIn, _ *provider) { s.token = oauthError(400, "unsupported_grant_type", "") }, "", nil},
-		"empty secret":  {"The file is empty.", func(_ *standIn, p *provider) { writeFile(t, p.ClientSecretFile, "") }, clientRefused, []string{"is empty"}},
-		"no secret":     {"It is not there.", func(_ *standIn, p *provider) { p.ClientSecretFile = "/nonexistent" }, clientRefused, []string{"cannot be read"}},
-		"provider down": {"The rest cannot be tried.", func(s *standIn, _ *provider) { s.Close() }, providerUnreachable, []string{"connection refused"}},
-		"not it":        {"Nor here.", func(s *standIn, _ *provider) { s.discovery = status(404) }, providerInvalid, []string{"HTTP status 404"}},
+			"The error is not about the client.",
+			func(s *fakeProvider, _ *provider) { s.token = oauthError(400, "unsupported_grant_type", "") }, "", nil},
+		"empty secret":   {"The file is empty.", func(_ *fakeProvider, p *provider) { writeFile(t, p.ClientSecretFile, "") }, clientRefused, []string{"is empty"}},
+		"no secret":      {"The file does not exist.", func(_ *fakeProvider, p *provider) { p.ClientSecretFile = "/nonexistent" }, clientRefused, []string{"cannot read the secret"}},
+		"provider down":  {"The endpoints cannot be tested.", func(s *fakeProvider, _ *provider) { s.Close() }, providerUnreachable, []string{"connection refused"}},
+		"not a provider": {"The endpoints are unknown.", func(s *fakeProvider, _ *provider) { s.discovery = status(404) }, providerInvalid, []string{"HTTP status 404"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStandIn(t)
+			s := newFakeProvider(t)
 			p := s.settings(t)
 			test.change(s, &p)
 			config := writeFile(t, filepath.Join(t.TempDir(), "c.json"), text(t, testConfig(func(c *config) { c.Provider = p })))
@@ -126,14 +128,14 @@ func TestCheck(t *testing.T) {
 			}
 			for _, part := range test.message {
 				if !strings.Contains(got.Message, part) {
-					t.Errorf("%s\n%q is not in %q", test.reason, part, got.Message)
+					t.Errorf("%s\n%q does not contain %q", test.reason, got.Message, part)
 				}
 			}
 			checkSentence(t, got.Message)
 			if stdout.String() != got.Message+"\n" || stderr.Len() > 0 {
 				t.Errorf("stdout: %s\nstderr: %s", stdout.String(), stderr.String())
 			}
-			for _, secret := range []string{theSecret, url.QueryEscape(theSecret)} {
+			for _, secret := range []string{clientSecret, url.QueryEscape(clientSecret)} {
 				if strings.Contains(stdout.String()+got.Message, secret) {
 					t.Errorf("the secret is in %s", got.Message)
 				}
@@ -149,14 +151,14 @@ func TestCheckSends(t *testing.T) {
 		public  bool
 		want    map[string]string
 	}{
-		"basic":         {"It is what a provider must understand (RFC 6749, section 2.3.1): each half encoded.", nil, false, map[string]string{"basic": "jupyter:top+secret%2B%2F%25"}},
-		"both":          {"It is the first choice.", []string{"client_secret_post", "client_secret_basic"}, false, map[string]string{"basic": "jupyter:top+secret%2B%2F%25"}},
-		"others":        {"A secret is all that there is.", []string{"private_key_jwt"}, false, map[string]string{"basic": "jupyter:top+secret%2B%2F%25"}},
-		"post":          {"Some take it in the form alone.", []string{"client_secret_post", "none"}, false, map[string]string{"client_id": "jupyter", "client_secret": theSecret}},
-		"public client": {"It has none.", []string{"client_secret_basic"}, true, map[string]string{"client_id": "jupyter"}},
+		"basic":         {"Providers must support it (RFC 6749, section 2.3.1): each half is encoded.", nil, false, map[string]string{"basic": "jupyter:top+secret%2B%2F%25"}},
+		"both":          {"client_secret_basic is preferred.", []string{"client_secret_post", "client_secret_basic"}, false, map[string]string{"basic": "jupyter:top+secret%2B%2F%25"}},
+		"others":        {"Only a secret is configured.", []string{"private_key_jwt"}, false, map[string]string{"basic": "jupyter:top+secret%2B%2F%25"}},
+		"post":          {"Some providers accept the secret only in the form.", []string{"client_secret_post", "none"}, false, map[string]string{"client_id": "jupyter", "client_secret": clientSecret}},
+		"public client": {"A public client has no secret.", []string{"client_secret_basic"}, true, map[string]string{"client_id": "jupyter"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStandIn(t)
+			s := newFakeProvider(t)
 			s.methods = test.methods
 			var query url.Values
 			s.authorize = func(w http.ResponseWriter, r *http.Request) {
@@ -167,7 +169,7 @@ func TestCheckSends(t *testing.T) {
 			if test.public {
 				p.ClientSecretFile = ""
 			}
-			if got := tryClient(context.Background(), p); !got.OK {
+			if got := testClient(context.Background(), p); !got.OK {
 				t.Fatalf("%s\n%+v", test.reason, got)
 			}
 			want := map[string]string{"method": "POST", "query": "", "grant_type": "authorization_code", "redirect_uri": p.RedirectURL}
@@ -176,7 +178,7 @@ func TestCheckSends(t *testing.T) {
 			}
 			for name, value := range want {
 				if s.form[name] != value {
-					t.Errorf("%s\n%s: %q, not %q", test.reason, name, s.form[name], value)
+					t.Errorf("%s\n%s: got %q, want %q", test.reason, name, s.form[name], value)
 				}
 			}
 			if len(s.form) != len(want)+2 || s.form["code"] == "" || len(s.form["code_verifier"]) < 43 {
@@ -187,7 +189,7 @@ func TestCheckSends(t *testing.T) {
 				"code_challenge_method": "S256", "prompt": "none",
 			} {
 				if query.Get(name) != value {
-					t.Errorf("%s\n%s: %q, not %q", test.reason, name, query.Get(name), value)
+					t.Errorf("%s\n%s: got %q, want %q", test.reason, name, query.Get(name), value)
 				}
 			}
 			if query.Get("state") == "" || len(query.Get("code_challenge")) != 43 {
@@ -197,42 +199,42 @@ func TestCheckSends(t *testing.T) {
 	}
 }
 
-// The secret goes to the token endpoint, and nowhere that it sends one to.
+// The secret is sent to the token endpoint and never to a redirect target.
 func TestCheckFollowsNoRedirect(t *testing.T) {
-	elsewhere := newAnswering(t, status(200))
-	s := newStandIn(t)
+	elsewhere := newRecordingServer(t, status(200))
+	s := newFakeProvider(t)
 	redirect := func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 	}
 	s.authorize, s.token = redirect, redirect
-	tryClient(context.Background(), s.settings(t))
+	testClient(context.Background(), s.settings(t))
 	if n := len(elsewhere.seen()); n != 0 {
-		t.Errorf("another host was asked %d times", n)
+		t.Errorf("another host got %d requests", n)
 	}
 }
 
 func TestCheckIsBounded(t *testing.T) {
 	expectNoGoroutinesLeft(t)
-	s := newStandIn(t)
+	s := newFakeProvider(t)
 	done := make(chan struct{})
 	s.authorize = func(http.ResponseWriter, *http.Request) { <-done }
 	defer close(done)
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
-	got := tryClient(ctx, s.settings(t))
-	if got.Reason != providerUnreachable || !strings.Contains(got.Message, "no answer in time") {
+	got := testClient(ctx, s.settings(t))
+	if got.Reason != providerUnreachable || !strings.Contains(got.Message, "timeout") {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestCheckNeverStopsAServer(t *testing.T) {
-	s := newStandIn(t)
+	s := newFakeProvider(t)
 	p := s.settings(t)
 	p.Report = filepath.Join(t.TempDir(), "missing", "provider.json")
 	folder := t.TempDir()
 	for name, test := range map[string]struct{ reason, config, stderr string }{
-		"no report": {"The report cannot be written.", text(t, testConfig(func(c *config) { c.Provider = p })), "error: the report cannot be written"},
-		"no config": {"`serve` says so, and fails.", "{}", "error: " + filepath.Join(folder, "no config") + ": server: must not be empty"},
+		"no report": {"The report cannot be written.", text(t, testConfig(func(c *config) { c.Provider = p })), "error: writing the report"},
+		"no config": {"`serve` reports it and fails.", "{}", "error: " + filepath.Join(folder, "no config") + ": server: must not be empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
@@ -246,6 +248,6 @@ func TestCheckNeverStopsAServer(t *testing.T) {
 		})
 	}
 	if _, err := os.Stat(p.Report); err == nil {
-		t.Error("there is a report")
+		t.Error("a report was written")
 	}
 }

@@ -18,11 +18,11 @@ import (
 
 // config is the configuration file.
 type config struct {
-	// Server is the server's name, for people.
+	// Server is the name of the server, for display.
 	Server string `json:"server"`
-	// Home is the path of the server, with a slash at both ends.
+	// Home is the path of the server, with a leading and a trailing slash.
 	Home string `json:"home"`
-	// SignOut is the path, with a query, that ends the session.
+	// SignOut is the path, with its query, that ends the session.
 	SignOut  string      `json:"signOut"`
 	Headers  headerNames `json:"headers"`
 	Allow    allow       `json:"allow"`
@@ -30,8 +30,7 @@ type config struct {
 	Provider provider    `json:"provider"`
 }
 
-// headerNames are the names of the identity headers. Where a plugin has no such header, the name is empty; there is always
-// one of the user.
+// headerNames are the names of the identity headers. All but User may be empty if the plugin has no such header.
 type headerNames struct {
 	User              string `json:"user"`
 	Email             string `json:"email"`
@@ -39,11 +38,11 @@ type headerNames struct {
 	PreferredUsername string `json:"preferredUsername"`
 }
 
-// allow says who may enter. Whoever matches one entry may. Nobody may when there is none.
+// allow lists the identities that are allowed. One matching entry is enough; without entries everyone is denied.
 //
-// Users are values of the claim sub, and compared exactly. Emails are compared without regard to the case of ASCII letters.
-// Groups are compared exactly; they arrive joined by commas, so that a group whose name holds a comma cannot be told from
-// two groups: an entry with a comma never matches.
+// Users are values of the claim sub and compared exactly. Emails are compared without regard to the case of ASCII letters.
+// Groups are compared exactly. They are received joined by commas, so a group with a comma in its name cannot be distinguished
+// from two groups: an entry with a comma never matches.
 type allow struct {
 	Users            []string `json:"users"`
 	Emails           []string `json:"emails"`
@@ -51,20 +50,20 @@ type allow struct {
 	AnyAuthenticated bool     `json:"anyAuthenticated"`
 }
 
-// chain is where the parts of the pod answer, for /readyz.
+// chain holds the addresses of the other containers of the pod, for /readyz.
 type chain struct {
 	Proxy          target `json:"proxy"`
 	Authentication target `json:"authentication"`
 	Jupyter        target `json:"jupyter"`
 }
 
-// target is a URL on this machine, and the Host header that it is asked with.
+// target is a URL in the pod and the Host header of requests to it.
 type target struct {
 	URL  string `json:"url"`
 	Host string `json:"host"`
 }
 
-// provider is the OpenID provider, and this server's client there.
+// provider is the OpenID provider and this server's client there.
 type provider struct {
 	Issuer   string `json:"issuer"`
 	ClientID string `json:"clientId"`
@@ -72,16 +71,16 @@ type provider struct {
 	ClientSecretFile string   `json:"clientSecretFile"`
 	RedirectURL      string   `json:"redirectUrl"`
 	Scopes           []string `json:"scopes"`
-	// CAFile holds certificates that are trusted besides the system's. Empty: there are none.
+	// CAFile holds certificates that are trusted in addition to the system's. It may be empty.
 	CAFile string `json:"caFile"`
-	// Report is the file by which `check` tells `serve` what it found.
+	// Report is the file in which `check` leaves its finding for `serve`.
 	Report string `json:"report"`
 }
 
-// maxConfig is more than a ConfigMap can hold.
+// maxConfig exceeds the largest possible ConfigMap.
 const maxConfig = 2 << 20
 
-// readConfig reads the configuration file. Its error names the file and the field.
+// readConfig reads the configuration file. Errors name the file and the field.
 func readConfig(path string) (*config, []byte, error) {
 	raw, err := readFile(path, maxConfig)
 	if err != nil {
@@ -107,7 +106,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 	return raw, nil
 }
 
-// parseConfig reads the content of the file at a path.
+// parseConfig decodes and validates the content of the file at a path.
 func parseConfig(path string, raw []byte) (*config, error) {
 	c, err := decodeConfig(raw)
 	if err == nil {
@@ -124,24 +123,24 @@ func decodeConfig(raw []byte) (*config, error) {
 	decoder.DisallowUnknownFields()
 	var c config
 	if err := decoder.Decode(&c); err != nil {
-		return nil, plain(err)
+		return nil, describeJSONError(err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("there is something after the JSON object")
+		return nil, errors.New("unexpected content after the JSON object")
 	}
 	return &c, nil
 }
 
-// plain says what is wrong with a JSON text in words of the file, not of Go.
-func plain(err error) error {
+// describeJSONError describes a decoding error in terms of the file, not of Go types.
+func describeJSONError(err error) error {
 	var wrongType *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &wrongType) && wrongType.Field == "":
-		return fmt.Errorf("a JSON %s cannot stand here", wrongType.Value)
+		return fmt.Errorf("unexpected JSON %s", wrongType.Value)
 	case errors.As(err, &wrongType):
-		return fmt.Errorf("%s: a JSON %s cannot stand here", wrongType.Field, wrongType.Value)
+		return fmt.Errorf("%s: unexpected JSON %s", wrongType.Field, wrongType.Value)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("the JSON object ends too early")
+		return errors.New("unexpected end of the JSON object")
 	default:
 		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
@@ -152,7 +151,7 @@ func (c *config) validate() error {
 	const httpURL = "must be an http or https URL"
 	for _, field := range []struct {
 		name, want string
-		holds      bool
+		valid      bool
 	}{
 		{"server", "must not be empty", c.Server != ""},
 		{"home", local + " and ends with one", isLocal(c.Home) && strings.HasSuffix(c.Home, "/")},
@@ -165,7 +164,7 @@ func (c *config) validate() error {
 		{"provider.redirectUrl", httpURL, isHTTP(c.Provider.RedirectURL)},
 		{"provider.report", "must not be empty", c.Provider.Report != ""},
 	} {
-		if !field.holds {
+		if !field.valid {
 			return fmt.Errorf("%s: %s", field.name, field.want)
 		}
 	}
@@ -175,12 +174,12 @@ func (c *config) validate() error {
 	return c.Allow.validate()
 }
 
-// validate refuses names that no proxy sets, names that mean something else, and one name for two headers.
+// validate rejects names that no proxy sets, names with another meaning, and one name for two headers.
 func (n headerNames) validate() error {
 	if n.User == "" {
 		return errors.New("headers.user: must not be empty")
 	}
-	taken := map[string]string{"Cookie": "the cookies", "Accept": "what a browser understands", "Host": "the host"}
+	used := map[string]string{"Cookie": "cookies", "Accept": "media types", "Host": "the host"}
 	for _, header := range []struct{ field, name string }{
 		{"headers.user", n.User}, {"headers.email", n.Email},
 		{"headers.groups", n.Groups}, {"headers.preferredUsername", n.PreferredUsername},
@@ -189,21 +188,21 @@ func (n headerNames) validate() error {
 			continue
 		}
 		if !isHeaderName(header.name) {
-			return fmt.Errorf("%s: a header's name is made of letters, digits and hyphens", header.field)
+			return fmt.Errorf("%s: must consist of letters, digits and hyphens", header.field)
 		}
 		key := http.CanonicalHeaderKey(header.name)
-		if other, found := taken[key]; found {
-			return fmt.Errorf("%s: %s is the header of %s already", header.field, header.name, other)
+		if other, found := used[key]; found {
+			return fmt.Errorf("%s: %s is already the header of %s", header.field, header.name, other)
 		}
 		if strings.HasPrefix(key, "X-Forwarded-") {
-			return fmt.Errorf("%s: headers that begin with X-Forwarded- are the proxy's own", header.field)
+			return fmt.Errorf("%s: headers that begin with X-Forwarded- are reserved for the proxy", header.field)
 		}
-		taken[key] = header.field
+		used[key] = header.field
 	}
 	return nil
 }
 
-// validate refuses empty entries: they would stand for a person without an email, or without a group.
+// validate rejects empty entries: they would match identities without an email or without a group.
 func (a allow) validate() error {
 	for _, list := range []struct {
 		field   string
@@ -216,7 +215,7 @@ func (a allow) validate() error {
 	return nil
 }
 
-// isHeaderName is stricter than HTTP: an underscore can pass for a hyphen in other programs.
+// isHeaderName is stricter than HTTP: other programs may treat an underscore like a hyphen.
 func isHeaderName(name string) bool {
 	for _, c := range []byte(name) {
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' {
@@ -226,7 +225,7 @@ func isHeaderName(name string) bool {
 	return name != ""
 }
 
-// isLocal says that a link to it stays on this host.
+// isLocal reports whether a link to the path stays on this host.
 func isLocal(path string) bool {
 	return strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") && !strings.ContainsAny(path, "\\\t\r\n")
 }

@@ -15,94 +15,94 @@ func TestParseConfig(t *testing.T) {
 	for name, test := range map[string]struct {
 		reason string
 		edit   func(map[string]any)
-		want   string // the start of the error; empty: there is none
+		want   string // prefix of the error; empty: no error
 	}{
 		"right": {
-			reason: "The file of the contract is taken.",
+			reason: "The documented file is valid.",
 			edit:   func(map[string]any) {},
 		},
-		"nobody": {
-			reason: "Rules that allow nobody are rules.",
+		"allow nobody": {
+			reason: "Rules may allow no one.",
 			edit:   func(c map[string]any) { c["allow"] = map[string]any{} },
 		},
 		"public client": {
-			reason: "A public client has no secret, and there need not be a CA of one's own.",
+			reason: "A client secret and a CA are optional.",
 			edit: func(c map[string]any) {
 				c["provider"].(map[string]any)["clientSecretFile"] = ""
 				c["provider"].(map[string]any)["caFile"] = ""
 			},
 		},
 		"profile without groups": {
-			reason: "A plugin need not answer with all headers.",
+			reason: "Only the header of the user is required.",
 			edit:   func(c map[string]any) { c["headers"] = map[string]any{"user": "Remote-User"} },
 		},
 		"unknown field": {
-			reason: "What is misspelt would not hold.",
+			reason: "A misspelt field would have no effect.",
 			edit:   func(c map[string]any) { c["alow"] = 1 },
 			want:   `unknown field "alow"`,
 		},
-		"unknown field within": {
-			reason: "So it is in the depth.",
+		"unknown nested field": {
+			reason: "Nested fields are checked as well.",
 			edit:   func(c map[string]any) { c["allow"].(map[string]any)["user"] = "x" },
 			want:   `unknown field "user"`,
 		},
 		"wrong type": {
-			reason: "The field is named as the file has it.",
+			reason: "The error names the field as in the file.",
 			edit:   func(c map[string]any) { c["allow"].(map[string]any)["users"] = "x" },
-			want:   "allow.users: a JSON string cannot stand here",
+			want:   "allow.users: unexpected JSON string",
 		},
 		"empty email": {
-			reason: "An empty entry would stand for everybody without a verified email.",
+			reason: "An empty entry would match every user without a verified email.",
 			edit:   func(c map[string]any) { c["allow"].(map[string]any)["emails"] = []string{"a@example.org", ""} },
 			want:   "allow.emails[1]: must not be empty",
 		},
 		"no server": {
-			reason: "Pages need a name.",
+			reason: "Pages show the name.",
 			edit:   func(c map[string]any) { delete(c, "server") },
 			want:   "server: ",
 		},
 		"home without slash": {
-			reason: "Without it, /alice/ would be the start of /alicex/ too.",
+			reason: "Without the slash, /alice would also be a prefix of /alicex/.",
 			edit:   func(c map[string]any) { c["home"] = "/alice" },
 			want:   "home: ",
 		},
 		"sign-out elsewhere": {
-			reason: "The page links to it: it must be a path of this server.",
+			reason: "The page links to it, so it must be a path of this host.",
 			edit:   func(c map[string]any) { c["signOut"] = "//evil.example.org/" },
 			want:   "signOut: ",
 		},
 		"sign-out script": {
-			reason: "And no script.",
+			reason: "The link must not run a script.",
 			edit:   func(c map[string]any) { c["signOut"] = "javascript:alert(1)" },
 			want:   "signOut: ",
 		},
 		"no user header": {
-			reason: "Without it nobody could be told apart.",
+			reason: "Without it users cannot be distinguished.",
 			edit:   func(c map[string]any) { c["headers"].(map[string]any)["user"] = "" },
 			want:   "headers.user: must not be empty",
 		},
 		"underscore": {
-			reason: "Some programs take X_User for X-User, so that a client could set it.",
+			reason: "Some programs treat X_User like X-User, so that a client could set it.",
 			edit:   func(c map[string]any) { c["headers"].(map[string]any)["email"] = "X_Email" },
 			want:   "headers.email: ",
 		},
 		"same header twice": {
-			reason: "An email is no user; the case of a header's name does not count.",
+			reason: "Each header has one meaning; names are case-insensitive.",
 			edit:   func(c map[string]any) { c["headers"].(map[string]any)["email"] = "x-auth-request-USER" },
-			want:   "headers.email: x-auth-request-USER is the header of headers.user already",
+			want:   "headers.email: x-auth-request-USER is already the header of headers.user",
 		},
 		"cookie as identity": {
-			reason: "A browser sets cookies.",
+			reason: "Cookies are set by the browser.",
 			edit:   func(c map[string]any) { c["headers"].(map[string]any)["groups"] = "cookie" },
 			want:   "headers.groups: ",
 		},
 		"forwarded as identity": {
-			reason: "The proxy sets these to what the client asked for.",
+			reason: "The proxy sets these headers from the client's request.",
 			edit:   func(c map[string]any) { c["headers"].(map[string]any)["groups"] = "X-Forwarded-Uri" },
 			want:   "headers.groups: ",
 		},
 		"no URL": {
-			reason: "Nothing can be asked without one.",
+			reason: "Readiness checks need a URL.",
 			edit: func(c map[string]any) {
 				c["chain"].(map[string]any)["jupyter"] = map[string]any{"url": "127.0.0.1:8888"}
 			},
@@ -138,10 +138,10 @@ func TestParseConfig(t *testing.T) {
 func TestParseConfigText(t *testing.T) {
 	right := text(t, testConfig())
 	for name, test := range map[string]struct{ reason, raw, want string }{
-		"empty":     {"A file that is being made is not yet right.", "", "the JSON object ends too early"},
-		"cut":       {"Nor is half of one.", right[:len(right)/2], "the JSON object ends too early"},
-		"two":       {"Which of two objects holds, nobody knows.", right + right, "there is something after the JSON object"},
-		"no object": {"A list is no configuration.", "[]", "a JSON array cannot stand here"},
+		"empty":     {"The file may be read while it is created.", "", "unexpected end of the JSON object"},
+		"cut":       {"The file may be read while it is written.", right[:len(right)/2], "unexpected end of the JSON object"},
+		"two":       {"Two objects are ambiguous.", right + right, "unexpected content after the JSON object"},
+		"no object": {"The configuration is an object.", "[]", "unexpected JSON array"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := parseConfig("c.json", []byte(test.raw))
@@ -163,6 +163,6 @@ func TestReadConfig(t *testing.T) {
 	}
 	writeFile(t, path, strings.Repeat(" ", maxConfig+1))
 	if _, _, err := readConfig(path); err == nil || !strings.Contains(err.Error(), path) {
-		t.Fatalf("a file without an end: %v", err)
+		t.Fatalf("a file that exceeds the limit: %v", err)
 	}
 }

@@ -5,17 +5,17 @@ package main
 
 import "strings"
 
-// withoutSession returns the cookies of a request without those of the session, of this server or another, ready to stand
-// in one Cookie header. It is empty when none is left.
+// withoutSession returns the value of one Cookie header with the cookies of a request, without the session cookies of this and
+// other servers. It is empty if no cookie is left.
 //
-// Jupyter runs its user's code, which must not get hold of the session. So where programs may read a header differently,
-// the reading counts by which more of it is the session's.
+// Jupyter runs its user's code, which must not obtain the session. If programs may parse a header differently, the
+// interpretation that removes more of it is used.
 func withoutSession(lines []string) string {
 	var kept strings.Builder
 	for _, line := range lines {
 		for pair := range strings.SplitSeq(line, ";") {
 			pair = strings.Trim(pair, " \t")
-			if pair == "" || holdsSession(pair) || strings.ContainsFunc(pair, breaksHeader) {
+			if pair == "" || containsSession(pair) || strings.ContainsFunc(pair, isControl) {
 				continue
 			}
 			if kept.Len() > 0 {
@@ -27,33 +27,33 @@ func withoutSession(lines []string) string {
 	return kept.String()
 }
 
-// breaksHeader finds what may not stand in a header's value.
-func breaksHeader(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
+// isControl reports whether a header value may not contain the character.
+func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
 
-// holdsSession looks for a session's name at the start of a pair, and after every character that a well-formed pair does
-// not have: a proxy may have joined two lines with a comma, and some programs take quotes for brackets.
-func holdsSession(pair string) bool {
-	if beginsWithSession(pair) {
-		return true // it is long: no need to look further
+// containsSession looks for the name of a session cookie at the start of a pair, and after every character that a well-formed
+// pair cannot contain: a proxy may have joined two lines with a comma, and some programs treat quotes as brackets.
+func containsSession(pair string) bool {
+	if isSessionName(pair) {
+		return true // session cookies are long: skip the scan
 	}
 	if !strings.Contains(pair, "js-") {
 		return false
 	}
-	for piece := range strings.FieldsFuncSeq(pair, separates) {
-		if beginsWithSession(strings.TrimLeft(piece, "=")) {
+	for piece := range strings.FieldsFuncSeq(pair, isSeparator) {
+		if isSessionName(strings.TrimLeft(piece, "=")) {
 			return true
 		}
 	}
 	return false
 }
 
-// separates finds what is no cookie-octet of RFC 6265, section 4.1.1.
-func separates(c rune) bool {
+// isSeparator reports whether a character is not a cookie-octet of RFC 6265, section 4.1.1.
+func isSeparator(c rune) bool {
 	return c <= ' ' || c == '"' || c == ',' || c == '\\' || c >= 0x7f
 }
 
-// beginsWithSession matches ^(__Secure-|__Host-)?js-[0-9a-f]{16}. What follows is the plugin's: numbers of chunks, csrf.
-func beginsWithSession(text string) bool {
+// isSessionName matches ^(__Secure-|__Host-)?js-[0-9a-f]{16}. The plugin may append chunk numbers or csrf.
+func isSessionName(text string) bool {
 	for _, prefix := range []string{"__Secure-", "__Host-"} {
 		if rest, found := strings.CutPrefix(text, prefix); found {
 			text = rest

@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// quiet is how long one user's allowed requests are not logged again: a page makes dozens of them.
-	quiet = time.Minute
-	// maxSeen bounds how many users are remembered.
-	maxSeen = 1024
-	// maxLogged is how much of a path is logged.
+	// logInterval is the minimum time between two logged allowed requests of a user: a page makes dozens of them.
+	logInterval = time.Minute
+	// maxLoggedUsers bounds the memory for logInterval.
+	maxLoggedUsers = 1024
+	// maxLogged limits, in bytes, how much of a path is logged.
 	maxLogged = 256
 )
 
-// decisionLog writes who was let in or not, where to, and why. It never sees headers, cookies and queries.
+// decisionLog logs decisions with user, path and reason. It never gets headers, cookies or queries.
 type decisionLog struct {
 	logger *slog.Logger
 
@@ -35,7 +35,7 @@ func newDecisionLog(logger *slog.Logger) *decisionLog {
 func (l *decisionLog) record(d decision, method, path string, now time.Time) {
 	level, verdict := slog.LevelWarn, "denied"
 	if d.allowed {
-		if !l.due(d.who.user, now) {
+		if !l.shouldLog(d.id.user, now) {
 			return
 		}
 		level, verdict = slog.LevelInfo, "allowed"
@@ -43,34 +43,34 @@ func (l *decisionLog) record(d decision, method, path string, now time.Time) {
 	l.logger.LogAttrs(context.Background(), level, "decision",
 		slog.String("decision", verdict),
 		slog.String("reason", string(d.reason)),
-		slog.String("user", d.who.user),
+		slog.String("user", d.id.user),
 		slog.String("method", cut(method)),
 		slog.String("path", cut(path)),
 	)
 }
 
-// due says that a user has not been logged for a while, and remembers it.
-func (l *decisionLog) due(user string, now time.Time) bool {
+// shouldLog reports whether the user was not logged within logInterval, and records the time.
+func (l *decisionLog) shouldLog(user string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if last, found := l.seen[user]; found && now.Sub(last) < quiet {
+	if last, found := l.seen[user]; found && now.Sub(last) < logInterval {
 		return false
 	}
-	if len(l.seen) >= maxSeen {
+	if len(l.seen) >= maxLoggedUsers {
 		l.forget(now)
 	}
 	l.seen[user] = now
 	return true
 }
 
-// forget makes room: whoever is due anyway goes, or else everybody.
+// forget removes users that are due again, or all users if there are none.
 func (l *decisionLog) forget(now time.Time) {
 	for user, last := range l.seen {
-		if now.Sub(last) >= quiet {
+		if now.Sub(last) >= logInterval {
 			delete(l.seen, user)
 		}
 	}
-	if len(l.seen) >= maxSeen {
+	if len(l.seen) >= maxLoggedUsers {
 		clear(l.seen)
 	}
 }

@@ -22,27 +22,27 @@ func TestDecisionLog(t *testing.T) {
 	in("a")
 	in("a")
 	if count() != 1 {
-		t.Fatalf("the same user again is not news:\n%s", log.String())
+		t.Fatalf("the same user was logged twice within the interval:\n%s", log.String())
 	}
 	in("b")
 	if count() != 2 {
-		t.Fatalf("another user is:\n%s", log.String())
+		t.Fatalf("another user was not logged:\n%s", log.String())
 	}
-	clock.advance(quiet)
+	clock.advance(logInterval)
 	in("a")
 	if count() != 3 {
-		t.Fatalf("so is the same one after a while:\n%s", log.String())
+		t.Fatalf("the same user was not logged after the interval:\n%s", log.String())
 	}
 	for range 3 {
 		l.record(decision{false, notAllowed, identity{user: "c"}}, "GET", "/", clock.time())
 	}
 	if count() != 6 {
-		t.Fatalf("whoever is refused is logged each time:\n%s", log.String())
+		t.Fatalf("not every denial was logged:\n%s", log.String())
 	}
 	last := log.lines("decision")[5]
 	for key, want := range map[string]string{"decision": "denied", "reason": "NotAllowed", "user": "c", "method": "GET", "path": "/", "level": "WARN"} {
 		if last[key] != want {
-			t.Errorf("%s is %v, not %s", key, last[key], want)
+			t.Errorf("%s: got %v, want %s", key, last[key], want)
 		}
 	}
 }
@@ -51,15 +51,15 @@ func TestDecisionLogIsBounded(t *testing.T) {
 	var log journal
 	l := newDecisionLog(log.logger())
 	clock := newClock()
-	for i := range 5 * maxSeen {
+	for i := range 5 * maxLoggedUsers {
 		clock.advance(time.Millisecond)
 		l.record(decision{true, anyAuthenticated, identity{user: fmt.Sprint(i)}}, strings.Repeat("M", 5000), strings.Repeat("ü", 5000), clock.time())
-		if len(l.seen) > maxSeen {
+		if len(l.seen) > maxLoggedUsers {
 			t.Fatalf("%d users are remembered", len(l.seen))
 		}
 	}
 	entry := log.lines("decision")[0]
 	if length := len(entry["path"].(string)) + len(entry["method"].(string)); length > 2*maxLogged+10 {
-		t.Fatalf("a line holds %d bytes of what the client sent", length)
+		t.Fatalf("a line contains %d bytes from the client", length)
 	}
 }

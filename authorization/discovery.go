@@ -18,23 +18,23 @@ import (
 
 // Reasons why the provider does not work.
 const (
-	providerUnreachable = "ProviderUnreachable" // no answer, or one that may pass
-	providerInvalid     = "ProviderInvalid"     // an answer, but not that of the configured provider
-	clientRefused       = "ClientRefused"       // it does not know the client, its redirect URL or its secret
+	providerUnreachable = "ProviderUnreachable" // no response, or a temporary error
+	providerInvalid     = "ProviderInvalid"     // a response, but not of the configured provider
+	clientRefused       = "ClientRefused"       // the client, its redirect URL or its secret is rejected
 )
 
-// finding is what is known about the provider. Its message is one sentence for an admin.
+// finding is the known state of the provider. Its message is one sentence for an administrator.
 type finding struct {
 	OK      bool   `json:"ok"`
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
 }
 
-func fine(format string, args ...any) finding {
+func success(format string, args ...any) finding {
 	return finding{OK: true, Message: fmt.Sprintf(format, args...)}
 }
 
-func wrong(reason, format string, args ...any) finding {
+func failure(reason, format string, args ...any) finding {
 	return finding{Reason: reason, Message: fmt.Sprintf(format, args...)}
 }
 
@@ -43,7 +43,7 @@ const (
 	maxDocument     = 1 << 20
 )
 
-// document is what a provider says of itself (OpenID Connect Discovery 1.0, section 3): the part that is used here.
+// document is the used part of the provider metadata (OpenID Connect Discovery 1.0, section 3).
 type document struct {
 	Issuer                string   `json:"issuer"`
 	AuthorizationEndpoint string   `json:"authorization_endpoint"`
@@ -51,7 +51,7 @@ type document struct {
 	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported"`
 }
 
-// newProviderClient returns a client that follows no redirect, and trusts the system's certificates and those of a file.
+// newProviderClient returns a client that follows no redirects and trusts the certificates of the system and of a file.
 func newProviderClient(caFile string) (*http.Client, error) {
 	trust := &tls.Config{MinVersion: tls.VersionTLS12}
 	if caFile != "" {
@@ -64,7 +64,7 @@ func newProviderClient(caFile string) (*http.Client, error) {
 			return nil, err
 		}
 		if !pool.AppendCertsFromPEM(raw) {
-			return nil, fmt.Errorf("%s: there is no PEM certificate in it", caFile)
+			return nil, fmt.Errorf("%s: no PEM certificate found", caFile)
 		}
 		trust.RootCAs = pool
 	}
@@ -76,14 +76,14 @@ func newProviderClient(caFile string) (*http.Client, error) {
 			DisableKeepAlives:      true, // the next request is a minute away
 			MaxResponseHeaderBytes: maxHeaderBytes,
 		},
-		CheckRedirect: dontFollow,
+		CheckRedirect: noRedirects,
 	}, nil
 }
 
-func dontFollow(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+func noRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// followAtHome follows a few redirects that stay with the provider.
-func followAtHome(next *http.Request, before []*http.Request) error {
+// followSameOrigin follows a few redirects within the origin of the provider.
+func followSameOrigin(next *http.Request, before []*http.Request) error {
 	const most = 3
 	first := before[0].URL
 	if len(before) > most || next.URL.Scheme != first.Scheme || next.URL.Host != first.Host {
@@ -92,30 +92,30 @@ func followAtHome(next *http.Request, before []*http.Request) error {
 	return nil
 }
 
-// discover reads what the provider says of itself (section 4), and holds it against the configured issuer.
+// discover reads the provider metadata (section 4) and compares it with the configured issuer.
 func discover(ctx context.Context, client *http.Client, issuer string) (document, finding) {
 	address := strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration"
 	following := *client
-	following.CheckRedirect = followAtHome
+	following.CheckRedirect = followSameOrigin
 	code, raw, err := fetch(ctx, &following, address)
 	switch {
 	case err != nil:
-		return document{}, wrong(providerUnreachable, "the provider %s cannot be reached: %s", issuer, cause(err))
+		return document{}, failure(providerUnreachable, "the provider %s cannot be reached: %s", issuer, cause(err))
 	case code >= 500 || code == http.StatusTooManyRequests:
-		return document{}, wrong(providerUnreachable, "the provider %s is out of order: HTTP status %d on %s", issuer, code, address)
+		return document{}, failure(providerUnreachable, "the provider %s is unavailable: HTTP status %d on %s", issuer, code, address)
 	case code != http.StatusOK:
-		return document{}, wrong(providerInvalid, "there is no OpenID provider at %s: HTTP status %d on %s", issuer, code, address)
+		return document{}, failure(providerInvalid, "no OpenID provider at %s: HTTP status %d on %s", issuer, code, address)
 	case len(raw) > maxDocument:
-		return document{}, wrong(providerInvalid, "there is no OpenID provider at %s: %s is too large", issuer, address)
+		return document{}, failure(providerInvalid, "no OpenID provider at %s: %s is too large", issuer, address)
 	}
 	var d document
 	if err := json.Unmarshal(raw, &d); err != nil {
-		return document{}, wrong(providerInvalid, "there is no OpenID provider at %s: %s is not the JSON of one", issuer, address)
+		return document{}, failure(providerInvalid, "no OpenID provider at %s: %s is not a JSON object", issuer, address)
 	}
 	return d, d.check(issuer)
 }
 
-// fetch returns the status and the first bytes of the body, one more than maxDocument at most.
+// fetch returns the status and at most maxDocument+1 bytes of the body.
 func fetch(ctx context.Context, client *http.Client, address string) (int, []byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -137,23 +137,23 @@ func fetch(ctx context.Context, client *http.Client, address string) (int, []byt
 
 func userAgent() string { return "jupyter-server-authorization/" + version }
 
-// check is section 4.3: another issuer is another provider, even if its URL differs by a slash alone.
+// check implements section 4.3: a different issuer is a different provider, even if only a trailing slash differs.
 func (d document) check(issuer string) finding {
 	if d.Issuer != issuer {
-		return wrong(providerInvalid, "the provider at %s calls itself %s: the issuer URL must be exactly that", issuer, quote(d.Issuer))
+		return failure(providerInvalid, "the provider at %s reports the issuer %s: set the issuer URL to exactly that value", issuer, quote(d.Issuer))
 	}
 	for _, endpoint := range []struct{ field, address string }{
 		{"authorization_endpoint", d.AuthorizationEndpoint},
 		{"token_endpoint", d.TokenEndpoint},
 	} {
 		if !isHTTP(endpoint.address) {
-			return wrong(providerInvalid, "the provider %s has no %s", issuer, endpoint.field)
+			return failure(providerInvalid, "the provider %s has no %s", issuer, endpoint.field)
 		}
 		if isHTTPS(issuer) && !isHTTPS(endpoint.address) {
-			return wrong(providerInvalid, "the %s of the provider %s is not https: %s", endpoint.field, issuer, quote(endpoint.address))
+			return failure(providerInvalid, "the %s of the provider %s is not https: %s", endpoint.field, issuer, quote(endpoint.address))
 		}
 	}
-	return fine("the provider %s is there", issuer)
+	return success("the provider %s is available", issuer)
 }
 
 func isHTTPS(address string) bool {

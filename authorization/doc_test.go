@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestImports holds what doc.go says: the standard library, and nothing else.
+// TestImports enforces the rule of doc.go: only the standard library is imported.
 func TestImports(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"unicode"
 )
 
-// cause says in a few words why an HTTP request had no answer. It does not repeat the URL.
+// cause returns a short reason why an HTTP request failed, without the URL.
 func cause(err error) string {
 	var (
 		timeout     interface{ Timeout() bool }
@@ -25,17 +25,17 @@ func cause(err error) string {
 	)
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return "no answer in time"
+		return "timeout"
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return "there is no host " + clean(dns.Name)
+		return "host " + clean(dns.Name) + " not found"
 	case errors.As(err, &dns):
-		return "the name " + clean(dns.Name) + " cannot be looked up"
+		return "DNS lookup of " + clean(dns.Name) + " failed"
 	case errors.As(err, &certificate):
 		return clean(certificate.Err.Error())
 	case errors.As(err, &number):
 		return number.Error()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "it closes the connection"
+		return "connection closed"
 	case errors.As(err, &request):
 		return clean(request.Err.Error())
 	default:
@@ -43,7 +43,7 @@ func cause(err error) string {
 	}
 }
 
-// clean makes one short line of text that comes from elsewhere.
+// clean returns untrusted text as one short printable line.
 func clean(text string) string {
 	const limit = 200
 	text = strings.Map(func(c rune) rune {
@@ -59,5 +59,5 @@ func clean(text string) string {
 	return string(short)
 }
 
-// quote is clean, in quotes.
+// quote returns clean text in quotes.
 func quote(text string) string { return `"` + clean(text) + `"` }

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// handler answers the proxy. At / it decides about the request that the headers describe: any 2xx would let it pass, so
-// there is no other path with one but the page for who has signed out, which is no decision.
+// handler serves the proxy. At / it decides on the request that the headers describe. Because the proxy takes any 2xx as
+// allowed, the only other path with a 2xx is the signed-out page, which the proxy never asks for a decision.
 type handler struct {
 	rules     func() *rules
 	decisions *decisionLog
@@ -22,7 +22,7 @@ type handler struct {
 	logger    *slog.Logger
 	pages     *pages
 	now       func() time.Time
-	// signedIn becomes true with the first person that the plugin sends.
+	// signedIn becomes true with the first identity from the plugin.
 	signedIn *atomic.Bool
 }
 
@@ -33,7 +33,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(r.URL.Path, "/signed-out"):
 		h.serveSignedOut(w, r)
 	default:
-		refuse(w, http.StatusNotFound, "there is nothing here", "NotFound")
+		writeError(w, http.StatusNotFound, "not found", "NotFound")
 	}
 }
 
@@ -41,11 +41,11 @@ func (h *handler) serveDecision(w http.ResponseWriter, r *http.Request) {
 	start := h.now()
 	rules := h.rules()
 	d := rules.decide(r.Header)
-	if d.who.user != "" && !h.signedIn.Load() {
+	if d.id.user != "" && !h.signedIn.Load() {
 		h.signedIn.Store(true)
 	}
 	if d.allowed {
-		// No identity headers: the proxy deletes those that the answer does not have.
+		// No identity headers: the proxy deletes those that the response does not have.
 		if cookies := withoutSession(r.Header["Cookie"]); cookies != "" {
 			w.Header().Set("Cookie", cookies)
 		}
@@ -58,38 +58,38 @@ func (h *handler) serveDecision(w http.ResponseWriter, r *http.Request) {
 	h.decisions.record(d, r.Header.Get("X-Forwarded-Method"), forwardedPath(r.Header), end)
 }
 
-// deny answers with a page for somebody who is signed in and looks at it, and with JSON for everything else.
+// deny responds with a page to the navigation of a signed-in user, and with JSON to everything else.
 func (h *handler) deny(w http.ResponseWriter, r *http.Request, c *config, d decision) {
-	if d.who.user != "" && isNavigation(r.Header, c.Home) {
-		err := h.pages.write(w, http.StatusForbidden, h.pages.refused, map[string]any{
+	if d.id.user != "" && isNavigation(r.Header, c.Home) {
+		err := h.pages.write(w, http.StatusForbidden, h.pages.denied, map[string]any{
 			"Server":            c.Server,
 			"SignOut":           c.SignOut,
-			"User":              d.who.user,
-			"Email":             d.who.email,
-			"PreferredUsername": d.who.preferredUsername,
+			"User":              d.id.user,
+			"Email":             d.id.email,
+			"PreferredUsername": d.id.preferredUsername,
 			"RulesInvalid":      d.reason == rulesInvalid,
 		})
 		if err == nil {
 			return
 		}
-		h.logger.Error("the page cannot be made", "error", err)
+		h.logger.Error("rendering the page failed", "error", err)
 	}
-	refuse(w, http.StatusForbidden, sentence(c.Server, d), string(d.reason))
+	writeError(w, http.StatusForbidden, denialMessage(c.Server, d), string(d.reason))
 }
 
-// sentence says to a program's user why it is refused.
-func sentence(server string, d decision) string {
+// denialMessage is the reason of a denial for the user of a program.
+func denialMessage(server string, d decision) string {
 	switch d.reason {
 	case notAllowed:
-		return fmt.Sprintf("%s may not enter the server %s: ask whoever runs it", d.who.name(), server)
+		return fmt.Sprintf("%s has no access to the server %s: ask its owner for access", d.id.name(), server)
 	case rulesInvalid:
-		return fmt.Sprintf("nobody may enter the server %s at the moment: its rules cannot be read; tell whoever runs it", server)
+		return fmt.Sprintf("the server %s denies all requests because its access rules are invalid: contact its owner", server)
 	default:
-		return "the request does not say who makes it"
+		return "the request has no valid identity"
 	}
 }
 
-func refuse(w http.ResponseWriter, code int, message, reason string) {
+func writeError(w http.ResponseWriter, code int, message, reason string) {
 	harden(w.Header())
 	writeJSON(w, code, map[string]string{"message": message, "reason": reason})
 }
@@ -97,17 +97,17 @@ func refuse(w http.ResponseWriter, code int, message, reason string) {
 func writeJSON(w http.ResponseWriter, code int, value any) {
 	raw, err := json.Marshal(value)
 	if err != nil {
-		panic(err) // strings, numbers and booleans can be written
+		panic(err) // strings, numbers and booleans can always be encoded
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_, _ = w.Write(append(raw, '\n')) // whoever asked has gone
+	_, _ = w.Write(append(raw, '\n')) // fails if the client is gone
 }
 
 func (h *handler) serveSignedOut(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		refuse(w, http.StatusMethodNotAllowed, "this page can only be read", "MethodNotAllowed")
+		writeError(w, http.StatusMethodNotAllowed, "use GET or HEAD", "MethodNotAllowed")
 		return
 	}
 	c := h.rules().config
@@ -117,7 +117,7 @@ func (h *handler) serveSignedOut(w http.ResponseWriter, r *http.Request) {
 		"Issuer": c.Provider.Issuer,
 	})
 	if err != nil {
-		h.logger.Error("the page cannot be made", "error", err)
-		refuse(w, http.StatusInternalServerError, "the page cannot be made", "InternalError")
+		h.logger.Error("rendering the page failed", "error", err)
+		writeError(w, http.StatusInternalServerError, "rendering the page failed", "InternalError")
 	}
 }

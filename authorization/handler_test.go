@@ -21,7 +21,7 @@ import (
 	"time"
 )
 
-// newTestHandler is a handler with the rules of a configuration.
+// newTestHandler returns a handler with the rules of a configuration.
 func newTestHandler(log *journal, c *config) *handler {
 	r := newRules(c)
 	return &handler{
@@ -41,7 +41,7 @@ type reply struct {
 	body   string
 }
 
-// ask sends a request over the network, with the header as it is.
+// ask sends a request over the network with exactly this header.
 func ask(t testing.TB, address string, header http.Header) reply {
 	t.Helper()
 	got, err := get(address, header)
@@ -75,7 +75,7 @@ func TestAllowed(t *testing.T) {
 	defer server.Close()
 
 	if h.signedIn.Load() {
-		t.Error("nobody has signed in yet")
+		t.Error("signedIn is set before the first identity")
 	}
 	got := ask(t, server.URL, headers(userHeader, "u-1", emailHeader, "a@example.org", groupsHeader, "a,b", nameHeader, "Ann",
 		"Cookie", "_xsrf=1; "+session+"=s", "Cookie", "a=2"))
@@ -87,15 +87,15 @@ func TestAllowed(t *testing.T) {
 	}
 	for name := range got.header {
 		if strings.HasPrefix(name, "X-") || name == "Set-Cookie" {
-			t.Errorf("the proxy would pass on %s", name)
+			t.Errorf("the response contains %s", name)
 		}
 	}
 	got = ask(t, server.URL, headers(userHeader, "u-1", "Cookie", session+"=s"))
 	if _, found := got.header["Cookie"]; got.code != http.StatusOK || found {
-		t.Errorf("without other cookies there is no header, so that the proxy deletes it: %d %v", got.code, got.header)
+		t.Errorf("the Cookie header is not removed when no other cookie is left: %d %v", got.code, got.header)
 	}
 	if !h.signedIn.Load() {
-		t.Error("somebody has signed in")
+		t.Error("signedIn is not set after an identity")
 	}
 }
 
@@ -109,37 +109,37 @@ func TestDenied(t *testing.T) {
 		want   reason
 	}{
 		"browser": {
-			"A person looks at it.",
+			"A browser navigates to a page.",
 			headers(append(stranger, "Accept", browser, "X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/alice/lab?token=abc")...), true, notAllowed},
 		"HEAD": {
-			"As GET.",
+			"HEAD is treated like GET.",
 			headers(append(stranger, "Accept", browser, "X-Forwarded-Method", "HEAD", "X-Forwarded-Uri", "/alice/lab")...), true, notAllowed},
 		"file named api": {
-			"That is a page of Jupyter, not its API.",
+			"The path is a page of Jupyter, not its API.",
 			headers(append(stranger, "Accept", browser, "X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/alice/lab/tree/api/x")...), true, notAllowed},
 		"API": {
-			"A script of JupyterLab reads it.",
+			"A script calls the API.",
 			headers(append(stranger, "Accept", browser, "X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/alice/api/contents?x=text/html")...), false, notAllowed},
 		"terminal": {
-			"So it is with terminals.",
+			"Terminals are an API.",
 			headers(append(stranger, "Accept", browser, "X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/alice/terminals/websocket/1")...), false, notAllowed},
 		"language server": {
-			"And language servers.",
+			"Language servers are an API.",
 			headers(append(stranger, "Accept", browser, "X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/alice/lsp/ws")...), false, notAllowed},
 		"POST": {
-			"Nobody navigates with it.",
+			"POST is not a navigation.",
 			headers(append(stranger, "Accept", browser, "X-Forwarded-Method", "POST", "X-Forwarded-Uri", "/alice/lab")...), false, notAllowed},
 		"program": {
-			"It did not ask for a page.",
+			"The client does not accept HTML.",
 			headers(append(stranger, "Accept", "*/*", "X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/alice/lab")...), false, notAllowed},
 		"no method": {
-			"That is not the proxy.",
+			"The request is not from the proxy.",
 			headers(append(stranger, "Accept", browser)...), false, notAllowed},
-		"nobody": {
-			"The plugin answers for people without a session: this is a mistake or an attack.",
+		"no identity": {
+			"The plugin handles requests without a session, so this is an error or an attack.",
 			headers("Accept", browser, "X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/alice/lab"), false, noIdentity},
 		"two": {
-			"So is this.",
+			"A duplicated header is an error or an attack.",
 			headers(userHeader, "u-1", userHeader, "u-1", "Accept", browser, "X-Forwarded-Method", "GET"), false, duplicateIdentity},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestDenied(t *testing.T) {
 				checkRefusedJSON(t, got, test.want)
 			}
 			if n := h.metrics.decisions[test.want].Load(); n != 1 {
-				t.Errorf("%d decisions are counted", n)
+				t.Errorf("%d decisions counted", n)
 			}
 			if lines := log.lines("decision"); len(lines) != 1 || lines[0]["reason"] != string(test.want) {
 				t.Errorf("log: %s", log.String())
@@ -183,17 +183,17 @@ func checkHardened(t *testing.T, got reply) {
 		}
 	}
 	if _, found := got.header["Cookie"]; found {
-		t.Error("cookies come back to the client")
+		t.Error("the response to the client contains cookies")
 	}
 }
 
 func checkRefusedJSON(t *testing.T, got reply, want reason) {
 	t.Helper()
-	var answer struct{ Message, Reason string }
-	if err := json.Unmarshal([]byte(got.body), &answer); err != nil {
+	var response struct{ Message, Reason string }
+	if err := json.Unmarshal([]byte(got.body), &response); err != nil {
 		t.Fatalf("%v: %s", err, got.body)
 	}
-	if got.header.Get("Content-Type") != "application/json" || answer.Message == "" || answer.Reason != string(want) {
+	if got.header.Get("Content-Type") != "application/json" || response.Message == "" || response.Reason != string(want) {
 		t.Errorf("%v %s", got.header, got.body)
 	}
 }
@@ -202,19 +202,19 @@ func checkRefusedPage(t *testing.T, got reply) {
 	t.Helper()
 	checkPage(t, got)
 	for _, want := range []string{
-		"server <strong><bdi>alice</bdi></strong>", "&lt;b&gt;Eve&lt;/b&gt;", "eve@example.org", "u-9", "whoever runs the server",
+		"server <strong><bdi>alice</bdi></strong>", "&lt;b&gt;Eve&lt;/b&gt;", "eve@example.org", "u-9", "the owner of this server",
 		`href="/alice/oauth2/sign_out?rd=%2Falice%2Foauth2%2Fsigned-out"`, "Sign out",
 	} {
 		if !strings.Contains(got.body, want) {
-			t.Errorf("the page does not hold %q:\n%s", want, got.body)
+			t.Errorf("the page does not contain %q:\n%s", want, got.body)
 		}
 	}
 	if strings.Contains(got.body, "<b>Eve") {
-		t.Errorf("a name becomes markup:\n%s", got.body)
+		t.Errorf("the name is not escaped:\n%s", got.body)
 	}
 }
 
-// checkPage: a phone can show it, it loads nothing, and its style is the one that the policy allows.
+// checkPage checks that a page fits phones, loads nothing, and has the style that its policy allows.
 func checkPage(t *testing.T, got reply) {
 	t.Helper()
 	if got.header.Get("Content-Type") != "text/html; charset=utf-8" {
@@ -231,10 +231,10 @@ func checkPage(t *testing.T, got reply) {
 		t.Errorf("Content-Security-Policy: %s\nwant %s", got.header.Get("Content-Security-Policy"), policy)
 	}
 	if !strings.Contains(got.body, `<meta name="viewport" content="width=device-width, initial-scale=1">`) {
-		t.Error("a phone would shrink the page")
+		t.Error("the viewport is missing")
 	}
 	if found := regexp.MustCompile(`(?i)<(script|img|link|iframe|form)|src=|style=|url\(|@import| on[a-z]+=`).FindString(got.body); found != "" {
-		t.Errorf("the page holds %q:\n%s", found, got.body)
+		t.Errorf("the page contains %q:\n%s", found, got.body)
 	}
 }
 
@@ -246,7 +246,7 @@ func TestDeniedWithBrokenRules(t *testing.T) {
 	server := httptest.NewServer(h)
 	defer server.Close()
 	got := ask(t, server.URL, headers(userHeader, "u-1", "Accept", "text/html", "X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/alice/"))
-	if got.code != http.StatusForbidden || !strings.Contains(got.body, "Nobody may enter at the moment") {
+	if got.code != http.StatusForbidden || !strings.Contains(got.body, "This server is not available") {
 		t.Errorf("%d %s", got.code, got.body)
 	}
 	checkPage(t, got)
@@ -269,7 +269,7 @@ func TestSignedOut(t *testing.T) {
 	checkPage(t, got)
 	for _, want := range []string{"You are signed out", "alice", "https://accounts.example.org", `href="/alice/"`, "Sign in again"} {
 		if !strings.Contains(got.body, want) {
-			t.Errorf("the page does not hold %q:\n%s", want, got.body)
+			t.Errorf("the page does not contain %q:\n%s", want, got.body)
 		}
 	}
 	response, err := http.Post(server.URL+"/alice/oauth2/signed-out", "", nil)
@@ -282,7 +282,7 @@ func TestSignedOut(t *testing.T) {
 	}
 }
 
-// Only / decides. A 2xx anywhere else would let somebody in, should the proxy ever ask there.
+// Only / decides. A 2xx on another path would allow a request if the proxy ever asked there.
 func TestOtherPaths(t *testing.T) {
 	var log journal
 	h := newTestHandler(&log, testConfig())
@@ -327,7 +327,7 @@ func TestHeaderSizes(t *testing.T) {
 	}
 }
 
-// sink is a ResponseWriter that keeps nothing.
+// sink is a ResponseWriter that discards everything.
 type sink struct{ header http.Header }
 
 func (s sink) Header() http.Header         { return s.header }

@@ -10,30 +10,30 @@ import (
 	"unicode/utf8"
 )
 
-// identity is who somebody is, as the plugin says.
+// identity is the signed-in user according to the plugin.
 type identity struct {
 	user              string // the claim sub, never empty
-	email             string // empty when the provider did not verify one
+	email             string // empty if the provider did not verify it
 	groups            string // joined by commas
-	preferredUsername string // a name for people, never compared
+	preferredUsername string // for display, never compared
 }
 
-// maxName is the length of a user, an email or a name in bytes: OpenID Connect Core allows a sub of 255 characters.
-// Groups are bounded by maxHeaderBytes alone.
+// maxName limits the length of a user, an email or a name in bytes: OpenID Connect Core allows a sub of 255 characters.
+// Groups are limited only by maxHeaderBytes.
 const maxName = 1024
 
-// readIdentity reads the identity headers. It returns a reason to deny when one of them is not as the plugin writes it.
+// readIdentity reads the identity headers. It returns a reason to deny if one of them is duplicated, malformed or missing.
 func readIdentity(header http.Header, names headerNames) (identity, reason) {
-	var who identity
+	var id identity
 	for _, field := range []struct {
 		name  string
 		limit int
 		into  *string
 	}{
-		{names.User, maxName, &who.user},
-		{names.Email, maxName, &who.email},
-		{names.Groups, maxHeaderBytes, &who.groups},
-		{names.PreferredUsername, maxName, &who.preferredUsername},
+		{names.User, maxName, &id.user},
+		{names.Email, maxName, &id.email},
+		{names.Groups, maxHeaderBytes, &id.groups},
+		{names.PreferredUsername, maxName, &id.preferredUsername},
 	} {
 		if field.name == "" {
 			continue
@@ -50,18 +50,18 @@ func readIdentity(header http.Header, names headerNames) (identity, reason) {
 		}
 		*field.into = lines[0]
 	}
-	if strings.Trim(who.user, " ") == "" {
+	if strings.Trim(id.user, " ") == "" {
 		return identity{}, noIdentity
 	}
-	return who, ""
+	return id, ""
 }
 
-// isText says that a value is UTF-8 without control characters.
+// isText reports whether a value is UTF-8 without control characters.
 func isText(value string) bool {
 	return utf8.ValidString(value) && !strings.ContainsFunc(value, unicode.IsControl)
 }
 
-// name is what to call somebody.
+// name returns the best name for display.
 func (i identity) name() string {
 	switch {
 	case i.preferredUsername != "":

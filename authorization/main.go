@@ -17,10 +17,10 @@ import (
 // version is set at build time: -ldflags "-X main.version=...".
 var version = "0.1.0-dev"
 
-const usage = `authorization decides who may enter one Jupyter server.
+const usage = `authorization decides which users have access to one Jupyter server.
 
-  authorization serve --config FILE    answer the proxy, for as long as it runs
-  authorization check --config FILE    try the client at the OpenID provider, once
+  authorization serve --config FILE    serve the decisions for the proxy
+  authorization check --config FILE    test the client at the OpenID provider once
   authorization version                print the version
 `
 
@@ -38,7 +38,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run is one run of the program, and returns its exit code.
+// run runs the program and returns its exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		fmt.Fprint(stderr, usage)
@@ -56,25 +56,25 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, usage)
 		return exitOK
 	default:
-		fmt.Fprintf(stderr, "error: there is no command %q\n\n%s", name, usage)
+		fmt.Fprintf(stderr, "error: unknown command %q\n\n%s", name, usage)
 		return exitUsage
 	}
 }
 
-// newFlags are the flags that all commands have.
+// newFlags returns the flags of all commands.
 func newFlags(command string, stderr io.Writer) (flags *flag.FlagSet, config *string) {
 	flags = flag.NewFlagSet("authorization "+command, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	return flags, flags.String("config", "", "the configuration `file` (required)")
 }
 
-// parse returns false and an exit code when the command ends with its flags.
-func parse(flags *flag.FlagSet, args []string, config *string, stderr io.Writer) (code int, goOn bool) {
+// parse returns false and an exit code if the command ends after parsing its flags.
+func parse(flags *flag.FlagSet, args []string, config *string, stderr io.Writer) (code int, ok bool) {
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return exitOK, false
-	case err != nil: // it has been printed
+	case err != nil: // printed by the flag package
 		return exitUsage, false
 	case flags.NArg() > 0:
 		fmt.Fprintf(stderr, "error: unexpected argument %q\n", flags.Arg(0))

@@ -18,11 +18,11 @@ var bounds = []time.Duration{
 	500 * time.Microsecond, time.Millisecond, 5 * time.Millisecond, 25 * time.Millisecond, 100 * time.Millisecond,
 }
 
-// metrics are written in Prometheus' text format by hand: its client library would take a seventh of the memory that the
-// whole service may have. All series exist from the start.
+// metrics writes Prometheus' text format without its client library, which would take a seventh of the memory limit of the
+// service. All series exist from the start.
 type metrics struct {
-	decisions map[reason]*atomic.Uint64 // the map does not change
-	buckets   []atomic.Uint64           // one for each bound, and one for what is slower; not cumulative
+	decisions map[reason]*atomic.Uint64 // the map itself is immutable
+	buckets   []atomic.Uint64           // one per bound and one for slower decisions; not cumulative
 	nanos     atomic.Int64
 
 	rulesValid atomic.Bool
@@ -49,15 +49,15 @@ func (m *metrics) decided(r reason, took time.Duration) {
 	m.buckets[bucket].Add(1)
 }
 
-// prefix begins the name of every metric.
+// prefix is the prefix of all metric names.
 const prefix = "jupyterserver_authorization_"
 
-// metricsType is the Content-Type of what write writes.
+// metricsType is the Content-Type of the exposition.
 const metricsType = "text/plain; version=0.0.4; charset=utf-8"
 
-// write writes all metrics. The problem of the provider is empty when all is well.
+// write writes all metrics. problem is the reason why the provider does not work, or empty.
 func (m *metrics) write(w io.Writer, problem string) {
-	describe(w, "decisions_total", "counter", "Requests that the proxy asked about.")
+	describe(w, "decisions_total", "counter", "Decisions on requests, by result and reason.")
 	for _, r := range allowing {
 		fmt.Fprintf(w, prefix+"decisions_total{result=\"allowed\",reason=%q} %d\n", string(r), m.decisions[r].Load())
 	}
@@ -65,9 +65,9 @@ func (m *metrics) write(w io.Writer, problem string) {
 		fmt.Fprintf(w, prefix+"decisions_total{result=\"denied\",reason=%q} %d\n", string(r), m.decisions[r].Load())
 	}
 	m.writeDurations(w)
-	describe(w, "rules_valid", "gauge", "Whether the configuration file is right. While it is not, nobody may enter.")
+	describe(w, "rules_valid", "gauge", "Whether the configuration file is valid (1) or all requests are denied (0).")
 	fmt.Fprintf(w, prefix+"rules_valid %d\n", number(m.rulesValid.Load()))
-	describe(w, "reloads_total", "counter", "Changes of the configuration file.")
+	describe(w, "reloads_total", "counter", "Reloads of the configuration file, by result.")
 	fmt.Fprintf(w, prefix+"reloads_total{result=\"ok\"} %d\n", m.reloads.ok.Load())
 	fmt.Fprintf(w, prefix+"reloads_total{result=\"failed\"} %d\n", m.reloads.failed.Load())
 	writeProvider(w, problem)
@@ -77,7 +77,7 @@ func (m *metrics) write(w io.Writer, problem string) {
 
 func (m *metrics) writeDurations(w io.Writer) {
 	const name = "decision_duration_seconds"
-	describe(w, name, "histogram", "How long a decision took.")
+	describe(w, name, "histogram", "Duration of decisions in seconds.")
 	var count uint64
 	for i, bound := range bounds {
 		count += m.buckets[i].Load()
@@ -90,9 +90,9 @@ func (m *metrics) writeDurations(w io.Writer) {
 }
 
 func writeProvider(w io.Writer, problem string) {
-	describe(w, "provider_ok", "gauge", "Whether the OpenID provider and the client there work, as far as is known.")
+	describe(w, "provider_ok", "gauge", "Whether the OpenID provider and its client work (1) or not (0).")
 	fmt.Fprintf(w, prefix+"provider_ok %d\n", number(problem == ""))
-	describe(w, "provider_problem", "gauge", "What is wrong with the OpenID provider or the client.")
+	describe(w, "provider_problem", "gauge", "The current problem with the OpenID provider or its client, by reason.")
 	for _, r := range []string{providerUnreachable, providerInvalid, clientRefused} {
 		fmt.Fprintf(w, prefix+"provider_problem{reason=%q} %d\n", r, number(problem == r))
 	}

@@ -38,13 +38,13 @@ func TestMetrics(t *testing.T) {
 		`provider_problem{reason="ProviderInvalid"} 0`,
 	} {
 		if !strings.Contains(out.String(), "\n"+prefix+want+"\n") {
-			t.Errorf("there is no %s in\n%s", want, out.String())
+			t.Errorf("missing %s in\n%s", want, out.String())
 		}
 	}
 	checkExposition(t, out.String())
 }
 
-// checkExposition holds a text against Prometheus' format: what a metric is stands before its samples.
+// checkExposition checks Prometheus' text format: the type of a metric precedes its samples.
 func checkExposition(t *testing.T, text string) {
 	t.Helper()
 	sample := regexp.MustCompile(`^([a-z_]+?)(_bucket|_sum|_count)?(\{[a-z]+="[^"\\]*"(,[a-z]+="[^"\\]*")*\})? [0-9.e+-]+$`)
@@ -61,12 +61,12 @@ func checkExposition(t *testing.T, text string) {
 		}
 		parts := sample.FindStringSubmatch(line)
 		if parts == nil || !described[parts[1]] {
-			t.Errorf("no sample of a described metric: %s", line)
+			t.Errorf("sample of an undescribed metric: %s", line)
 			continue
 		}
 		series := line[:strings.LastIndex(line, " ")]
 		if seen[series] {
-			t.Errorf("twice: %s", series)
+			t.Errorf("duplicate series: %s", series)
 		}
 		seen[series] = true
 	}

@@ -17,10 +17,10 @@ import (
 //go:embed pages
 var pageFiles embed.FS
 
-// pages are what people see in a browser.
+// pages are the HTML pages of the service.
 type pages struct {
-	refused, signedOut *template.Template
-	policy             string // the Content-Security-Policy
+	denied, signedOut *template.Template
+	policy            string // the Content-Security-Policy
 }
 
 func newPages() *pages {
@@ -35,14 +35,14 @@ func newPages() *pages {
 			ParseFS(pageFiles, "pages/layout.html", "pages/"+content))
 	}
 	return &pages{
-		refused:   parse("refused.html"),
+		denied:    parse("denied.html"),
 		signedOut: parse("signed-out.html"),
 		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 			"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 	}
 }
 
-// write answers with a page. It fails before the first byte, or not at all.
+// write responds with a page. It returns an error only before the first byte is written.
 func (p *pages) write(w http.ResponseWriter, code int, page *template.Template, data any) error {
 	var body bytes.Buffer
 	if err := page.Execute(&body, data); err != nil {
@@ -54,18 +54,18 @@ func (p *pages) write(w http.ResponseWriter, code int, page *template.Template, 
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(code)
-	_, _ = w.Write(body.Bytes()) // whoever asked has gone
+	_, _ = w.Write(body.Bytes()) // fails if the client is gone
 	return nil
 }
 
-// harden sets what holds for every answer that reaches a client.
+// harden sets the security headers of every response to a client.
 func harden(header http.Header) {
 	header.Set("Cache-Control", "no-store")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("X-Content-Type-Options", "nosniff")
 }
 
-// isNavigation says that a person looks at the answer: a browser that goes to a page, not a script that asks Jupyter's API.
+// isNavigation reports whether a browser navigates to a page, as opposed to a script that calls Jupyter's API.
 func isNavigation(header http.Header, home string) bool {
 	switch header.Get("X-Forwarded-Method") {
 	case http.MethodGet, http.MethodHead:
@@ -81,7 +81,7 @@ func isNavigation(header http.Header, home string) bool {
 	return accepts(header.Values("Accept"), "text/html")
 }
 
-// forwardedPath is the path that the client asked for. The query may carry a token, and stays behind.
+// forwardedPath is the path of the client's request without the query, which may contain a token.
 func forwardedPath(header http.Header) string {
 	path, _, _ := strings.Cut(header.Get("X-Forwarded-Uri"), "?")
 	path, _, _ = strings.Cut(path, "#")

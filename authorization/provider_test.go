@@ -23,9 +23,9 @@ import (
 	"unicode"
 )
 
-// standIn stands in for a provider, to show faults that a real one does not have. A handler that is nil answers as a
-// provider does that knows the client.
-type standIn struct {
+// fakeProvider is a provider with faults that a real one does not have. A nil handler responds like a provider that knows the
+// client.
+type fakeProvider struct {
 	*httptest.Server
 	caFile string
 
@@ -33,23 +33,23 @@ type standIn struct {
 	methods                     []string // token_endpoint_auth_methods_supported
 
 	mu   sync.Mutex
-	form map[string]string // of the last request to the token endpoint, with user and password of the header
+	form map[string]string // of the last token request, including basic authentication
 }
 
-func newStandIn(t testing.TB) *standIn {
+func newFakeProvider(t testing.TB) *fakeProvider {
 	t.Helper()
-	p := &standIn{}
+	p := &fakeProvider{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/.well-known/openid-configuration", func(w http.ResponseWriter, r *http.Request) {
-		or(p.discovery, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 200, p.document()) })(w, r)
+		withDefault(p.discovery, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 200, p.document()) })(w, r)
 	})
-	mux.HandleFunc("/authorize", func(w http.ResponseWriter, r *http.Request) { or(p.authorize, loginRequired)(w, r) })
+	mux.HandleFunc("/authorize", func(w http.ResponseWriter, r *http.Request) { withDefault(p.authorize, loginRequired)(w, r) })
 	mux.HandleFunc("/token", func(w http.ResponseWriter, r *http.Request) {
 		p.remember(r)
-		or(p.token, oauthError(400, "invalid_grant", ""))(w, r)
+		withDefault(p.token, oauthError(400, "invalid_grant", ""))(w, r)
 	})
 	p.Server = httptest.NewUnstartedServer(mux)
-	p.Config.ErrorLog = (&journal{}).stdlog()
+	p.Config.ErrorLog = (&journal{}).standardLogger()
 	p.StartTLS()
 	t.Cleanup(p.Close)
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.Certificate().Raw})
@@ -57,21 +57,21 @@ func newStandIn(t testing.TB) *standIn {
 	return p
 }
 
-func or(handler, otherwise http.HandlerFunc) http.HandlerFunc {
+func withDefault(handler, otherwise http.HandlerFunc) http.HandlerFunc {
 	if handler != nil {
 		return handler
 	}
 	return otherwise
 }
 
-func (p *standIn) document() map[string]any {
+func (p *fakeProvider) document() map[string]any {
 	return map[string]any{
 		"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize?tenant=1", "token_endpoint": p.URL + "/token",
 		"token_endpoint_auth_methods_supported": p.methods, "jwks_uri": p.URL + "/keys",
 	}
 }
 
-func (p *standIn) with(field string, value any) http.HandlerFunc {
+func (p *fakeProvider) with(field string, value any) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		d := p.document()
 		d[field] = value
@@ -79,7 +79,7 @@ func (p *standIn) with(field string, value any) http.HandlerFunc {
 	}
 }
 
-func (p *standIn) remember(r *http.Request) {
+func (p *fakeProvider) remember(r *http.Request) {
 	_ = r.ParseForm()
 	form := map[string]string{"method": r.Method, "query": r.URL.RawQuery}
 	for name := range r.PostForm {
@@ -93,20 +93,20 @@ func (p *standIn) remember(r *http.Request) {
 	p.form = form
 }
 
-// settings are those of a client of this provider.
-func (p *standIn) settings(t testing.TB) provider {
+// settings returns the configuration of a client of this provider.
+func (p *fakeProvider) settings(t testing.TB) provider {
 	t.Helper()
 	folder := t.TempDir()
 	return provider{
-		Issuer: p.URL, ClientID: "jupyter", ClientSecretFile: writeFile(t, filepath.Join(folder, "secret"), theSecret),
+		Issuer: p.URL, ClientID: "jupyter", ClientSecretFile: writeFile(t, filepath.Join(folder, "secret"), clientSecret),
 		RedirectURL: "https://jupyter.example.org/alice/oauth2/callback", Scopes: []string{"openid", "email"},
 		CAFile: p.caFile, Report: filepath.Join(folder, "provider.json"),
 	}
 }
 
-const theSecret = "top secret+/%"
+const clientSecret = "top secret+/%"
 
-// loginRequired is what a provider answers to prompt=none when it knows the client.
+// loginRequired is the response to prompt=none of a provider that knows the client.
 func loginRequired(w http.ResponseWriter, r *http.Request) { redirectBack("login_required", "")(w, r) }
 
 func redirectBack(code, description string) http.HandlerFunc {
@@ -130,72 +130,72 @@ func body(code int, text string) http.HandlerFunc {
 }
 
 func TestDiscover(t *testing.T) {
-	elsewhere := newStandIn(t) // with the same certificate
-	asked := new(atomic.Int64)
-	elsewhere.discovery = func(http.ResponseWriter, *http.Request) { asked.Add(1) }
+	elsewhere := newFakeProvider(t) // with the same certificate
+	requests := new(atomic.Int64)
+	elsewhere.discovery = func(http.ResponseWriter, *http.Request) { requests.Add(1) }
 	for name, test := range map[string]struct {
 		reason  string
-		change  func(*standIn, *provider)
-		want    string // the reason, empty when all is well
-		message string // a part of it
+		change  func(*fakeProvider, *provider)
+		want    string // the reason; empty if the provider works
+		message string // a part of the message
 	}{
-		"right": {"It is there.", func(*standIn, *provider) {}, "", "is there"},
+		"right": {"The provider works.", func(*fakeProvider, *provider) {}, "", "is available"},
 		"slash": {
-			"One slash at the end of the issuer is not doubled; it belongs to the issuer all the same.",
-			func(s *standIn, p *provider) { p.Issuer += "/"; s.discovery = s.with("issuer", s.URL+"/") }, "", "is there"},
-		"slash too many": {
-			"The issuers differ, so they are two.",
-			func(_ *standIn, p *provider) { p.Issuer += "/" }, providerInvalid, "the issuer URL must be exactly that"},
+			"A trailing slash is not doubled, but is part of the issuer.",
+			func(s *fakeProvider, p *provider) { p.Issuer += "/"; s.discovery = s.with("issuer", s.URL+"/") }, "", "is available"},
+		"extra slash": {
+			"Issuers that differ by a slash are different.",
+			func(_ *fakeProvider, p *provider) { p.Issuer += "/" }, providerInvalid, "set the issuer URL to exactly that value"},
 		"other issuer": {
-			"Whoever answers there, it is not the provider.",
-			func(s *standIn, _ *provider) { s.discovery = s.with("issuer", "https://evil.example.org\n\u202e") },
-			providerInvalid, `calls itself "https://evil.example.org"`},
+			"Another provider responds there.",
+			func(s *fakeProvider, _ *provider) { s.discovery = s.with("issuer", "https://evil.example.org\n\u202e") },
+			providerInvalid, `reports the issuer "https://evil.example.org"`},
 		"unknown authority": {
-			"Its certificate is signed by nobody that is known.",
-			func(_ *standIn, p *provider) { p.CAFile = "" }, providerUnreachable, "certificate signed by unknown authority"},
+			"The certificate is signed by an unknown authority.",
+			func(_ *fakeProvider, p *provider) { p.CAFile = "" }, providerUnreachable, "certificate signed by unknown authority"},
 		"other authority": {
-			"Or by somebody else than the admin says.",
-			func(_ *standIn, p *provider) {
+			"The certificate is signed by another than the configured authority.",
+			func(_ *fakeProvider, p *provider) {
 				p.CAFile = writeFile(t, filepath.Join(t.TempDir(), "ca.crt"), newAuthority(t))
 			}, providerUnreachable, "certificate signed by unknown authority"},
 		"no CA file": {
-			"The file is not there.",
-			func(_ *standIn, p *provider) { p.CAFile = "/nonexistent/ca.crt" }, providerUnreachable, "/nonexistent/ca.crt"},
+			"The file does not exist.",
+			func(_ *fakeProvider, p *provider) { p.CAFile = "/nonexistent/ca.crt" }, providerUnreachable, "/nonexistent/ca.crt"},
 		"empty CA file": {
-			"Or holds no certificate.",
-			func(_ *standIn, p *provider) { p.CAFile = writeFile(t, filepath.Join(t.TempDir(), "ca.crt"), "x") },
+			"The file contains no certificate.",
+			func(_ *fakeProvider, p *provider) { p.CAFile = writeFile(t, filepath.Join(t.TempDir(), "ca.crt"), "x") },
 			providerUnreachable, "no PEM certificate"},
 		"down": {
-			"Nobody listens.",
-			func(s *standIn, _ *provider) { s.Close() }, providerUnreachable, "connection refused"},
+			"The port is closed.",
+			func(s *fakeProvider, _ *provider) { s.Close() }, providerUnreachable, "connection refused"},
 		"no such name": {
-			"The name is wrong.",
-			func(_ *standIn, p *provider) { p.Issuer = "https://provider.invalid" }, providerUnreachable, "cannot be reached"},
+			"The host does not exist.",
+			func(_ *fakeProvider, p *provider) { p.Issuer = "https://provider.invalid" }, providerUnreachable, "cannot be reached"},
 		"503": {
-			"It starts.",
-			func(s *standIn, _ *provider) { s.discovery = status(503) }, providerUnreachable, "HTTP status 503"},
+			"The provider is starting.",
+			func(s *fakeProvider, _ *provider) { s.discovery = status(503) }, providerUnreachable, "HTTP status 503"},
 		"429": {
-			"It will answer later.",
-			func(s *standIn, _ *provider) { s.discovery = status(429) }, providerUnreachable, "HTTP status 429"},
+			"The provider limits the rate.",
+			func(s *fakeProvider, _ *provider) { s.discovery = status(429) }, providerUnreachable, "HTTP status 429"},
 		"404": {
-			"There is something, but no provider.",
-			func(s *standIn, _ *provider) { s.discovery = status(404) }, providerInvalid, "HTTP status 404"},
+			"Another service responds there.",
+			func(s *fakeProvider, _ *provider) { s.discovery = status(404) }, providerInvalid, "HTTP status 404"},
 		"HTML": {
-			"A page for people is no document.",
-			func(s *standIn, _ *provider) { s.discovery = body(200, "<html>") }, providerInvalid, "is not the JSON of one"},
+			"An HTML page is not provider metadata.",
+			func(s *fakeProvider, _ *provider) { s.discovery = body(200, "<html>") }, providerInvalid, "is not a JSON object"},
 		"endless": {
-			"Nobody reads that.",
-			func(s *standIn, _ *provider) { s.discovery = body(200, strings.Repeat(" ", maxDocument+1)) }, providerInvalid, "too large"},
+			"The size is limited.",
+			func(s *fakeProvider, _ *provider) { s.discovery = body(200, strings.Repeat(" ", maxDocument+1)) }, providerInvalid, "too large"},
 		"redirect elsewhere": {
-			"Another host is another provider.",
-			func(s *standIn, _ *provider) {
+			"Another host is a different provider.",
+			func(s *fakeProvider, _ *provider) {
 				s.discovery = func(w http.ResponseWriter, r *http.Request) {
 					http.Redirect(w, r, elsewhere.URL+r.URL.Path, http.StatusFound)
 				}
 			}, providerInvalid, "HTTP status 302"},
-		"redirect at home": {
-			"It may move within its host.",
-			func(s *standIn, _ *provider) {
+		"redirect to the same origin": {
+			"Redirects within the origin are followed.",
+			func(s *fakeProvider, _ *provider) {
 				s.discovery = func(w http.ResponseWriter, r *http.Request) {
 					if r.URL.RawQuery == "" {
 						http.Redirect(w, r, r.URL.Path+"?moved", http.StatusFound)
@@ -203,50 +203,50 @@ func TestDiscover(t *testing.T) {
 					}
 					writeJSON(w, 200, s.document())
 				}
-			}, "", "is there"},
-		"redirect for ever": {
-			"But not for ever.",
-			func(s *standIn, _ *provider) {
+			}, "", "is available"},
+		"endless redirects": {
+			"The number of redirects is limited.",
+			func(s *fakeProvider, _ *provider) {
 				s.discovery = func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }
 			}, providerInvalid, "HTTP status 302"},
 		"no token endpoint": {
-			"Nobody could sign in.",
-			func(s *standIn, _ *provider) { s.discovery = s.with("token_endpoint", "") }, providerInvalid, "has no token_endpoint"},
+			"Users could not sign in.",
+			func(s *fakeProvider, _ *provider) { s.discovery = s.with("token_endpoint", "") }, providerInvalid, "has no token_endpoint"},
 		"no authorization endpoint": {
-			"Nor without this one.",
-			func(s *standIn, _ *provider) { s.discovery = s.with("authorization_endpoint", "/authorize") },
+			"Users could not sign in without this endpoint.",
+			func(s *fakeProvider, _ *provider) { s.discovery = s.with("authorization_endpoint", "/authorize") },
 			providerInvalid, "has no authorization_endpoint"},
 		"secret without TLS": {
-			"The client's secret would be for all to read.",
-			func(s *standIn, _ *provider) { s.discovery = s.with("token_endpoint", "http://example.org/token") },
+			"The client's secret would be sent in the clear.",
+			func(s *fakeProvider, _ *provider) { s.discovery = s.with("token_endpoint", "http://example.org/token") },
 			providerInvalid, "is not https"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStandIn(t)
+			s := newFakeProvider(t)
 			p := s.settings(t)
 			test.change(s, &p)
-			got := look(context.Background(), p)
+			got := checkProvider(context.Background(), p)
 			if got.Reason != test.want || got.OK != (test.want == "") || !strings.Contains(got.Message, test.message) {
 				t.Fatalf("%s\ngot  %+v\nwant %s: %s", test.reason, got, test.want, test.message)
 			}
 			checkSentence(t, got.Message)
 		})
 	}
-	if n := asked.Load(); n != 0 {
-		t.Errorf("another host was asked %d times", n)
+	if n := requests.Load(); n != 0 {
+		t.Errorf("another host got %d requests", n)
 	}
 }
 
-// checkSentence: one line, printable, without an end that others would have to strip.
+// checkSentence checks that a message is one printable line without a full stop.
 func checkSentence(t *testing.T, message string) {
 	t.Helper()
 	odd := strings.ContainsFunc(message, func(c rune) bool { return !unicode.IsPrint(c) })
 	if message == "" || odd || strings.HasSuffix(message, ".") {
-		t.Errorf("this is no plain sentence: %q", message)
+		t.Errorf("not one plain sentence: %q", message)
 	}
 }
 
-// newAuthority returns the certificate of an authority that signed nothing.
+// newAuthority returns the certificate of an unrelated authority.
 func newAuthority(t testing.TB) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -262,30 +262,30 @@ func newAuthority(t testing.TB) string {
 }
 
 func TestWatchMergesTheReport(t *testing.T) {
-	refused := wrong(clientRefused, "it refuses the secret")
+	rejected := failure(clientRefused, "the secret is rejected")
 	for name, test := range map[string]struct {
 		reason   string
 		report   *finding
 		provider http.HandlerFunc
 		signedIn bool
-		before   string // the reason before the first look
-		after    string // and after it
+		before   string // the reason before the first poll
+		after    string // the reason after the first poll
 	}{
-		"no report":                 {"Nothing bad is known.", nil, nil, false, "", ""},
-		"all is well":               {"So it is.", &finding{OK: true}, nil, false, "", ""},
-		"was down":                  {"It may have come up since.", &finding{Reason: providerUnreachable}, nil, false, providerUnreachable, ""},
-		"is down":                   {"Or have gone down.", &finding{OK: true}, status(503), false, "", providerUnreachable},
-		"refused":                   {"Until somebody signs in.", &refused, nil, false, clientRefused, clientRefused},
-		"refused, but signed in":    {"Somebody did.", &refused, nil, true, "", ""},
-		"refused, then down":        {"The nearer cause counts.", &refused, status(503), false, clientRefused, providerUnreachable},
-		"signed in, but down":       {"New people cannot.", &refused, status(503), true, "", providerUnreachable},
-		"signed in, other provider": {"Somebody changed it.", nil, status(404), true, "", providerInvalid},
-		"was invalid, is not now":   {"An admin mended it.", &finding{Reason: providerInvalid}, nil, false, providerInvalid, ""},
-		"was down, but signed in":   {"What it was does not count.", &finding{Reason: providerUnreachable}, nil, true, providerUnreachable, ""},
-		"refused, then failing":     {"An error may pass.", &refused, body(500, "x"), false, clientRefused, providerUnreachable},
+		"no report":                 {"No problem is known.", nil, nil, false, "", ""},
+		"all is well":               {"The provider works.", &finding{OK: true}, nil, false, "", ""},
+		"was down":                  {"The provider may have come up since.", &finding{Reason: providerUnreachable}, nil, false, providerUnreachable, ""},
+		"is down":                   {"The provider may have gone down since.", &finding{OK: true}, status(503), false, "", providerUnreachable},
+		"refused":                   {"The report counts until a user signs in.", &rejected, nil, false, clientRefused, clientRefused},
+		"refused, but signed in":    {"A sign-in clears the report.", &rejected, nil, true, "", ""},
+		"refused, then down":        {"The current cause counts.", &rejected, status(503), false, clientRefused, providerUnreachable},
+		"signed in, but down":       {"New users cannot sign in.", &rejected, status(503), true, "", providerUnreachable},
+		"signed in, other provider": {"The provider changed.", nil, status(404), true, "", providerInvalid},
+		"was invalid, is not now":   {"The provider was fixed.", &finding{Reason: providerInvalid}, nil, false, providerInvalid, ""},
+		"was down, but signed in":   {"The old report does not count.", &finding{Reason: providerUnreachable}, nil, true, providerUnreachable, ""},
+		"refused, then failing":     {"An error may be temporary.", &rejected, body(500, "x"), false, clientRefused, providerUnreachable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStandIn(t)
+			s := newFakeProvider(t)
 			s.discovery = test.provider
 			p := s.settings(t)
 			if test.report != nil {
@@ -298,52 +298,52 @@ func TestWatchMergesTheReport(t *testing.T) {
 			signedIn.Store(test.signedIn)
 			w := newWatch(func() provider { return p }, signedIn, log.logger())
 			if got := w.state(); got.Reason != test.before || got.OK != (test.before == "") {
-				t.Errorf("%s\nbefore the first look: %+v", test.reason, got)
+				t.Errorf("%s\nbefore the first poll: %+v", test.reason, got)
 			}
-			w.look(context.Background())
+			w.poll(context.Background())
 			if got := w.state(); got.Reason != test.after || got.OK != (test.after == "") {
-				t.Errorf("%s\nafter the first look: %+v", test.reason, got)
+				t.Errorf("%s\nafter the first poll: %+v", test.reason, got)
 			}
 			lines := strings.Count(log.String(), "\n")
-			w.look(context.Background())
+			w.poll(context.Background())
 			if again := strings.Count(log.String(), "\n"); again != lines {
-				t.Errorf("the second look logs the same again:\n%s", log.String())
+				t.Errorf("the second poll logged the same again:\n%s", log.String())
 			}
 		})
 	}
 }
 
 func TestWatchSignInClearsTheRefusal(t *testing.T) {
-	s := newStandIn(t)
+	s := newFakeProvider(t)
 	p := s.settings(t)
-	if err := writeReport(p.Report, wrong(clientRefused, "no")); err != nil {
+	if err := writeReport(p.Report, failure(clientRefused, "no")); err != nil {
 		t.Fatal(err)
 	}
 	signedIn := new(atomic.Bool)
 	w := newWatch(func() provider { return p }, signedIn, (&journal{}).logger())
-	w.look(context.Background())
+	w.poll(context.Background())
 	if got := w.state(); got.Reason != clientRefused || got.Message != "no" {
 		t.Fatalf("%+v", got)
 	}
 	signedIn.Store(true)
 	if got := w.state(); !got.OK {
-		t.Fatalf("it takes no further look: %+v", got)
+		t.Fatalf("a sign-in did not clear the report: %+v", got)
 	}
 }
 
 func TestWatchUnreadableReport(t *testing.T) {
-	p := newStandIn(t).settings(t)
+	p := newFakeProvider(t).settings(t)
 	writeFile(t, p.Report, "{")
 	var log journal
 	w := newWatch(func() provider { return p }, new(atomic.Bool), log.logger())
-	if got := w.state(); !got.OK || len(log.lines("the report about the provider cannot be read")) != 1 {
+	if got := w.state(); !got.OK || len(log.lines("reading the report about the provider failed")) != 1 {
 		t.Errorf("%+v\n%s", got, log.String())
 	}
 }
 
 func TestWatchInterval(t *testing.T) {
 	expectNoGoroutinesLeft(t)
-	s := newStandIn(t)
+	s := newFakeProvider(t)
 	s.discovery = status(503)
 	p := s.settings(t)
 	var log journal
@@ -368,7 +368,7 @@ func TestWatchInterval(t *testing.T) {
 	s.discovery = nil // the goroutine waits
 	wake <- time.Time{}
 	if d := <-waits; d < 54*time.Second || d > 66*time.Second {
-		t.Errorf("while it is well: %s", d)
+		t.Errorf("while it works: %s", d)
 	}
 	if got := w.state(); !got.OK {
 		t.Errorf("%+v", got)
@@ -382,7 +382,7 @@ func TestWatchInterval(t *testing.T) {
 
 func TestReport(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "provider.json")
-	for _, want := range []finding{{OK: true, Message: "well"}, wrong(clientRefused, "a %q", "b")} {
+	for _, want := range []finding{{OK: true, Message: "well"}, failure(clientRefused, "a %q", "b")} {
 		if err := writeReport(path, want); err != nil {
 			t.Fatal(err)
 		}
@@ -393,7 +393,7 @@ func TestReport(t *testing.T) {
 	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*"))
 	hidden, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*"))
 	if len(left)+len(hidden) != 1 {
-		t.Errorf("files are left: %v %v", left, hidden)
+		t.Errorf("leftover files: %v %v", left, hidden)
 	}
 	raw, err := readFile(path, 1000)
 	if err != nil {

@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// parts are stand-ins for the parts of the pod.
-type parts struct{ proxy, authentication, jupyter *answering }
+// parts are fakes of the other containers of the pod.
+type parts struct{ proxy, authentication, jupyter *recordingServer }
 
 func newParts(t *testing.T, proxy, authentication, jupyter http.HandlerFunc) parts {
-	return parts{newAnswering(t, proxy), newAnswering(t, authentication), newAnswering(t, jupyter)}
+	return parts{newRecordingServer(t, proxy), newRecordingServer(t, authentication), newRecordingServer(t, jupyter)}
 }
 
 func (p parts) chain() chain {
@@ -39,20 +39,20 @@ func TestReady(t *testing.T) {
 	for name, test := range map[string]struct {
 		reason                         string
 		proxy, authentication, jupyter http.HandlerFunc
-		part, message                  string // what is wrong; empty: nothing is
+		part, message                  string // the failed check; empty if ready
 	}{
-		"401":                    {"The chain is closed, and all answer.", status(401), status(200), status(200), "", ""},
-		"302":                    {"Some plugins redirect scripts too.", status(302), status(202), status(200), "", ""},
-		"403":                    {"Refused is refused.", status(403), status(204), status(200), "", ""},
-		"open":                   {"Then anybody gets in.", status(200), status(200), status(200), "proxy", "the proxy lets in anybody: HTTP status 200 without a session on http://"},
-		"open, 204":              {"Whatever the status is.", status(204), status(200), status(200), "proxy", "the proxy lets in anybody: "},
-		"no route":               {"It has not read its configuration.", status(404), status(200), status(200), "proxy", "the proxy has no route for the server yet"},
-		"no middleware":          {"It cannot ask the plugin.", status(500), status(200), status(200), "proxy", "the proxy answers HTTP status 500 on http://"},
-		"moved":                  {"That is no plugin's redirect.", status(308), status(200), status(200), "proxy", "the proxy answers HTTP status 308"},
-		"authentication starts":  {"It is not ready.", status(401), status(503), status(200), "authentication", "authentication answers HTTP status 503 on http://"},
-		"authentication hang-up": {"It answers nothing.", status(401), hangUp, status(200), "authentication", "authentication does not answer on 127.0.0.1:"},
-		"jupyter elsewhere":      {"A redirect is no answer of Jupyter's API.", status(401), status(200), status(302), "jupyter", "Jupyter answers HTTP status 302"},
-		"jupyter fails":          {"Nor is an error.", status(401), status(200), status(500), "jupyter", "Jupyter answers HTTP status 500 on http://"},
+		"401":                    {"The proxy denies, the others respond.", status(401), status(200), status(200), "", ""},
+		"302":                    {"Some plugins also redirect scripts.", status(302), status(202), status(200), "", ""},
+		"403":                    {"403 is a denial as well.", status(403), status(204), status(200), "", ""},
+		"open":                   {"A 200 without a session means that the proxy is open.", status(200), status(200), status(200), "proxy", "the proxy allows requests without a session: HTTP status 200 on http://"},
+		"open, 204":              {"Any 2xx means that the proxy is open.", status(204), status(200), status(200), "proxy", "the proxy allows requests without a session: "},
+		"no route":               {"The proxy has not read its configuration.", status(404), status(200), status(200), "proxy", "the proxy has no route for the server yet"},
+		"no middleware":          {"The proxy cannot reach the plugin.", status(500), status(200), status(200), "proxy", "the proxy returns HTTP status 500 on http://"},
+		"moved":                  {"A plugin does not redirect with 308.", status(308), status(200), status(200), "proxy", "the proxy returns HTTP status 308"},
+		"authentication starts":  {"The plugin is not ready.", status(401), status(503), status(200), "authentication", "authentication returns HTTP status 503 on http://"},
+		"authentication hang-up": {"The plugin closes the connection.", status(401), hangUp, status(200), "authentication", "authentication is not reachable on 127.0.0.1:"},
+		"jupyter elsewhere":      {"Jupyter's API does not redirect.", status(401), status(200), status(302), "jupyter", "Jupyter returns HTTP status 302"},
+		"jupyter fails":          {"Jupyter returns an error.", status(401), status(200), status(500), "jupyter", "Jupyter returns HTTP status 500 on http://"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			expectNoGoroutinesLeft(t)
@@ -68,16 +68,16 @@ func TestReady(t *testing.T) {
 			}
 			request := p.proxy.seen()[0]
 			if request.Host != "jupyter.example.org" || request.URL.Path != "/alice/api/status" || request.Header.Get("Cookie") != "" {
-				t.Errorf("the proxy was asked for %s%s with %v", request.Host, request.URL, request.Header)
+				t.Errorf("the proxy got a request for %s%s with %v", request.Host, request.URL, request.Header)
 			}
 			if host := p.jupyter.seen()[0].Host; host != "localhost" {
-				t.Errorf("Jupyter was asked as %s", host)
+				t.Errorf("Jupyter got the Host %s", host)
 			}
 		})
 	}
 }
 
-func TestReadyNobodyListens(t *testing.T) {
+func TestReadyWithoutListeners(t *testing.T) {
 	server := httptest.NewServer(status(200))
 	address := server.Listener.Addr().String()
 	server.Close()
@@ -88,12 +88,12 @@ func TestReadyNobodyListens(t *testing.T) {
 	}))
 	got := newReadiness(func() *rules { return r }, func() finding { return finding{OK: true} }, time.Now).report(context.Background())
 	for part, name := range map[string]string{"proxy": "the proxy", "authentication": "authentication", "jupyter": "Jupyter"} {
-		if want := name + " does not answer on " + address + ": connection refused"; got.Checks[part].Message != want {
+		if want := name + " is not reachable on " + address + ": connection refused"; got.Checks[part].Message != want {
 			t.Errorf("%s: %+v\nwant %s", part, got.Checks[part], want)
 		}
 	}
 	if got.Ready {
-		t.Error("it is ready")
+		t.Error("got ready")
 	}
 }
 
@@ -109,7 +109,7 @@ func TestReadyTakesNoLongerThanASecond(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 	for _, part := range []string{"proxy", "authentication", "jupyter"} {
-		if !strings.HasSuffix(got.Checks[part].Message, ": no answer in time") {
+		if !strings.HasSuffix(got.Checks[part].Message, ": timeout") {
 			t.Errorf("%s: %+v", part, got.Checks[part])
 		}
 	}
@@ -119,7 +119,7 @@ func TestReadyWithBrokenRules(t *testing.T) {
 	p := newParts(t, status(401), status(200), status(200))
 	r := newRules(testConfig(func(c *config) { c.Chain = p.chain() })).broken(errors.New("authorization.json: home: must be\na path"))
 	got := newReadiness(func() *rules { return r }, func() finding { return finding{OK: true} }, time.Now).report(context.Background())
-	want := "nobody may enter until the rules are right again: authorization.json: home: must be a path"
+	want := "all requests are denied until the rules are valid again: authorization.json: home: must be a path"
 	if got.Ready || got.Checks["rules"].Message != want || !got.Checks["jupyter"].OK {
 		t.Errorf("%+v", got)
 	}
@@ -128,14 +128,14 @@ func TestReadyWithBrokenRules(t *testing.T) {
 func TestReadyWithoutProvider(t *testing.T) {
 	p := newParts(t, status(401), status(200), status(200))
 	r := p.readiness(time.Now)
-	r.provider = func() finding { return wrong(providerUnreachable, "it is down") }
+	r.provider = func() finding { return failure(providerUnreachable, "it is down") }
 	got := r.report(context.Background())
 	if !got.Ready || got.Provider.OK || got.Provider.Reason != providerUnreachable || got.Provider.Message != "it is down" {
-		t.Errorf("who is signed in goes on working: %+v", got)
+		t.Errorf("a problem of the provider made the pod unready: %+v", got)
 	}
 }
 
-func TestReadyAsksOnce(t *testing.T) {
+func TestReadyCachesResults(t *testing.T) {
 	release := make(chan struct{})
 	slow := func(w http.ResponseWriter, _ *http.Request) { <-release }
 	p := newParts(t, status(401), status(200), slow)
@@ -147,37 +147,37 @@ func TestReadyAsksOnce(t *testing.T) {
 	for range 20 {
 		group.Go(func() {
 			if got := r.report(canceled); !got.Ready {
-				t.Errorf("whoever comes first goes away, and the others get no answer: %+v", got)
+				t.Errorf("the first caller's cancellation failed the others: %+v", got)
 			}
 		})
 	}
-	eventually(t, "somebody asks", func() bool { return len(p.jupyter.seen()) > 0 })
+	eventually(t, "a check starts", func() bool { return len(p.jupyter.seen()) > 0 })
 	close(release)
 	group.Wait()
 	if n := len(p.jupyter.seen()); n != 1 {
-		t.Fatalf("20 questions at once were %d", n)
+		t.Fatalf("20 concurrent calls made %d requests", n)
 	}
-	clock.advance(goodHolds - 1)
+	clock.advance(successTTL - 1)
 	r.report(context.Background())
 	if n := len(p.jupyter.seen()); n != 1 {
-		t.Fatalf("a good answer was asked for again at once: %d times", n)
+		t.Fatalf("a success was not cached: %d requests", n)
 	}
 	clock.advance(1)
 	r.report(context.Background())
 	if n := len(p.jupyter.seen()); n != 2 {
-		t.Fatalf("after a while it was asked %d times, want 2", n)
+		t.Fatalf("got %d requests after the TTL, want 2", n)
 	}
 }
 
-// A bad answer holds shortly: the pod waits for a good one.
-func TestReadyAsksAgainSoonAfterABadAnswer(t *testing.T) {
+// A failure is cached only shortly, because the pod waits for a success.
+func TestReadyCachesFailuresShortly(t *testing.T) {
 	p := newParts(t, status(401), status(503), status(200))
 	clock := newClock()
 	r := p.readiness(clock.time)
 	r.report(context.Background())
-	clock.advance(badHolds)
+	clock.advance(failureTTL)
 	r.report(context.Background())
 	if n := len(p.jupyter.seen()); n != 2 {
-		t.Fatalf("after a second it was asked %d times, want 2", n)
+		t.Fatalf("got %d requests after a second, want 2", n)
 	}
 }

@@ -11,22 +11,22 @@ import (
 	"time"
 )
 
-// ruleFile holds the rules of the configuration file, and follows it.
+// ruleFile holds the rules of the configuration file and reloads them when it changes.
 //
-// Kubernetes swaps a symbolic link above a mounted file. What watches files loses track of such a one easily, so the file
-// is read again and again instead: it is small.
+// Kubernetes swaps a symbolic link above a mounted file, which file watchers easily miss. The file is small, so it is polled
+// instead.
 type ruleFile struct {
 	path    string
 	logger  *slog.Logger
 	metrics *metrics
 	current atomic.Pointer[rules]
 
-	// Only the goroutine that polls uses these.
-	seen    []byte // the content that current comes from; nil when the file could not be read
-	problem string // what was logged last
+	// Only the polling goroutine uses these.
+	seen    []byte // the last content; nil if the file could not be read
+	problem string // the last logged error
 }
 
-// openRules reads the file for the first time: then it must be right.
+// openRules reads the file for the first time. It must be valid.
 func openRules(path string, logger *slog.Logger, m *metrics) (*ruleFile, error) {
 	c, raw, err := readConfig(path)
 	if err != nil {
@@ -38,7 +38,7 @@ func openRules(path string, logger *slog.Logger, m *metrics) (*ruleFile, error) 
 	return f, nil
 }
 
-// run follows the file until the context ends.
+// run polls the file until the context ends.
 func (f *ruleFile) run(ctx context.Context, ticks <-chan time.Time) {
 	for {
 		select {
@@ -50,10 +50,10 @@ func (f *ruleFile) run(ctx context.Context, ticks <-chan time.Time) {
 	}
 }
 
-// poll looks at the file once. While it is wrong, nobody may enter.
+// poll reads the file once. All requests are denied while it is invalid.
 func (f *ruleFile) poll() {
 	raw, err := readFile(f.path, maxConfig)
-	if err != nil { // a swap goes on, perhaps: it takes no time
+	if err != nil { // perhaps a swap is in progress, which takes no time
 		raw, err = readFile(f.path, maxConfig)
 	}
 	if err != nil {
@@ -74,7 +74,7 @@ func (f *ruleFile) poll() {
 	f.problem = ""
 	f.metrics.rulesValid.Store(true)
 	f.metrics.reloads.ok.Add(1)
-	f.logger.Info("the rules have changed", "file", f.path)
+	f.logger.Info("the rules changed", "file", f.path)
 }
 
 func (f *ruleFile) fail(err error) {
@@ -85,5 +85,5 @@ func (f *ruleFile) fail(err error) {
 	f.current.Store(f.current.Load().broken(err))
 	f.metrics.rulesValid.Store(false)
 	f.metrics.reloads.failed.Add(1)
-	f.logger.Error("nobody may enter until the rules are right again", "error", err)
+	f.logger.Error("all requests are denied until the rules are valid again", "error", err)
 }

@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// entry returns the reason of the decision about the user u-1.
+// entry returns the reason of the decision on the user u-1.
 func (f *ruleFile) entry() reason { return f.current.Load().decide(headers(userHeader, "u-1")).reason }
 
 func TestReload(t *testing.T) {
 	good, other := text(t, testConfig(onlyUsers("u-1"))), text(t, testConfig(onlyUsers("u-2")))
-	m := newMount(t, good)
+	m := newConfigMapVolume(t, good)
 	var log journal
 	metrics := newMetrics()
 	f, err := openRules(m.file(), log.logger(), metrics)
@@ -38,40 +38,40 @@ func TestReload(t *testing.T) {
 		ok, failed   uint64
 		errorsLogged int
 	}{
-		{"Nothing has happened.", func(string) {}, "", allowedUser, true, 0, 0, 0},
+		{"Nothing changed.", func(string) {}, "", allowedUser, true, 0, 0, 0},
 		{"The same content in a new folder is no change.", m.swap, good, allowedUser, true, 0, 0, 0},
 		{"The rules change.", m.swap, other, notAllowed, true, 1, 0, 0},
-		{"They change back.", m.swap, good, allowedUser, true, 2, 0, 0},
-		{"They are wrong.", m.swap, good + "x", rulesInvalid, false, 2, 1, 1},
-		{"They are wrong in the same way.", m.swap, good + "xx", rulesInvalid, false, 2, 1, 1},
-		{"They are wrong in another way.", m.swap, "", rulesInvalid, false, 2, 2, 2},
-		{"They are right again.", m.swap, good, allowedUser, true, 3, 2, 2},
-		{"The file is gone.", remove, "", rulesInvalid, false, 3, 3, 3},
-		{"It comes back as it was.", m.swap, good, allowedUser, true, 4, 3, 3},
+		{"The rules change back.", m.swap, good, allowedUser, true, 2, 0, 0},
+		{"The rules are invalid.", m.swap, good + "x", rulesInvalid, false, 2, 1, 1},
+		{"The rules are invalid for the same reason.", m.swap, good + "xx", rulesInvalid, false, 2, 1, 1},
+		{"The rules are invalid for another reason.", m.swap, "", rulesInvalid, false, 2, 2, 2},
+		{"The rules are valid again.", m.swap, good, allowedUser, true, 3, 2, 2},
+		{"The file is missing.", remove, "", rulesInvalid, false, 3, 3, 3},
+		{"The file is back with the same content.", m.swap, good, allowedUser, true, 4, 3, 3},
 	} {
 		step.do(step.content)
-		for range 3 { // looking again changes nothing
+		for range 3 { // polling again changes nothing
 			f.poll()
 		}
 		if got := f.entry(); got != step.want {
-			t.Errorf("%s\n%s, not %s", step.reason, got, step.want)
+			t.Errorf("%s\ngot %s, want %s", step.reason, got, step.want)
 		}
 		if f.current.Load().config.Server != "alice" {
-			t.Errorf("%s\nThe pages have no name.", step.reason)
+			t.Errorf("%s\nthe pages have no name", step.reason)
 		}
 		if metrics.rulesValid.Load() != step.valid || metrics.reloads.ok.Load() != step.ok || metrics.reloads.failed.Load() != step.failed {
 			t.Errorf("%s\nmetrics: valid %t, %d ok, %d failed", step.reason,
 				metrics.rulesValid.Load(), metrics.reloads.ok.Load(), metrics.reloads.failed.Load())
 		}
-		if n := len(log.lines("nobody may enter until the rules are right again")); n != step.errorsLogged {
-			t.Errorf("%s\n%d errors are logged:\n%s", step.reason, n, log.String())
+		if n := len(log.lines("all requests are denied until the rules are valid again")); n != step.errorsLogged {
+			t.Errorf("%s\n%d errors logged:\n%s", step.reason, n, log.String())
 		}
 	}
 }
 
 func TestReloadFollowsTicks(t *testing.T) {
 	expectNoGoroutinesLeft(t)
-	m := newMount(t, text(t, testConfig(onlyUsers("u-1"))))
+	m := newConfigMapVolume(t, text(t, testConfig(onlyUsers("u-1"))))
 	var log journal
 	f, err := openRules(m.file(), log.logger(), newMetrics())
 	if err != nil {
@@ -85,7 +85,7 @@ func TestReloadFollowsTicks(t *testing.T) {
 	}()
 	m.swap(text(t, testConfig(onlyUsers("u-2"))))
 	ticks <- time.Time{}
-	ticks <- time.Time{} // the first one has been dealt with
+	ticks <- time.Time{} // the first tick has been handled
 	if got := f.entry(); got != notAllowed {
 		t.Errorf("%s", got)
 	}
@@ -97,10 +97,10 @@ func TestOpenRulesFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "authorization.json")
 	var log journal
 	if _, err := openRules(path, log.logger(), newMetrics()); err == nil || !strings.Contains(err.Error(), path) {
-		t.Errorf("there is no file: %v", err)
+		t.Errorf("a missing file: %v", err)
 	}
 	writeFile(t, path, text(t, testConfig(func(c *config) { c.Home = "" })))
 	if _, err := openRules(path, log.logger(), newMetrics()); err == nil || !strings.HasPrefix(err.Error(), path+": home: ") {
-		t.Errorf("a field is wrong: %v", err)
+		t.Errorf("an invalid field: %v", err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 const maxReport = 64 << 10
 
-// writeReport leaves a finding for `serve`, whole or not at all.
+// writeReport writes a finding for `serve`, atomically.
 func writeReport(path string, f finding) error {
 	raw, err := json.Marshal(f)
 	if err != nil {
@@ -24,7 +24,7 @@ func writeReport(path string, f finding) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temporary.Name()) // it is not there any more when all went well
+	defer os.Remove(temporary.Name()) // fails after the rename
 	_, err = temporary.Write(append(raw, '\n'))
 	if err = errors.Join(err, temporary.Chmod(0o644), temporary.Close()); err != nil {
 		return err
@@ -32,7 +32,7 @@ func writeReport(path string, f finding) error {
 	return os.Rename(temporary.Name(), path)
 }
 
-// readReport returns what `check` found: that all is well, if there is no report.
+// readReport returns the finding of `check`. Without a report there is no problem.
 func readReport(path string) (finding, error) {
 	raw, err := readFile(path, maxReport)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -43,7 +43,7 @@ func readReport(path string) (finding, error) {
 	}
 	var f finding
 	if err := json.Unmarshal(raw, &f); err != nil {
-		return finding{OK: true}, fmt.Errorf("%s: %w", path, plain(err))
+		return finding{OK: true}, fmt.Errorf("%s: %w", path, describeJSONError(err))
 	}
 	return f, nil
 }

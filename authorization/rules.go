@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// reason is why somebody may enter, or may not.
+// reason is why a request is allowed or denied.
 type reason string
 
 const (
@@ -30,17 +30,17 @@ var (
 	denying  = []reason{noIdentity, duplicateIdentity, malformedIdentity, notAllowed, rulesInvalid}
 )
 
-// decision is the answer to one request.
+// decision is the result for one request.
 type decision struct {
 	allowed bool
 	reason  reason
-	who     identity // empty when the headers are to blame
+	id      identity // empty if the headers are invalid
 }
 
-// rules are a configuration, made ready for deciding. They do not change.
+// rules are a configuration prepared for decisions. They are immutable.
 type rules struct {
 	config *config
-	// fault says why the file cannot be used; config is then the last one that could be. Nobody may enter.
+	// fault is why the file is invalid; config is then the last valid one, and all requests are denied.
 	fault error
 
 	users, emails, groups map[string]struct{}
@@ -60,34 +60,34 @@ func newRules(c *config) *rules {
 	return r
 }
 
-// broken are rules that deny everybody.
+// broken returns rules that deny all requests.
 func (r *rules) broken(fault error) *rules {
 	return &rules{config: r.config, fault: fault}
 }
 
-// decide says whether the headers are those of somebody who may enter.
+// decide returns the decision on a request with these headers.
 func (r *rules) decide(header http.Header) decision {
-	who, fault := readIdentity(header, r.config.Headers)
+	id, fault := readIdentity(header, r.config.Headers)
 	if fault != "" {
 		return decision{reason: fault}
 	}
 	if r.fault != nil {
-		return decision{reason: rulesInvalid, who: who}
+		return decision{reason: rulesInvalid, id: id}
 	}
-	if why, found := r.match(who); found {
-		return decision{allowed: true, reason: why, who: who}
+	if why, found := r.match(id); found {
+		return decision{allowed: true, reason: why, id: id}
 	}
-	return decision{reason: notAllowed, who: who}
+	return decision{reason: notAllowed, id: id}
 }
 
-func (r *rules) match(who identity) (reason, bool) {
-	if _, found := r.users[who.user]; found {
+func (r *rules) match(id identity) (reason, bool) {
+	if _, found := r.users[id.user]; found {
 		return allowedUser, true
 	}
-	if _, found := r.emails[lower(who.email)]; found && who.email != "" {
+	if _, found := r.emails[lower(id.email)]; found && id.email != "" {
 		return allowedEmail, true
 	}
-	if len(r.groups) > 0 && r.matchGroups(who.groups) {
+	if len(r.groups) > 0 && r.matchGroups(id.groups) {
 		return allowedGroup, true
 	}
 	return anyAuthenticated, r.config.Allow.AnyAuthenticated
@@ -102,7 +102,7 @@ func (r *rules) matchGroups(groups string) bool {
 	return false
 }
 
-// lower turns ASCII letters alone: in Unicode, letters of other alphabets become the same as ASCII ones.
+// lower only changes ASCII letters: Unicode also maps letters of other alphabets to ASCII ones.
 func lower(text string) string {
 	return strings.Map(func(c rune) rune {
 		if 'A' <= c && c <= 'Z' {

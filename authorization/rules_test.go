@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// headers makes a header of names and values.
+// headers returns a header from names and values.
 func headers(pairs ...string) http.Header {
 	header := http.Header{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -28,8 +28,8 @@ const (
 )
 
 func TestDecide(t *testing.T) {
-	anybody := func(c *config) { c.Allow = allow{AnyAuthenticated: true} }
-	nobody := func(c *config) { c.Allow = allow{} }
+	anyUser := func(c *config) { c.Allow = allow{AnyAuthenticated: true} }
+	noEntries := func(c *config) { c.Allow = allow{} }
 	commas := func(c *config) { c.Allow = allow{Groups: []string{"c,d"}} }
 	for name, test := range map[string]struct {
 		reason string
@@ -37,60 +37,60 @@ func TestDecide(t *testing.T) {
 		header http.Header
 		want   reason
 	}{
-		"user":               {"The sub is on the list.", nil, headers(userHeader, "u-1"), allowedUser},
-		"other user":         {"It is not.", nil, headers(userHeader, "u-2"), notAllowed},
+		"user":               {"The sub is listed.", nil, headers(userHeader, "u-1"), allowedUser},
+		"other user":         {"The sub is not listed.", nil, headers(userHeader, "u-2"), notAllowed},
 		"user in other case": {"A sub is compared exactly.", nil, headers(userHeader, "U-1"), notAllowed},
-		"start of a user":    {"Not a part of it.", nil, headers(userHeader, "u-"), notAllowed},
-		"user and more":      {"Nor more than it.", nil, headers(userHeader, "u-1,u-2"), notAllowed},
-		"user as name":       {"A preferred username can be chosen: it is never compared.", nil, headers(userHeader, "x", nameHeader, "u-1"), notAllowed},
-		"user as email":      {"A user is no email.", nil, headers(userHeader, "x", emailHeader, "u-1"), notAllowed},
-		"email as user":      {"Nor the other way round.", nil, headers(userHeader, "Bob@Example.org"), notAllowed},
-		"email as group":     {"Nor a group.", nil, headers(userHeader, "x", groupsHeader, "Bob@Example.org"), notAllowed},
-		"email":              {"The email is on the list.", nil, headers(userHeader, "x", emailHeader, "Bob@Example.org"), allowedEmail},
+		"start of a user":    {"A prefix of a listed user does not match.", nil, headers(userHeader, "u-"), notAllowed},
+		"user and more":      {"Users are not split at commas.", nil, headers(userHeader, "u-1,u-2"), notAllowed},
+		"user as name":       {"Users can choose a preferred username, so it is never compared.", nil, headers(userHeader, "x", nameHeader, "u-1"), notAllowed},
+		"user as email":      {"Users are not compared with emails.", nil, headers(userHeader, "x", emailHeader, "u-1"), notAllowed},
+		"email as user":      {"Emails are not compared with users.", nil, headers(userHeader, "Bob@Example.org"), notAllowed},
+		"email as group":     {"Groups are not compared with emails.", nil, headers(userHeader, "x", groupsHeader, "Bob@Example.org"), notAllowed},
+		"email":              {"The email is listed.", nil, headers(userHeader, "x", emailHeader, "Bob@Example.org"), allowedEmail},
 		"email in other case": {
-			"People write emails in any case.", nil, headers(userHeader, "x", emailHeader, "bOB@eXAMPLE.ORG"), allowedEmail},
+			"Emails are compared case-insensitively.", nil, headers(userHeader, "x", emailHeader, "bOB@eXAMPLE.ORG"), allowedEmail},
 		"email with a Kelvin sign": {
-			"Unicode would make k of it: another address, to which another person has the mail.",
+			"Unicode folds it to k, but it is the address of another person.",
 			func(c *config) { c.Allow = allow{Emails: []string{"kim@example.org"}} },
 			headers(userHeader, "x", emailHeader, "\u212aim@example.org"), notAllowed},
-		"email without user":     {"An email alone is not what the plugin sends.", nil, headers(emailHeader, "Bob@Example.org"), noIdentity},
-		"no email":               {"Whoever has no email is not on a list of emails.", nil, headers(userHeader, "x", emailHeader, ""), notAllowed},
-		"group":                  {"One group is enough.", nil, headers(userHeader, "x", groupsHeader, "staff"), allowedGroup},
-		"group among others":     {"It may stand anywhere.", nil, headers(userHeader, "x", groupsHeader, "a,staff,b"), allowedGroup},
-		"group with spaces":      {"A name with a space in front is another name.", nil, headers(userHeader, "x", groupsHeader, "a, staff,b"), notAllowed},
-		"group in other case":    {"A group is compared exactly.", nil, headers(userHeader, "x", groupsHeader, "Staff"), notAllowed},
-		"part of a group":        {"The whole of it.", nil, headers(userHeader, "x", groupsHeader, "staffing,my staff"), notAllowed},
-		"empty groups":           {"Between two commas is no group.", nil, headers(userHeader, "x", groupsHeader, ",, ,"), notAllowed},
-		"group with a comma":     {"It cannot be told from two groups.", commas, headers(userHeader, "x", groupsHeader, "c,d"), notAllowed},
-		"half of such a group":   {"And its halves are other groups.", commas, headers(userHeader, "x", groupsHeader, "c"), notAllowed},
-		"anybody":                {"Whoever is signed in.", anybody, headers(userHeader, "x"), anyAuthenticated},
-		"anybody, not signed in": {"But not who is not.", anybody, headers(), noIdentity},
-		"nobody":                 {"No entry, nobody.", nobody, headers(userHeader, "u-1", emailHeader, "a@b", groupsHeader, "g"), notAllowed},
+		"email without user":      {"The plugin never sends an email without a user.", nil, headers(emailHeader, "Bob@Example.org"), noIdentity},
+		"no email":                {"An empty email matches no entry.", nil, headers(userHeader, "x", emailHeader, ""), notAllowed},
+		"group":                   {"One listed group is enough.", nil, headers(userHeader, "x", groupsHeader, "staff"), allowedGroup},
+		"group among others":      {"The position of the group does not matter.", nil, headers(userHeader, "x", groupsHeader, "a,staff,b"), allowedGroup},
+		"group with spaces":       {"Spaces are part of the name.", nil, headers(userHeader, "x", groupsHeader, "a, staff,b"), notAllowed},
+		"group in other case":     {"A group is compared exactly.", nil, headers(userHeader, "x", groupsHeader, "Staff"), notAllowed},
+		"part of a group":         {"A group matches as a whole.", nil, headers(userHeader, "x", groupsHeader, "staffing,my staff"), notAllowed},
+		"empty groups":            {"Empty names are not groups.", nil, headers(userHeader, "x", groupsHeader, ",, ,"), notAllowed},
+		"group with a comma":      {"It cannot be distinguished from two groups.", commas, headers(userHeader, "x", groupsHeader, "c,d"), notAllowed},
+		"half of such a group":    {"Its halves are other groups.", commas, headers(userHeader, "x", groupsHeader, "c"), notAllowed},
+		"any user":                {"Every signed-in user is allowed.", anyUser, headers(userHeader, "x"), anyAuthenticated},
+		"any user, not signed in": {"Requests without an identity are denied.", anyUser, headers(), noIdentity},
+		"no entries":              {"Without entries no one is allowed.", noEntries, headers(userHeader, "u-1", emailHeader, "a@b", groupsHeader, "g"), notAllowed},
 
-		"nothing":       {"Without a user there is nobody.", nil, headers(), noIdentity},
-		"empty user":    {"An empty one is none.", anybody, headers(userHeader, ""), noIdentity},
-		"spaces":        {"Nor are spaces.", anybody, headers(userHeader, "  "), noIdentity},
-		"two users":     {"Somebody added one.", nil, headers(userHeader, "u-1", userHeader, "u-1"), duplicateIdentity},
-		"two emails":    {"Any of the four.", nil, headers(userHeader, "u-1", emailHeader, "a@b", emailHeader, "c@d"), duplicateIdentity},
-		"two groups":    {"Groups stand in one line.", nil, headers(userHeader, "u-1", groupsHeader, "a", groupsHeader, "staff"), duplicateIdentity},
-		"two names":     {"Even the name that nothing depends on.", nil, headers(userHeader, "u-1", nameHeader, "a", nameHeader, ""), duplicateIdentity},
-		"underscores":   {"Another header.", nil, http.Header{"X_auth_request_user": {"u-1"}}, noIdentity},
-		"tab":           {"No plugin sends control characters.", anybody, headers(userHeader, "u\t1"), malformedIdentity},
-		"line's end":    {"Least of all these.", anybody, headers(userHeader, "u-1", nameHeader, "a\r\nb"), malformedIdentity},
-		"NUL":           {"Or this.", anybody, headers(userHeader, "u-1\x00"), malformedIdentity},
-		"C1 control":    {"There are some in Unicode.", anybody, headers(userHeader, "u-1", groupsHeader, "a\u0085"), malformedIdentity},
-		"no UTF-8":      {"Bytes that are no text match nothing.", anybody, headers(userHeader, "u-1", emailHeader, "\xff@b"), malformedIdentity},
-		"umlaut":        {"Names are not ASCII.", anybody, headers(userHeader, "jürgen"), anyAuthenticated},
-		"long user":     {"Nobody has that long a name.", anybody, headers(userHeader, strings.Repeat("u", maxName+1)), malformedIdentity},
-		"longest user":  {"OpenID Connect allows 255.", anybody, headers(userHeader, strings.Repeat("u", maxName)), anyAuthenticated},
-		"long name":     {"Nor that one.", anybody, headers(userHeader, "u", nameHeader, strings.Repeat("u", maxName+1)), malformedIdentity},
-		"many groups":   {"People are in hundreds of groups.", nil, headers(userHeader, "x", groupsHeader, strings.Repeat("some-group,", 3000)+"staff"), allowedGroup},
-		"endless group": {"But there is an end.", nil, headers(userHeader, "u-1", groupsHeader, strings.Repeat("g", maxHeaderBytes+1)), malformedIdentity},
+		"nothing":       {"A request without headers has no identity.", nil, headers(), noIdentity},
+		"empty user":    {"An empty user is not an identity.", anyUser, headers(userHeader, ""), noIdentity},
+		"spaces":        {"Blanks are not an identity.", anyUser, headers(userHeader, "  "), noIdentity},
+		"two users":     {"A second header may be injected.", nil, headers(userHeader, "u-1", userHeader, "u-1"), duplicateIdentity},
+		"two emails":    {"All four headers are checked.", nil, headers(userHeader, "u-1", emailHeader, "a@b", emailHeader, "c@d"), duplicateIdentity},
+		"two groups":    {"Groups are sent in one line.", nil, headers(userHeader, "u-1", groupsHeader, "a", groupsHeader, "staff"), duplicateIdentity},
+		"two names":     {"Even the name, which is not compared, is checked.", nil, headers(userHeader, "u-1", nameHeader, "a", nameHeader, ""), duplicateIdentity},
+		"underscores":   {"A header with underscores is a different header.", nil, http.Header{"X_auth_request_user": {"u-1"}}, noIdentity},
+		"tab":           {"Plugins send no control characters.", anyUser, headers(userHeader, "u\t1"), malformedIdentity},
+		"line's end":    {"Plugins send no line breaks.", anyUser, headers(userHeader, "u-1", nameHeader, "a\r\nb"), malformedIdentity},
+		"NUL":           {"Plugins send no NUL.", anyUser, headers(userHeader, "u-1\x00"), malformedIdentity},
+		"C1 control":    {"Unicode has control characters too.", anyUser, headers(userHeader, "u-1", groupsHeader, "a\u0085"), malformedIdentity},
+		"not UTF-8":     {"Invalid UTF-8 is rejected.", anyUser, headers(userHeader, "u-1", emailHeader, "\xff@b"), malformedIdentity},
+		"umlaut":        {"Users need not be ASCII.", anyUser, headers(userHeader, "jürgen"), anyAuthenticated},
+		"long user":     {"The length is limited.", anyUser, headers(userHeader, strings.Repeat("u", maxName+1)), malformedIdentity},
+		"longest user":  {"OpenID Connect allows 255.", anyUser, headers(userHeader, strings.Repeat("u", maxName)), anyAuthenticated},
+		"long name":     {"The length of a name is limited too.", anyUser, headers(userHeader, "u", nameHeader, strings.Repeat("u", maxName+1)), malformedIdentity},
+		"many groups":   {"Users may be in hundreds of groups.", nil, headers(userHeader, "x", groupsHeader, strings.Repeat("some-group,", 3000)+"staff"), allowedGroup},
+		"endless group": {"The length of groups is limited.", nil, headers(userHeader, "u-1", groupsHeader, strings.Repeat("g", maxHeaderBytes+1)), malformedIdentity},
 		"other headers of a profile": {
-			"The names come from the configuration, in any case.",
+			"Header names come from the configuration and are case-insensitive.",
 			func(c *config) { c.Headers = headerNames{User: "remote-USER"} }, headers("Remote-User", "u-1"), allowedUser},
 		"the usual headers with another profile": {
-			"Then these mean nothing.",
+			"Other headers are ignored.",
 			func(c *config) { c.Headers = headerNames{User: "Remote-User"} },
 			headers("Remote-User", "x", userHeader, "u-1", emailHeader, "Bob@Example.org", groupsHeader, "staff"), notAllowed},
 	} {
@@ -119,7 +119,7 @@ func TestDecideWithBrokenRules(t *testing.T) {
 	}
 }
 
-// FuzzIdentity reads header lines as net/http does, and compares the decision with one that is made slowly.
+// FuzzIdentity parses header lines with net/http and compares the decision with that of referenceDecide.
 func FuzzIdentity(f *testing.F) {
 	for _, seed := range []string{
 		"X-Auth-Request-User: u\r\n",
@@ -136,27 +136,27 @@ func FuzzIdentity(f *testing.F) {
 		f.Add(seed, true)
 	}
 	list := allow{Users: []string{"u", "w x"}, Emails: []string{"Bob@x.org", "k@x"}, Groups: []string{"g", "h,i", "j k"}}
-	f.Fuzz(func(t *testing.T, lines string, anybody bool) {
+	f.Fuzz(func(t *testing.T, lines string, anyUser bool) {
 		request, err := http.ReadRequest(bufio.NewReader(strings.NewReader("GET / HTTP/1.1\r\nHost: x\r\n" + lines + "\r\n")))
 		if err != nil {
 			return
 		}
-		c := testConfig(func(c *config) { c.Allow = list; c.Allow.AnyAuthenticated = anybody })
+		c := testConfig(func(c *config) { c.Allow = list; c.Allow.AnyAuthenticated = anyUser })
 		got := newRules(c).decide(request.Header)
-		if want := slowly(request.Header, c.Allow); got.allowed != want {
+		if want := referenceDecide(request.Header, c.Allow); got.allowed != want {
 			t.Fatalf("allowed: %t, reason %s, want %t: %q", got.allowed, got.reason, want, request.Header)
 		}
 		if got.allowed != slices.Contains(allowing, got.reason) || got.allowed == slices.Contains(denying, got.reason) {
 			t.Fatalf("allowed: %t, but the reason is %q", got.allowed, got.reason)
 		}
-		if got.allowed && got.who.user == "" {
+		if got.allowed && got.id.user == "" {
 			t.Fatal("allowed without a user")
 		}
 	})
 }
 
-// slowly decides as the documentation says, and shares nothing with the code.
-func slowly(header http.Header, list allow) bool {
+// referenceDecide implements the documentation independently of the code.
+func referenceDecide(header http.Header, list allow) bool {
 	values := map[string]string{}
 	for key, lines := range header {
 		for _, name := range []string{userHeader, emailHeader, groupsHeader, nameHeader} {
@@ -186,7 +186,7 @@ func slowly(header http.Header, list allow) bool {
 		}
 	}
 	for _, email := range list.Emails {
-		if sameLetters(email, values[emailHeader]) {
+		if equalFoldASCII(email, values[emailHeader]) {
 			return true
 		}
 	}
@@ -206,7 +206,7 @@ func slowly(header http.Header, list allow) bool {
 	return false
 }
 
-func sameLetters(a, b string) bool {
+func equalFoldASCII(a, b string) bool {
 	if len(a) != len(b) {
 		return false
 	}

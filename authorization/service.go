@@ -18,27 +18,27 @@ import (
 )
 
 const (
-	// maxHeaderBytes leaves room for the cookies of a browser and the groups of somebody who is in many.
+	// maxHeaderBytes has room for the cookies of a browser and the groups of a user with many groups.
 	maxHeaderBytes = 64 << 10
-	// pollEvery is how long a change of the configuration file waits at most.
-	pollEvery = time.Second
-	// drain is how long requests may take once the service is told to stop.
-	drain = 5 * time.Second
-	// collectAt makes the garbage collector run twice as often as usual: there is little garbage, and little memory.
-	collectAt = 50
+	// pollInterval is the longest delay until a change of the configuration file takes effect.
+	pollInterval = time.Second
+	// shutdownTimeout is how long requests may take when the service stops.
+	shutdownTimeout = 5 * time.Second
+	// gcPercent makes the garbage collector run twice as often as by default: there is little garbage and little memory.
+	gcPercent = 50
 )
 
-// service is what `serve` runs.
+// service is the command `serve`.
 type service struct {
-	rules     *ruleFile
-	watch     *watch
-	decisions http.Handler
-	ops       http.Handler
-	logger    *slog.Logger
-	pollEvery time.Duration
+	rules        *ruleFile
+	watch        *watch
+	decisions    http.Handler
+	ops          http.Handler
+	logger       *slog.Logger
+	pollInterval time.Duration
 }
 
-// newService reads the configuration file, which must be right.
+// newService reads the configuration file, which must be valid.
 func newService(configFile string, logger *slog.Logger) (*service, error) {
 	m := newMetrics()
 	file, err := openRules(configFile, logger, m)
@@ -63,15 +63,15 @@ func newService(configFile string, logger *slog.Logger) (*service, error) {
 			ready:   newReadiness(file.current.Load, watch.state, time.Now),
 			metrics: m,
 		},
-		logger:    logger,
-		pollEvery: pollEvery,
+		logger:       logger,
+		pollInterval: pollInterval,
 	}, nil
 }
 
-// run serves until the context ends, then lets requests end. It closes the listeners, and leaves nothing running.
+// run serves until the context ends and then drains requests. It closes the listeners and leaves no goroutine running.
 func (s *service) run(ctx context.Context, decisions, ops net.Listener) error {
-	background, stop := context.WithCancel(context.WithoutCancel(ctx)) // the rules hold until the last request
-	ticker := time.NewTicker(s.pollEvery)
+	background, stop := context.WithCancel(context.WithoutCancel(ctx)) // rules are reloaded until the last request
+	ticker := time.NewTicker(s.pollInterval)
 	defer ticker.Stop()
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -103,25 +103,25 @@ func (s *service) newServer(handler http.Handler) *http.Server {
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      10 * time.Second,
-		IdleTimeout:       2 * time.Minute, // longer than the proxy's: it must not send into a closing connection
+		IdleTimeout:       2 * time.Minute, // longer than the proxy's, which must not send into a closing connection
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
-		// OPTIONS * would be answered with 200.
+		// Otherwise OPTIONS * returns 200.
 		DisableGeneralOptionsHandler: true,
 	}
 }
 
-// shutdown lets requests end, and cuts those that do not.
+// shutdown drains requests and closes the connections of those that take too long.
 func shutdown(ctx context.Context, server *http.Server) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("requests are cut off: %w", err), server.Close())
+		return errors.Join(fmt.Errorf("aborting requests: %w", err), server.Close())
 	}
 	return nil
 }
 
-// opsHandler answers the kubelet and the operator.
+// opsHandler serves the kubelet and the operator.
 type opsHandler struct {
 	ready   *readiness
 	metrics *metrics
@@ -149,12 +149,12 @@ func (h *opsHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // runServe is the command `serve`.
 func runServe(ctx context.Context, args []string, stderr io.Writer) int {
 	flags, configFile := newFlags("serve", stderr)
-	listen := flags.String("listen", "127.0.0.1:3000", "`address` of the decisions: nobody but the proxy may reach it")
+	listen := flags.String("listen", "127.0.0.1:3000", "`address` of the decisions, which only the proxy may reach")
 	opsListen := flags.String("ops-listen", ":3001", "`address` of /healthz, /readyz and /metrics")
-	if code, goOn := parse(flags, args, configFile, stderr); !goOn {
+	if code, ok := parse(flags, args, configFile, stderr); !ok {
 		return code
 	}
-	debug.SetGCPercent(collectAt)
+	debug.SetGCPercent(gcPercent)
 	if err := serve(ctx, *configFile, *listen, *opsListen, stderr); err != nil {
 		fmt.Fprintln(stderr, "error:", err)
 		return exitFailed

@@ -27,21 +27,21 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// TestServe is one life of the service: rules that change, go bad and become right again, and an end in good order.
+// TestServe covers a run of the service: rules that change, become invalid and valid again, and a graceful shutdown.
 func TestServe(t *testing.T) {
 	expectNoGoroutinesLeft(t)
 	slow := make(chan struct{})
-	s := newStandIn(t)
+	s := newFakeProvider(t)
 	p := newParts(t, status(401), status(200), func(_ http.ResponseWriter, r *http.Request) { <-slow })
 	setup := func(c *config) { c.Chain, c.Provider = p.chain(), s.settings(t) }
-	good, none := text(t, testConfig(setup)), text(t, testConfig(setup, onlyUsers("somebody-else")))
-	m := newMount(t, good)
+	good, none := text(t, testConfig(setup)), text(t, testConfig(setup, onlyUsers("u-2")))
+	m := newConfigMapVolume(t, good)
 	var log journal
 	service, err := newService(m.file(), log.logger())
 	if err != nil {
 		t.Fatal(err)
 	}
-	service.pollEvery = 10 * time.Millisecond
+	service.pollInterval = 10 * time.Millisecond
 	decisions, ops := listen(t), listen(t)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -50,41 +50,41 @@ func TestServe(t *testing.T) {
 	operator := func(path string) reply { return ask(t, "http://"+ops.Addr().String()+path, nil) }
 
 	if code := decide(); code != 200 {
-		t.Fatalf("u-1 may enter: HTTP status %d", code)
+		t.Fatalf("u-1 is not allowed: HTTP status %d", code)
 	}
 	m.swap(none)
-	eventually(t, "u-1 may not enter any more", func() bool { return decide() == 403 })
+	eventually(t, "u-1 is no longer allowed", func() bool { return decide() == 403 })
 	m.swap("{")
-	eventually(t, "the rules are wrong", func() bool {
+	eventually(t, "the rules are invalid", func() bool {
 		return strings.Contains(operator("/metrics").body, prefix+"rules_valid 0")
 	})
 	if code := decide(); code != 403 {
-		t.Errorf("while the rules are wrong: HTTP status %d", code)
+		t.Errorf("while the rules are invalid: HTTP status %d", code)
 	}
 	m.swap(good)
-	eventually(t, "u-1 may enter again", func() bool { return decide() == 200 })
+	eventually(t, "u-1 is allowed again", func() bool { return decide() == 200 })
 	if got := operator("/healthz"); got.code != 200 {
 		t.Errorf("/healthz: %+v", got)
 	}
 	if got := operator("/"); got.code != 404 {
 		t.Errorf("/: %+v", got)
 	}
-	eventually(t, "the provider has been asked", func() bool { return service.watch.state().Message != "" })
+	eventually(t, "the provider has been polled", func() bool { return service.watch.state().Message != "" })
 	metrics := operator("/metrics")
 	checkExposition(t, metrics.body)
 	if metrics.header.Get("Content-Type") != metricsType {
 		t.Errorf("/metrics: %v", metrics.header)
 	}
 
-	// A request that is under way when the service is told to stop gets its answer.
+	// A request that is in progress when the service stops is completed.
 	ready := make(chan reply, 1)
 	go func() {
 		got, _ := get("http://"+ops.Addr().String()+"/readyz", nil)
 		ready <- got
 	}()
-	eventually(t, "Jupyter is asked", func() bool { return len(p.jupyter.seen()) > 0 })
+	eventually(t, "Jupyter gets a request", func() bool { return len(p.jupyter.seen()) > 0 })
 	stop()
-	eventually(t, "nobody is let in any more", func() bool {
+	eventually(t, "new connections are rejected", func() bool {
 		connection, err := net.Dial("tcp", decisions.Addr().String())
 		if err == nil {
 			connection.Close()
@@ -97,7 +97,7 @@ func TestServe(t *testing.T) {
 		t.Errorf("/readyz: %+v", got)
 	}
 	if err := <-ended; err != nil {
-		t.Errorf("the end: %v", err)
+		t.Errorf("run returned %v", err)
 	}
 	if strings.Contains(log.String(), "panic") {
 		t.Errorf("log:\n%s", log.String())
@@ -111,7 +111,7 @@ func TestServeReportsNotReady(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := newAnswering(t, s.ops.ServeHTTP)
+	server := newRecordingServer(t, s.ops.ServeHTTP)
 	got := ask(t, server.URL+"/readyz", nil)
 	var report readyReport
 	if err := json.Unmarshal([]byte(got.body), &report); err != nil {
@@ -141,7 +141,7 @@ func TestServeListenerTaken(t *testing.T) {
 	}
 }
 
-// TestProgram starts the program itself, and ends it as the kubelet does.
+// TestProgram starts the program as a process and stops it like the kubelet.
 func TestProgram(t *testing.T) {
 	config := writeFile(t, filepath.Join(t.TempDir(), "c.json"), text(t, testConfig()))
 	program := exec.Command(os.Args[0], "serve", "--config", config, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0")
@@ -152,7 +152,7 @@ func TestProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer program.Process.Kill()
-	eventually(t, "it serves", func() bool { return len(log.lines("serving")) == 1 })
+	eventually(t, "the program serves", func() bool { return len(log.lines("serving")) == 1 })
 	address := "http://" + log.lines("serving")[0]["decisions"].(string)
 	if got := ask(t, address, headers(userHeader, "u-1")); got.code != 200 {
 		t.Errorf("%+v", got)
@@ -161,28 +161,28 @@ func TestProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := program.Wait(); err != nil {
-		t.Errorf("it ends with %v:\n%s", err, log.String())
+		t.Errorf("the program ended with %v:\n%s", err, log.String())
 	}
 }
 
 func TestRun(t *testing.T) {
-	wrong := writeFile(t, filepath.Join(t.TempDir(), "c.json"), text(t, testConfig(func(c *config) { c.Headers.User = "" })))
+	invalid := writeFile(t, filepath.Join(t.TempDir(), "c.json"), text(t, testConfig(func(c *config) { c.Headers.User = "" })))
 	for name, test := range map[string]struct {
 		reason         string
 		args           []string
 		code           int
-		stdout, stderr string // how they begin
+		stdout, stderr string // prefixes
 	}{
-		"nothing":         {"It says what there is.", nil, exitUsage, "", "authorization decides"},
-		"help":            {"When asked, that is no error.", []string{"--help"}, exitOK, "authorization decides", ""},
-		"help of serve":   {"Nor here.", []string{"serve", "--help"}, exitOK, "", "Usage of authorization serve"},
-		"version":         {"It says which it is.", []string{"version"}, exitOK, version + "\n", ""},
-		"no command":      {"It is misspelt.", []string{"server"}, exitUsage, "", `error: there is no command "server"`},
-		"no flag":         {"So is this.", []string{"check", "--conf", "x"}, exitUsage, "", "flag provided but not defined: -conf"},
-		"no file":         {"It needs one.", []string{"check"}, exitUsage, "", "error: --config is required"},
-		"argument":        {"It takes none.", []string{"serve", "--config", "x", "y"}, exitUsage, "", `error: unexpected argument "y"`},
-		"missing file":    {"One clear line.", []string{"serve", "--config", "/nonexistent/c.json"}, exitFailed, "", "error: open /nonexistent/c.json: no such file or directory\n"},
-		"wrong in a file": {"It names the field.", []string{"serve", "--config", wrong}, exitFailed, "", "error: " + wrong + ": headers.user: must not be empty\n"},
+		"nothing":       {"Without a command the usage is printed.", nil, exitUsage, "", "authorization decides"},
+		"help":          {"Requested help is not an error.", []string{"--help"}, exitOK, "authorization decides", ""},
+		"help of serve": {"Requested help of a command is not an error.", []string{"serve", "--help"}, exitOK, "", "Usage of authorization serve"},
+		"version":       {"The version is printed.", []string{"version"}, exitOK, version + "\n", ""},
+		"no command":    {"Unknown commands are rejected.", []string{"server"}, exitUsage, "", `error: unknown command "server"`},
+		"no flag":       {"Unknown flags are rejected.", []string{"check", "--conf", "x"}, exitUsage, "", "flag provided but not defined: -conf"},
+		"no file":       {"The file is required.", []string{"check"}, exitUsage, "", "error: --config is required"},
+		"argument":      {"Arguments are rejected.", []string{"serve", "--config", "x", "y"}, exitUsage, "", `error: unexpected argument "y"`},
+		"missing file":  {"The error is one line.", []string{"serve", "--config", "/nonexistent/c.json"}, exitFailed, "", "error: open /nonexistent/c.json: no such file or directory\n"},
+		"invalid file":  {"The error names the field.", []string{"serve", "--config", invalid}, exitFailed, "", "error: " + invalid + ": headers.user: must not be empty\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer

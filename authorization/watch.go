@@ -12,41 +12,41 @@ import (
 )
 
 const (
-	watchEvery      = time.Minute
-	watchEveryFault = 10 * time.Second
+	watchInterval        = time.Minute
+	watchIntervalFailing = 10 * time.Second
 )
 
-// watch asks the provider now and then whether it is there. Nobody's request waits for it, or depends on it: who is signed
-// in goes on working while the provider is down.
+// watch polls the provider. No request waits for it or depends on it: signed-in users are not affected while the provider is
+// down.
 type watch struct {
 	provider func() provider // the configuration may change
 	logger   *slog.Logger
 	after    func(time.Duration) <-chan time.Time
-	// signedIn is true once the plugin has sent somebody: the provider knows the client, whatever the report says.
+	// signedIn is true after the first identity from the plugin: then the provider knows the client, whatever the report says.
 	signedIn *atomic.Bool
 
-	report finding // what `check` found before this program started
+	report finding // the finding of `check` before this program started
 	last   atomic.Pointer[finding]
 }
 
 func newWatch(provider func() provider, signedIn *atomic.Bool, logger *slog.Logger) *watch {
 	report, err := readReport(provider().Report)
 	if err != nil {
-		logger.Warn("the report about the provider cannot be read", "error", err)
+		logger.Warn("reading the report about the provider failed", "error", err)
 	}
 	if !report.OK {
-		logger.Warn("the check before the start", "reason", report.Reason, "provider", report.Message)
+		logger.Warn("the check of the provider before the start failed", "reason", report.Reason, "provider", report.Message)
 	}
 	w := &watch{provider: provider, logger: logger, after: time.After, signedIn: signedIn, report: report}
 	first := report
-	if report.Reason == clientRefused { // then the provider was there
+	if report.Reason == clientRefused { // then the provider was available
 		first = finding{OK: true}
 	}
 	w.last.Store(&first)
 	return w
 }
 
-// state is what is known at the moment. Before the first look that is the report.
+// state returns the current finding: before the first poll that of the report.
 func (w *watch) state() finding {
 	last := *w.last.Load()
 	if last.OK && w.report.Reason == clientRefused && !w.signedIn.Load() {
@@ -55,13 +55,13 @@ func (w *watch) state() finding {
 	return last
 }
 
-// run looks until the context ends.
+// run polls until the context ends.
 func (w *watch) run(ctx context.Context) {
 	for {
-		w.look(ctx)
-		every := watchEvery
+		w.poll(ctx)
+		every := watchInterval
 		if !w.last.Load().OK {
-			every = watchEveryFault
+			every = watchIntervalFailing
 		}
 		select {
 		case <-ctx.Done():
@@ -71,15 +71,15 @@ func (w *watch) run(ctx context.Context) {
 	}
 }
 
-// jitter keeps many servers from asking at the same moment: up to a tenth more or less.
+// jitter adds or subtracts up to a tenth, so that servers do not poll in step.
 func jitter(d time.Duration) time.Duration {
 	return d - d/10 + rand.N(d/5)
 }
 
-func (w *watch) look(ctx context.Context) {
-	found := look(ctx, w.provider())
+func (w *watch) poll(ctx context.Context) {
+	found := checkProvider(ctx, w.provider())
 	if ctx.Err() != nil {
-		return // it is this program that ended, not the provider
+		return // this program ends, which is not a fault of the provider
 	}
 	before := w.last.Swap(&found)
 	if before.Reason == found.Reason {
@@ -92,10 +92,10 @@ func (w *watch) look(ctx context.Context) {
 	w.logger.Warn("the provider does not work", "reason", found.Reason, "provider", found.Message)
 }
 
-func look(ctx context.Context, p provider) finding {
+func checkProvider(ctx context.Context, p provider) finding {
 	client, err := newProviderClient(p.CAFile)
 	if err != nil {
-		return wrong(providerUnreachable, "the certificates for the provider %s cannot be read: %s", p.Issuer, clean(err.Error()))
+		return failure(providerUnreachable, "cannot read the CA certificates for the provider %s: %s", p.Issuer, clean(err.Error()))
 	}
 	_, found := discover(ctx, client, p.Issuer)
 	return found

@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// TestMain runs the program itself when a test starts this binary as such.
+// TestMain runs the program if a test starts this binary with RUN_AUTHORIZATION.
 func TestMain(m *testing.M) {
 	if os.Getenv("RUN_AUTHORIZATION") != "" {
 		main()
@@ -29,10 +29,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// session is the name of a cookie of the plugin.
+// session is the name of the plugin's session cookie.
 const session = "__Secure-js-0123456789abcdef"
 
-// testConfig is the configuration of the server alice, changed as wanted.
+// testConfig returns the configuration of the server alice with changes.
 func testConfig(changes ...func(*config)) *config {
 	c := &config{
 		Server:  "alice",
@@ -81,15 +81,15 @@ func writeFile(t testing.TB, path, content string) string {
 	return path
 }
 
-// mount is a folder as the kubelet mounts a ConfigMap: the file is a link to ..data/, and ..data a link to a folder.
-type mount struct {
+// configMapVolume is a folder like the kubelet's mount of a ConfigMap: the file links to ..data/, and ..data to a folder.
+type configMapVolume struct {
 	t      testing.TB
 	folder string
 }
 
-func newMount(t testing.TB, content string) *mount {
+func newConfigMapVolume(t testing.TB, content string) *configMapVolume {
 	t.Helper()
-	m := &mount{t: t, folder: t.TempDir()}
+	m := &configMapVolume{t: t, folder: t.TempDir()}
 	m.swap(content)
 	if err := os.Symlink("..data/authorization.json", m.file()); err != nil {
 		t.Fatal(err)
@@ -97,10 +97,10 @@ func newMount(t testing.TB, content string) *mount {
 	return m
 }
 
-func (m *mount) file() string { return filepath.Join(m.folder, "authorization.json") }
+func (m *configMapVolume) file() string { return filepath.Join(m.folder, "authorization.json") }
 
-// swap changes the content as the kubelet does: a new folder, a new link, and a rename.
-func (m *mount) swap(content string) {
+// swap changes the content like the kubelet: a new folder, a new link and a rename.
+func (m *configMapVolume) swap(content string) {
 	m.t.Helper()
 	before, _ := os.Readlink(filepath.Join(m.folder, "..data"))
 	folder, err := os.MkdirTemp(m.folder, "..2026_")
@@ -138,7 +138,7 @@ func (j *journal) String() string {
 	return j.raw.String()
 }
 
-// lines are the entries with a message.
+// lines returns the entries with a message.
 func (j *journal) lines(message string) []map[string]any {
 	var found []map[string]any
 	for line := range strings.Lines(j.String()) {
@@ -150,12 +150,12 @@ func (j *journal) lines(message string) []map[string]any {
 	return found
 }
 
-// stdlog is for programs that log without structure.
-func (j *journal) stdlog() *log.Logger { return log.New(j, "", 0) }
+// standardLogger returns a logger for unstructured messages.
+func (j *journal) standardLogger() *log.Logger { return log.New(j, "", 0) }
 
 func (j *journal) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(j, nil)) }
 
-// clock is a clock that a test turns.
+// clock is a clock that a test advances.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -175,28 +175,28 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// answering is a server that answers every request with a status, and counts them.
-type answering struct {
+// recordingServer is a server that records its requests.
+type recordingServer struct {
 	*httptest.Server
 
 	mu       sync.Mutex
 	requests []*http.Request
 }
 
-func newAnswering(t testing.TB, answer http.HandlerFunc) *answering {
+func newRecordingServer(t testing.TB, handler http.HandlerFunc) *recordingServer {
 	t.Helper()
-	a := &answering{}
+	a := &recordingServer{}
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.mu.Lock()
 		a.requests = append(a.requests, r)
 		a.mu.Unlock()
-		answer(w, r)
+		handler(w, r)
 	}))
 	t.Cleanup(a.Close)
 	return a
 }
 
-func (a *answering) seen() []*http.Request {
+func (a *recordingServer) seen() []*http.Request {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Clone(a.requests)
@@ -211,18 +211,18 @@ func status(code int) http.HandlerFunc {
 	}
 }
 
-// eventually waits until something holds.
-func eventually(t testing.TB, what string, holds func() bool) {
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if holds() {
+		if condition() {
 			return
 		}
 	}
-	t.Fatalf("it did not come true: %s", what)
+	t.Fatalf("timed out waiting until %s", what)
 }
 
-// expectNoGoroutinesLeft fails when the test leaves goroutines behind. Call it first.
+// expectNoGoroutinesLeft fails the test if it leaks goroutines. It must be called first.
 func expectNoGoroutinesLeft(t testing.TB) {
 	t.Helper()
 	before := runtime.NumGoroutine()
