@@ -1,13 +1,13 @@
 # METADATA
-# title: What a Jupyter server may be
+# title: Admission rules for Jupyter servers
 # description: >-
-#   Judges a JupyterServer and the objects that it renders to. Every rule adds to the set verdicts, and is configured by
-#   input.config.rules[id] over the defaults below. A verdict counts only when complete is true.
+#   Evaluates a JupyterServer and the objects that it renders to. Every rule adds to the set verdicts and is configured by
+#   input.config.rules[id] over the defaults below. Verdicts count only if complete is true.
 package jupyterserver.admission
 
 # METADATA
-# title: The defaults of every rule
-# description: An empty list, text or number sets no bound. The Go function Default says the same; a test holds them equal.
+# title: Defaults of all rules
+# description: An empty list, string or number sets no bound. A test keeps them equal to the Go function Default.
 defaults := {
 	"auth-any-authenticated": {"severity": "warn"},
 	"auth-issuers": {"severity": "deny", "allowed": []},
@@ -67,30 +67,30 @@ defaults := {
 }
 
 # METADATA
-# title: The settings of the rules that are on
+# title: Settings of the enabled rules
 # description: >-
-#   The admin's settings over the defaults. Nothing in them switches off what holds the access control together. The evaluator
-#   asks for them once, and gives them back as input.settled: they are the same for all servers.
+#   The administrator's settings over the defaults. They cannot disable the rules that protect the access control. The evaluator
+#   computes them once and passes them as input.settled, because they are the same for all servers.
 settings := input.settled
 
 settings := settled if not input.settled
 
 settled[id] := merged if {
 	some id, fallback in defaults
-	not id in unswitchable
+	not id in always_on
 	merged := object.union(fallback, object.get(input.config.rules, id, {}))
 	merged.severity in {"deny", "warn", "audit"}
 }
 
-settled[id] := defaults[id] if some id in unswitchable
+settled[id] := defaults[id] if some id in always_on
 
-unswitchable := {"oidc-intact"}
+always_on := {"oidc-intact"}
 
 # METADATA
-# title: The sentinel
+# title: Sentinel of a complete result
 # description: >-
-#   Without it there is no answer: the input lacks a part that the rules look at, or the settings cannot be read, and rules
-#   that find nothing would mean nothing.
+#   Undefined if the input lacks a part that the rules read or if the settings are invalid. Then the absence of verdicts means
+#   nothing.
 complete if {
 	input.operation in {"CREATE", "UPDATE"}
 	is_string(input.namespace.name)
@@ -98,21 +98,21 @@ complete if {
 	server.metadata.namespace == input.namespace.name
 	is_string(server.spec.auth.mode)
 	is_array(input.routes)
-	are_settled
+	settings_valid
 	count(pods) > 0
-	comparable
+	has_expected_pod
 }
 
-# Jupyter's own objects must be there to compare with. Only oidc is compared.
-comparable if server.spec.auth.mode != "oidc"
+# Mode oidc compares with the objects without patches, so they must be there.
+has_expected_pod if server.spec.auth.mode != "oidc"
 
-comparable if count(expected_pod.initContainers) > 0
+has_expected_pod if count(expected_pod.initContainers) > 0
 
-are_settled if input.settled
+settings_valid if input.settled
 
-are_settled if readable_settings
+settings_valid if readable_settings
 
-# What a rule reads must be there, and of the right type: a list where a list is, and so on.
+# Every setting must be known and have the type of its default.
 readable_settings if {
 	is_object(input.config.rules)
 	every id, fallback in defaults {
@@ -127,8 +127,8 @@ readable_settings if {
 }
 
 # METADATA
-# title: One verdict
-# description: The severity is the configured one. The remediation is that of the rule's annotations.
+# title: A verdict
+# description: The severity comes from the settings, the remediation from the annotations of the rule.
 verdict(annotations, path, message) := {
 	"id": annotations.custom.id,
 	"severity": settings[annotations.custom.id].severity,
@@ -138,37 +138,38 @@ verdict(annotations, path, message) := {
 }
 
 # METADATA
-# title: One verdict about a measure
-# description: The excess is how far the bound is passed, so that a server that comes closer to it can be told.
+# title: A verdict on a quantity
+# description: The excess is how far the quantity exceeds its bound, so that an update that reduces it can be recognized.
 measured(annotations, path, message, excess) := object.union(verdict(annotations, path, message), {"excess": excess})
 
 server := input.object
 
 # METADATA
-# title: The pods that are rendered
-# description: One for every object with a pod template, or that is a pod. The path says where it stands.
+# title: The rendered pods
+# description: One for every object that is a pod or has a pod template, with its path.
 pods := array.concat(
-	[{"path": sprintf("%s: spec.template.spec", [title(object_)]), "spec": object_.spec.template.spec} |
-		some object_ in input.objects
-		object_.spec.template.spec
+	[{"path": sprintf("%s: spec.template.spec", [title(obj)]), "spec": obj.spec.template.spec} |
+		some obj in input.objects
+		obj.spec.template.spec
 	],
-	[{"path": sprintf("%s: spec", [title(object_)]), "spec": object_.spec} |
-		some object_ in input.objects
-		object_.kind == "Pod"
+	[{"path": sprintf("%s: spec", [title(obj)]), "spec": obj.spec} |
+		some obj in input.objects
+		obj.kind == "Pod"
 	],
 )
 
 # METADATA
-# title: The containers that are rendered
-# description: Of all pods and all three lists, with where each stands.
+# title: The rendered containers
+# description: Of all pods and all three lists of containers, with their paths.
 containers := [{"path": sprintf("%s.%s[%d]", [pod.path, list, i]), "spec": container, "name": name, "list": list, "pod": pod.spec, "ours": name in access_names} |
 	some pod in pods
 	some list in ["initContainers", "containers", "ephemeralContainers"]
 	some i, container in pod.spec[list]
-	name := object.get(container, "name", "without a name")
+	name := object.get(container, "name", "(unnamed)")
 ]
 
-# Those of the access control, whose images and resources are the admin's. oidc-intact says that they are what they seem.
+# The containers of the access control, whose images and resources the administrator sets. oidc-intact checks that they are
+# genuine.
 access_names contains name if {
 	server.spec.auth.mode == "oidc"
 	some list in ["initContainers", "containers", "ephemeralContainers"]
@@ -177,25 +178,25 @@ access_names contains name if {
 }
 
 # METADATA
-# title: The volumes that are rendered
-# description: Of all pods, with where each stands.
-volumes := [{"path": sprintf("%s.volumes[%d]", [pod.path, i]), "name": object.get(volume, "name", "without a name"), "spec": volume} |
+# title: The rendered volumes
+# description: Of all pods, with their paths.
+volumes := [{"path": sprintf("%s.volumes[%d]", [pod.path, i]), "name": object.get(volume, "name", "(unnamed)"), "spec": volume} |
 	some pod in pods
 	some i, volume in pod.spec.volumes
 ]
 
-title(object_) := sprintf("%s/%s", [object.get(object_, "kind", "?"), object.get(object_, ["metadata", "name"], "?")])
+title(obj) := sprintf("%s/%s", [object.get(obj, "kind", "?"), object.get(obj, ["metadata", "name"], "?")])
 
 # METADATA
-# title: A list for people
-# description: Sorted, whatever the order in the settings is.
+# title: A list for messages
+# description: Sorted, whatever the order in the settings.
 listed(items) := concat(", ", sort([quoted | some item in items; quoted := sprintf("%v", [item])])) if count(items) > 0
 
 listed(items) := "none" if count(items) == 0
 
 # METADATA
-# title: Where a container's field was written
-# description: The field of the spec that it comes from, where its value is still that; else where it is rendered.
+# title: The path of a container's field
+# description: The field of the spec that set it, if the value is unchanged; otherwise the path in the rendered object.
 written(container, field) := sprintf("spec.jupyterServer.%s", [field]) if {
 	container.name == "jupyter"
 	object.get(container.spec, field, null) == object.get(server.spec.jupyterServer, field, null)

@@ -3,7 +3,7 @@ package jupyterserver.admission_test
 import data.jupyterserver.admission
 
 # METADATA
-# title: A small server with a token, and what it renders to
+# title: A small server with mode token and the objects that it renders to
 token_server := {
 	"operation": "CREATE",
 	"object": {
@@ -59,7 +59,7 @@ token_server := {
 	],
 }
 
-# Where things are in the input.
+# Paths in the input.
 pod_path := "/objects/0/spec/template/spec"
 
 container_path := "/objects/0/spec/template/spec/containers/0"
@@ -67,7 +67,7 @@ container_path := "/objects/0/spec/template/spec/containers/0"
 where := "StatefulSet/alice: spec.template.spec"
 
 # METADATA
-# title: The paths at which a rule has verdicts about a changed input
+# title: The paths of a rule's verdicts on a changed input
 paths(id, base, changes) := {one.path | some one in found; one.id == id} if {
 	found := admission.verdicts with input as json.patch(base, changes)
 }
@@ -75,21 +75,21 @@ paths(id, base, changes) := {one.path | some one in found; one.id == id} if {
 add(path, value) := {"op": "add", "path": path, "value": value}
 
 # METADATA
-# title: The change that gives a rule settings
+# title: The change that configures a rule
 set(id, value) := add(sprintf("/config/rules/%s", [id]), value)
 
-test_nothing_is_found_by_default if {
+test_no_verdicts_by_default if {
 	found := admission.verdicts with input as token_server
 	found == set()
 	admission.complete with input as token_server
 }
 
-test_verdict_says_what_and_where if {
+test_verdict_fields if {
 	found := admission.verdicts with input as json.patch(token_server, [add("/object/spec/auth/mode", "none")])
 	found == {{
 		"id": "auth-none",
 		"severity": "deny",
-		"message": "the mode none lets in everybody who can reach the server, which is not allowed here: allowed are token and oidc",
+		"message": "mode none would let in anyone who can reach the server; use token or oidc",
 		"path": "spec.auth.mode",
 		"remediation": "Set spec.auth.mode to token or oidc.",
 	}}
@@ -101,11 +101,11 @@ test_severity_is_configured if {
 	{one.severity | some one in found} == {"warn"}
 }
 
-test_rule_is_off if {
+test_rule_can_be_off if {
 	paths("auth-none", token_server, [add("/object/spec/auth/mode", "none"), set("auth-none", {"severity": "off"})]) == set()
 }
 
-test_settled_settings_are_taken if {
+test_settled_settings_are_used if {
 	changes := [add("/object/spec/auth/mode", "none"), add("/settled", {"auth-none": {"severity": "warn", "allow": false}})]
 	paths("auth-none", token_server, changes) == {"spec.auth.mode"}
 	admission.complete with input as json.patch(token_server, changes)
@@ -119,15 +119,15 @@ test_incomplete[note] if {
 		"no routes": {"op": "remove", "path": "/routes"},
 		"no pods": add("/objects", []),
 		"no configuration": {"op": "remove", "path": "/config"},
-		"no such severity": set("auth-none", {"severity": "denied"}),
-		"no such rule": set("auth-non", {"severity": "deny"}),
-		"a setting of another type": set("image-tags", {"forbidden": "latest"}),
-		"no access control to compare with": add("/object/spec/auth/mode", "oidc"),
+		"unknown severity": set("auth-none", {"severity": "denied"}),
+		"unknown rule": set("auth-non", {"severity": "deny"}),
+		"a setting of the wrong type": set("image-tags", {"forbidden": "latest"}),
+		"no expected access control": add("/object/spec/auth/mode", "oidc"),
 	}
 	not admission.complete with input as json.patch(token_server, [change])
 }
 
-test_pods_without_a_template_are_pods if {
+test_bare_pods_are_checked if {
 	pod := {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "other", "namespace": "science"}, "spec": {"hostNetwork": true}}
 	paths("pod-security", token_server, [add("/objects/-", pod)]) == {"Pod/other: spec.hostNetwork"}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// withRules is an evaluator of other rules, which give the parts that an evaluator needs.
+// withRules returns an evaluator with replaced rules, which define the documents that the evaluator queries.
 func withRules(t *testing.T, rules string) *Evaluator {
 	t.Helper()
 	const settled = "package jupyterserver.admission\nsettled := {}\nreadable_settings := true\n"
@@ -31,7 +31,7 @@ func withRules(t *testing.T, rules string) *Evaluator {
 	return evaluator
 }
 
-func TestOnlyACompleteAnswerCounts(t *testing.T) {
+func TestOnlyCompleteResultsCount(t *testing.T) {
 	const complete = "complete := true\n"
 	const good = `{"id": "a", "severity": "deny", "message": "m", "path": "p", "remediation": "r"}`
 	tests := map[string]struct {
@@ -39,20 +39,20 @@ func TestOnlyACompleteAnswerCounts(t *testing.T) {
 		ok     bool
 		reason string
 	}{
-		"complete":         {complete + "verdicts := {" + good + "}", true, "it has everything"},
-		"nothing found":    {complete + "verdicts := set()", true, "it says so"},
-		"no sentinel":      {"verdicts := set()", false, "rules may not have been asked"},
-		"other sentinel":   {"complete := 1\nverdicts := set()", false, "it is not true"},
-		"sentinel is gone": {"complete if input.operation == \"x\"\nverdicts := set()", false, "it is undefined"},
-		"no verdicts":      {complete, false, "they are undefined"},
-		"no set":           {complete + `verdicts := {"a": 1}`, false, "it is an object"},
-		"other members":    {complete + "verdicts := {1}", false, "they are no verdicts"},
-		"other severity":   {complete + "verdicts := {" + strings.Replace(good, "deny", "allow", 1) + "}", false, "nobody knows what it means"},
-		"other field":      {complete + "verdicts := {" + strings.Replace(good, `"id"`, `"x": 1, "id"`, 1) + "}", false, "nobody knows what it means"},
-		"no message":       {complete + "verdicts := {" + strings.Replace(good, `"m"`, `""`, 1) + "}", false, "nobody could act on it"},
-		"conflict":         {complete + "verdicts := set()\nx := y if some y in [1, 2]\nverdicts := {x} if x", false, "evaluating fails"},
-		"error in a call":  {complete + "verdicts := {x | x := to_number(input.operation)}", false, "errors of built-ins count"},
-		"does not end":     {complete + "verdicts := {x | some x in numbers.range(1, 100000000)}", false, "there is a deadline"},
+		"complete":           {complete + "verdicts := {" + good + "}", true, "the result is complete"},
+		"nothing found":      {complete + "verdicts := set()", true, "an empty set is complete"},
+		"no sentinel":        {"verdicts := set()", false, "the rules may not have been evaluated"},
+		"other sentinel":     {"complete := 1\nverdicts := set()", false, "the sentinel is not true"},
+		"undefined sentinel": {"complete if input.operation == \"x\"\nverdicts := set()", false, "the sentinel is undefined"},
+		"no verdicts":        {complete, false, "verdicts is undefined"},
+		"not a set":          {complete + `verdicts := {"a": 1}`, false, "verdicts is an object"},
+		"other members":      {complete + "verdicts := {1}", false, "the members are not verdicts"},
+		"other severity":     {complete + "verdicts := {" + strings.Replace(good, "deny", "allow", 1) + "}", false, "the severity is unknown"},
+		"other field":        {complete + "verdicts := {" + strings.Replace(good, `"id"`, `"x": 1, "id"`, 1) + "}", false, "the field is unknown"},
+		"no message":         {complete + "verdicts := {" + strings.Replace(good, `"m"`, `""`, 1) + "}", false, "a verdict needs a message"},
+		"conflict":           {complete + "verdicts := set()\nx := y if some y in [1, 2]\nverdicts := {x} if x", false, "the evaluation fails"},
+		"error in a call":    {complete + "verdicts := {x | x := to_number(input.operation)}", false, "errors of built-in functions count"},
+		"does not end":       {complete + "verdicts := {x | some x in numbers.range(1, 100000000)}", false, "the evaluation has a deadline"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -60,8 +60,8 @@ func TestOnlyACompleteAnswerCounts(t *testing.T) {
 			if test.ok != (err == nil) {
 				t.Fatalf("%+v, %v, though %s", result, err, test.reason)
 			}
-			if wrong := (*EvaluationError)(nil); err != nil && (!errors.As(err, &wrong) || wrong.Reason() != ReasonPolicyError) {
-				t.Errorf("%T is no EvaluationError", err)
+			if evaluationErr := (*EvaluationError)(nil); err != nil && (!errors.As(err, &evaluationErr) || evaluationErr.Reason() != ReasonPolicyError) {
+				t.Errorf("%T is not an EvaluationError", err)
 			}
 		})
 	}
@@ -72,43 +72,43 @@ func TestDeadline(t *testing.T) {
 	cancel()
 	_, err := withRules(t, "complete := true\nverdicts := {x | some x in numbers.range(1, 1000)}").Evaluate(ctx, Input{})
 	if !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want that the context was cancelled", err)
+		t.Errorf("got %v, want context.Canceled", err)
 	}
 }
 
 // A panic must not end the operator.
 func TestPanicIsAnError(t *testing.T) {
-	broken := Evaluator{timeout: time.Second, turns: make(chan struct{}, 1)}
-	for range 2 { // it must give its turn back as well
+	broken := Evaluator{timeout: time.Second, slots: make(chan struct{}, 1)}
+	for range 2 { // it must release its slot as well
 		if _, err := broken.Evaluate(t.Context(), Input{Object: &v1alpha1.JupyterServer{}}); err == nil || !strings.Contains(err.Error(), "panic") {
-			t.Errorf("got %v, want an error that tells of the panic", err)
+			t.Errorf("got %v, want an error about the panic", err)
 		}
 	}
 }
 
-// Whoever comes when all turns are taken waits, for as long as there is somebody to tell the answer.
-func TestWaitingForATurnEnds(t *testing.T) {
+// An evaluation waits for a slot until its context ends.
+func TestWaitingForASlotEnds(t *testing.T) {
 	evaluator := withRules(t, "complete := true\nverdicts := set()")
-	for range cap(evaluator.turns) {
-		evaluator.turns <- struct{}{}
+	for range cap(evaluator.slots) {
+		evaluator.slots <- struct{}{}
 	}
 	impatient, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if _, err := evaluator.Evaluate(impatient, Input{}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want that the deadline passed", err)
+		t.Errorf("got %v, want context.DeadlineExceeded", err)
 	}
 	waited := make(chan error)
 	go func() {
 		_, err := evaluator.Evaluate(t.Context(), Input{})
 		waited <- err
 	}()
-	<-evaluator.turns
+	<-evaluator.slots
 	if err := <-waited; err != nil {
-		t.Errorf("a turn is free, but: %v", err)
+		t.Errorf("a slot is free, but: %v", err)
 	}
 }
 
-func TestRulesHaveNoWayOut(t *testing.T) {
+func TestRulesHaveNoSideEffects(t *testing.T) {
 	for _, call := range []string{
 		`http.send({"method": "get", "url": "http://example.org"})`, `net.lookup_ip_addr("example.org")`, "opa.runtime()", "time.now_ns()",
 		`rand.intn("a", 9)`, `uuid.rfc4122("a")`,
@@ -123,7 +123,7 @@ func TestRulesHaveNoWayOut(t *testing.T) {
 	}
 }
 
-func TestInputThatLacksSomethingIsNoPass(t *testing.T) {
+func TestIncompleteInputIsAnError(t *testing.T) {
 	evaluator, err := New(t.Context(), Options{Config: Default()})
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +146,7 @@ func TestMessagesAreOneLine(t *testing.T) {
 	if err != nil || len(result.Verdicts) != 1 || result.Verdicts[0].Message != "a b  " {
 		t.Errorf("%+v, %v", result, err)
 	}
-	if long := oneLine(strings.Repeat("é", 4096)); len(long) > maxText+len("...") {
+	if long := oneLine(strings.Repeat("é", 4096)); len(long) > maxMessage+len("...") {
 		t.Errorf("%d bytes", len(long))
 	}
 }

@@ -1,8 +1,8 @@
 package jupyterserver.admission
 
 # METADATA
-# title: Nobody is let in unasked
-# description: The mode none lets in everybody who reaches the URL.
+# title: Servers require a token or a sign-in
+# description: The mode none lets in anyone who can reach the URL.
 # custom:
 #   id: auth-none
 #   severity: deny
@@ -10,26 +10,26 @@ package jupyterserver.admission
 verdicts contains verdict(rego.metadata.rule(), "spec.auth.mode", message) if {
 	input.object.spec.auth.mode == "none"
 	settings["auth-none"].allow == false
-	message := "the mode none lets in everybody who can reach the server, which is not allowed here: allowed are token and oidc"
+	message := "mode none would let in anyone who can reach the server; use token or oidc"
 }
 
 # METADATA
-# title: The token is asked for
-# description: With the mode token, Jupyter is given the token of a Secret, and nothing in the rendered pod takes it away again.
+# title: Jupyter requires the token
+# description: With mode token, Jupyter gets the token from a Secret, and nothing in the rendered pod overrides it.
 # custom:
 #   id: auth-none
 #   severity: deny
-#   remediation: Take out of spec.patches what changes the token of the container jupyter.
+#   remediation: Remove changes of the token of container jupyter from spec.patches.
 verdicts contains verdict(rego.metadata.rule(), "spec.patches", message) if {
 	input.object.spec.auth.mode == "token"
 	settings["auth-none"].allow == false
-	not token_is_asked_for
-	message := "no container jupyter is given its token by JUPYTER_TOKEN of a Secret, so that everybody would be let in; allowed are token and oidc"
+	not token_required
+	message := "container jupyter does not get JUPYTER_TOKEN from a Secret, which would let in anyone who can reach the server"
 }
 
 # METADATA
-# title: Issuers are allowed ones
-# description: An empty list allows any.
+# title: OpenID issuers are allowed
+# description: An empty list allows any issuer.
 # custom:
 #   id: auth-issuers
 #   severity: deny
@@ -39,12 +39,12 @@ verdicts contains verdict(rego.metadata.rule(), "spec.auth.oidc.issuerUrl", mess
 	count(allowed) > 0
 	found := server.spec.auth.oidc.issuerUrl
 	not found in allowed
-	message := sprintf("the issuer is %s, but allowed are: %s", [found, listed(allowed)])
+	message := sprintf("issuer %s is not allowed; allowed: %s", [found, listed(allowed)])
 }
 
 # METADATA
-# title: Issuers are asked over TLS
-# description: Without it, whoever is on the way can sign in as anybody.
+# title: OpenID issuers use TLS
+# description: Without TLS, anyone on the network path can sign in as any user.
 # custom:
 #   id: auth-issuers-https
 #   severity: warn
@@ -53,12 +53,12 @@ verdicts contains verdict(rego.metadata.rule(), "spec.auth.oidc.issuerUrl", mess
 	settings["auth-issuers-https"]
 	found := server.spec.auth.oidc.issuerUrl
 	not startswith(found, "https://")
-	message := sprintf("the issuer %s is asked without TLS, but only https is safe", [found])
+	message := sprintf("issuer %s does not use TLS", [found])
 }
 
 # METADATA
-# title: It is said who may enter
-# description: Everybody who can sign in may be the whole world, at a public provider.
+# title: Allowed users are named
+# description: At a public provider, every signed-in user can mean everyone.
 # custom:
 #   id: auth-any-authenticated
 #   severity: warn
@@ -66,34 +66,34 @@ verdicts contains verdict(rego.metadata.rule(), "spec.auth.oidc.issuerUrl", mess
 verdicts contains verdict(rego.metadata.rule(), "spec.auth.oidc.allow.anyAuthenticated", message) if {
 	settings["auth-any-authenticated"]
 	server.spec.auth.oidc.allow.anyAuthenticated
-	message := sprintf("everybody who can sign in at %s is let in, instead of named users, emails or groups", [server.spec.auth.oidc.issuerUrl])
+	message := sprintf("everyone who can sign in at %s has access", [server.spec.auth.oidc.issuerUrl])
 }
 
 # METADATA
-# title: Secrets are not in the spec
-# description: Who may read the JupyterServer reads them there.
+# title: The spec contains no secrets
+# description: Anyone who can read the JupyterServer can read them.
 # custom:
 #   id: inline-secrets
 #   severity: warn
-#   remediation: Put it into a Secret and name that in secretKeyRef.
+#   remediation: Store it in a Secret and reference that with secretKeyRef.
 verdicts contains verdict(rego.metadata.rule(), secret.path, message) if {
 	settings["inline-secrets"]
 	some secret in inline_secrets
-	message := sprintf("%s is in the spec itself, where everybody who may read the JupyterServer reads it", [secret.what])
+	message := sprintf("%s is in the spec, where anyone who can read the JupyterServer can read it", [secret.what])
 }
 
 # METADATA
-# title: Tokens are long
-# description: Only those in the spec are seen. Generated ones are long.
+# title: Tokens are long enough
+# description: Only tokens in the spec are checked. Generated tokens are long.
 # custom:
 #   id: token-length
 #   severity: deny
-#   remediation: Use a longer token, or none at all, and a long one is generated.
+#   remediation: Use a longer token, or remove it to have one generated.
 verdicts contains measured(rego.metadata.rule(), "spec.auth.token.value", message, minimum - found) if {
 	minimum := settings["token-length"].minimum
 	found := count(server.spec.auth.token.value)
 	found < minimum
-	message := sprintf("the token has %d characters, but must have at least %d", [found, minimum])
+	message := sprintf("the token has %d characters; the minimum is %d", [found, minimum])
 }
 
 inline_secrets contains {"path": "spec.auth.token.value", "what": "the token"} if server.spec.auth.token.value
@@ -102,25 +102,25 @@ inline_secrets contains {"path": "spec.auth.oidc.clientSecret.value", "what": "t
 	server.spec.auth.oidc.clientSecret.value
 }
 
-token_is_asked_for if {
+token_required if {
 	some container in containers
 	container.list == "containers"
 	container.name == "jupyter"
-	asks_for_token(container.spec)
+	container_requires_token(container.spec)
 }
 
-asks_for_token(container) if {
+container_requires_token(container) if {
 	given := [entry | some entry in container.env; entry.name == "JUPYTER_TOKEN"]
 	count(given) == 1
 	given[0].valueFrom.secretKeyRef.name
-	not sets_token(container)
+	not container_overrides_token(container)
 }
 
-sets_token(container) if {
+container_overrides_token(container) if {
 	words := [word | some word in array.concat(object.get(container, "command", []), object.get(container, "args", [])); is_string(word)]
 	regex.match(
 		`(^|[\s"'])--?([A-Za-z_]\w*[.])*(token|password|hashed_password|password_required|allow_unauthenticated_access|identity_provider_class|authorizer_class)(=|\s|$)`,
-		# traitlets writes a dot so, and takes it so (traitlets/config/loader.py).
+		# traitlets encodes and decodes a dot like this (traitlets/config/loader.py).
 		replace(concat("\n", words), "__DOT__", "."),
 	)
 }

@@ -1,11 +1,11 @@
 package jupyterserver.admission_test
 
-test_token_is_asked_for[note] if {
+test_token_required[note] if {
 	secret := {"name": "JUPYTER_TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
 	some note, case in {
 		"as rendered": {"env": [secret], "words": [], "want": set()},
 		"no variable": {"env": [], "words": [], "want": {"spec.patches"}},
-		"a value": {"env": [{"name": "JUPYTER_TOKEN", "value": ""}], "words": [], "want": {"spec.patches"}},
+		"literal value": {"env": [{"name": "JUPYTER_TOKEN", "value": ""}], "words": [], "want": {"spec.patches"}},
 		"twice": {"env": [secret, secret], "words": [], "want": {"spec.patches"}},
 		"argument": {"env": [secret], "words": ["--IdentityProvider.token="], "want": {"spec.patches"}},
 		"in a shell": {"env": [secret], "words": ["sh", "-c", "jupyter lab --ServerApp.token ''"], "want": {"spec.patches"}},

@@ -17,7 +17,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// BenchmarkEvaluate is one evaluation of a rendered server. The budget is 1 ms for 99 of 100.
+// BenchmarkEvaluate measures one evaluation of a rendered server. The budget is 1 ms at p99.
 func BenchmarkEvaluate(b *testing.B) {
 	evaluator := newEvaluator(b, "")
 	for _, golden := range []string{"minimal", "oidc", "everything"} {
@@ -26,7 +26,7 @@ func BenchmarkEvaluate(b *testing.B) {
 			b.Fatal(err)
 		}
 		in := input(b, read(b, serverOf(archive)))
-		in.Expected = nil // without patches it is the same
+		in.Expected = nil // equal without patches
 		b.Run(golden, func(b *testing.B) { benchmark(b, evaluator, in) })
 	}
 	raw, err := os.ReadFile("testdata/oidc-intact/everything-else.yaml")
@@ -61,8 +61,8 @@ func benchmark(b *testing.B, evaluator *policies.Evaluator, in policies.Input) {
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
 }
 
-// BenchmarkManyAtOnce is 200 evaluations that come at the same moment. What one takes is told by the metrics, which do not count
-// the time that it waits for its turn; p50-all and p99-all do: they are from the moment when all 200 came.
+// BenchmarkManyAtOnce measures 200 concurrent evaluations. p50 and p99 come from the metrics, which exclude the wait for a slot;
+// p50-all and p99-all include it, from the common start.
 func BenchmarkManyAtOnce(b *testing.B) {
 	const many = 200
 	for _, name := range []string{"minimal", "oidc"} {
@@ -71,7 +71,7 @@ func BenchmarkManyAtOnce(b *testing.B) {
 			b.Fatal(err)
 		}
 		in := input(b, read(b, serverOf(archive)))
-		in.Expected = nil // without patches it is the same
+		in.Expected = nil // equal without patches
 		b.Run(name, func(b *testing.B) {
 			metrics := policies.NewMetrics()
 			evaluator, err := policies.New(b.Context(), policies.Options{Config: policies.Default(), Metrics: metrics})
@@ -82,7 +82,7 @@ func BenchmarkManyAtOnce(b *testing.B) {
 			for b.Loop() {
 				took := make([]time.Duration, many)
 				var group sync.WaitGroup
-				start := time.Now() // of all, whenever their goroutines come to run
+				start := time.Now() // common to all, whenever their goroutines run
 				for i := range took {
 					group.Go(func() {
 						if _, err := evaluator.Evaluate(b.Context(), in); err != nil {
@@ -104,7 +104,7 @@ func BenchmarkManyAtOnce(b *testing.B) {
 	}
 }
 
-// evaluations is the histogram of those that allowed something.
+// evaluations returns the histogram of evaluations.
 func evaluations(b *testing.B, metrics *policies.Metrics) *dto.Histogram {
 	b.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -124,7 +124,7 @@ func evaluations(b *testing.B, metrics *policies.Metrics) *dto.Histogram {
 	return nil
 }
 
-// quantile estimates one in microseconds, evenly within a bucket.
+// quantile estimates a quantile in microseconds, linearly within a bucket.
 func quantile(histogram *dto.Histogram, q float64) float64 {
 	wanted := q * float64(histogram.GetSampleCount())
 	var lower, below float64

@@ -18,39 +18,39 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Config is what the admin decides about the rules. A rule that is not named here cannot be switched off.
+// Config is the administrator's configuration of the rules. A rule that it does not have cannot be disabled.
 type Config struct {
-	// Rules are the settings of the rules, by their ids.
+	// Rules are the settings of the rules, by ID.
 	Rules Rules `json:"rules"`
-	// Namespaces are settings of some namespaces. The first whose selector takes a namespace holds for it.
+	// Namespaces are settings for some namespaces. The first entry whose selector matches a namespace applies to it.
 	Namespaces []NamespaceRules `json:"namespaces,omitempty"`
-	// Custom are the severities of the admin's own rules, by their ids, where they shall differ from what the rules say.
+	// Custom overrides the severities of custom rules, by ID.
 	Custom map[string]Rule `json:"custom,omitempty"`
-	// Exemptions are who is excepted from what, and why. The first that fits holds.
+	// Exemptions exempt servers from rules. The first that matches applies.
 	Exemptions []Exemption `json:"exemptions,omitempty"`
 }
 
 // NamespaceRules are settings for the servers of some namespaces.
 type NamespaceRules struct {
-	// Selector is about the labels of namespaces.
+	// Selector selects namespaces by their labels.
 	Selector metav1.LabelSelector `json:"selector"`
-	// Rules are settings like those for all, as JSON. What they do not say is as it is for all.
+	// Rules are settings like Config.Rules, as JSON. Missing settings are inherited from Config.Rules.
 	Rules json.RawMessage `json:"rules"`
 }
 
-// Exemption excepts servers from rules.
+// Exemption exempts servers from rules.
 type Exemption struct {
-	// Rules are the ids of the rules.
+	// Rules are the IDs of the rules.
 	Rules []string `json:"rules"`
 	// Namespaces selects the namespaces of the servers by their labels.
 	Namespaces *metav1.LabelSelector `json:"namespaces,omitempty"`
-	// Servers are the servers, each as NAMESPACE/NAME. One of Namespaces and Servers is needed.
+	// Servers are the servers, each as NAMESPACE/NAME. Exactly one of Namespaces and Servers is required.
 	Servers []string `json:"servers,omitempty"`
-	// Reason is why. It is kept in the verdicts.
+	// Reason is why. It is part of the verdicts.
 	Reason string `json:"reason"`
 }
 
-// Rules are the settings of the rules. In all of them an empty list, text or number sets no bound.
+// Rules are the settings of the rules. An empty list, string or number sets no bound.
 type Rules struct {
 	AuthAnyAuthenticated Rule                `json:"auth-any-authenticated"`
 	AuthIssuers          Allowed             `json:"auth-issuers"`
@@ -76,23 +76,23 @@ type Rules struct {
 	TokenLength          TokenLength         `json:"token-length"`
 }
 
-// Severity says what a verdict of a rule means.
+// Severity is the effect of a verdict.
 type Severity string
 
 const (
-	// Deny refuses the server.
+	// Deny rejects the server.
 	Deny Severity = "deny"
-	// Warn tells, and lets the server pass.
+	// Warn reports a warning and allows the server.
 	Warn Severity = "warn"
-	// Audit reports to the admin what would be refused, and lets the server pass.
+	// Audit reports the violation to the administrator and allows the server.
 	Audit Severity = "audit"
-	// Off does not ask the rule.
+	// Off disables the rule.
 	Off Severity = "off"
-	// Exempt is what a verdict has that an Exemption sets aside. No rule can be set to it.
+	// Exempt is the severity of verdicts that an Exemption covers. It cannot be configured.
 	Exempt Severity = "exempt"
 )
 
-// UnmarshalJSON takes false for off, because that is what a bare off means in YAML 1.1.
+// UnmarshalJSON accepts false as off, because YAML 1.1 reads an unquoted off as false.
 func (s *Severity) UnmarshalJSON(raw []byte) error {
 	switch string(raw) {
 	case "false", `"off"`:
@@ -104,115 +104,115 @@ func (s *Severity) UnmarshalJSON(raw []byte) error {
 	case `"audit"`:
 		*s = Audit
 	default:
-		return fmt.Errorf("severity: %s is none of deny, warn, audit and off", raw)
+		return fmt.Errorf("severity: %s is not one of deny, warn, audit and off", raw)
 	}
 	return nil
 }
 
-// Rule is what every rule has.
+// Rule holds the settings of every rule.
 type Rule struct {
 	// Severity is deny, warn, audit or off.
 	Severity Severity `json:"severity"`
 }
 
-// Allowed is a rule with a list of what is allowed.
+// Allowed configures a rule with a list of allowed values.
 type Allowed struct {
 	Rule `json:",inline"`
-	// Allowed lists it. Empty: anything is. For image-registries: registries, and repositories or their beginnings up to a
-	// slash. For ingress-annotations: keys, or their beginnings up to a slash and a star. For ingress-classes the entry "" allows
-	// to name none.
+	// Allowed lists the allowed values. An empty list allows any. For image-registries: registries, and repositories or their
+	// prefixes up to a slash. For ingress-annotations: keys, or DOMAIN/*. For ingress-classes the entry "" allows Ingresses
+	// without a class.
 	Allowed []string `json:"allowed"`
 }
 
-// AuthNone is about auth.mode none, and about pods whose Jupyter asks for no token.
+// AuthNone configures auth.mode none and pods whose Jupyter requires no token.
 type AuthNone struct {
 	Rule `json:",inline"`
-	// Allow lets everybody into servers that ask for it.
+	// Allow allows servers that anyone can use.
 	Allow bool `json:"allow"`
 }
 
-// Hosts is about the names of URLs.
+// Hosts configures the host names of servers.
 type Hosts struct {
 	Rule `json:",inline"`
-	// AllowedSuffixes are names that may be used, with all below them. {namespace} stands for the server's namespace.
+	// AllowedSuffixes are the allowed names, with their subdomains. {namespace} stands for the server's namespace.
 	AllowedSuffixes []string `json:"allowedSuffixes"`
 }
 
-// ImageTags is about what images are called by.
+// ImageTags configures how images are referenced.
 type ImageTags struct {
 	Rule `json:",inline"`
-	// Forbidden are tags that may not be used, such as latest, which an image without tag and digest has too.
+	// Forbidden are forbidden tags, such as latest, which is also the tag of an image without tag and digest.
 	Forbidden []string `json:"forbidden"`
-	// RequireDigest wants a digest for every image.
+	// RequireDigest requires a digest for every image.
 	RequireDigest bool `json:"requireDigest"`
 }
 
-// Names is about names of servers.
+// Names configures the names of servers.
 type Names struct {
 	Rule `json:",inline"`
 	// Pattern is a regular expression for the whole name.
 	Pattern string `json:"pattern"`
 }
 
-// NodeSelectors is about how pods choose nodes.
+// NodeSelectors configures how pods select nodes.
 type NodeSelectors struct {
 	Rule `json:",inline"`
-	// AllowedKeys are the labels by which nodes may be chosen.
+	// AllowedKeys are the labels that may select nodes.
 	AllowedKeys []string `json:"allowedKeys"`
 }
 
-// PodSecurity is about the Pod Security Standards.
+// PodSecurity configures the Pod Security Standards.
 type PodSecurity struct {
 	Rule `json:",inline"`
 	// Level is baseline or restricted.
 	Level string `json:"level"`
 }
 
-// ResourcesBounds is about what a server takes of a node.
+// ResourcesBounds configures the resources of servers.
 type ResourcesBounds struct {
 	Rule `json:",inline"`
-	// MaxCPU, MaxMemory and MaxGPU are bounds for all containers of a pod together.
+	// MaxCPU, MaxMemory and MaxGPU are bounds for the sum over all containers of a pod.
 	MaxCPU    string `json:"maxCPU"`
 	MaxMemory string `json:"maxMemory"`
 	MaxGPU    string `json:"maxGPU"`
-	// GPUs are the resources that count as GPUs.
+	// GPUs are the names of resources that count as GPUs.
 	GPUs []string `json:"gpus"`
-	// RequiredRequests and RequiredLimits are resources that every container must state.
+	// RequiredRequests and RequiredLimits are the resources that every container must set.
 	RequiredRequests []string `json:"requiredRequests"`
 	RequiredLimits   []string `json:"requiredLimits"`
 }
 
-// RouteTaken is about servers that are in each other's way.
+// RouteTaken configures conflicts between the routes of servers.
 type RouteTaken struct {
 	Rule `json:",inline"`
-	// OwnPaths are the names directly below a server that its Jupyter and its sign-in use themselves.
+	// OwnPaths are the path segments directly below a server that its Jupyter and its sign-in use.
 	OwnPaths []string `json:"ownPaths"`
 }
 
-// ServiceAccountToken is about pods that may talk to the API server.
+// ServiceAccountToken configures pods with a service account token.
 type ServiceAccountToken struct {
 	Rule `json:",inline"`
-	// Allowed are the service accounts whose tokens pods may have. Empty: none.
+	// Allowed are the service accounts whose tokens pods may have. An empty list allows none.
 	Allowed []string `json:"allowed"`
 }
 
-// StorageBounds is about volumes.
+// StorageBounds configures volumes.
 type StorageBounds struct {
 	Rule `json:",inline"`
-	// MaxSize is the bound of each volume.
+	// MaxSize is the bound for each volume.
 	MaxSize string `json:"maxSize"`
-	// Classes are the storage classes that may be used. The entry "" allows to name none.
+	// Classes are the allowed storage classes. The entry "" allows claims without a class.
 	Classes []string `json:"classes"`
 }
 
-// TokenLength is about tokens in the spec itself.
+// TokenLength configures tokens in the spec.
 type TokenLength struct {
 	Rule `json:",inline"`
-	// Minimum is how many characters a token must have.
+	// Minimum is the minimum length of a token, in characters.
 	Minimum int `json:"minimum"`
 }
 
-// Default is what holds when the admin decides nothing. It is the same as defaults in admission.rego.
+// Default returns the default configuration. It equals defaults in admission.rego.
 func Default() Config {
 	deny, warn := Rule{Deny}, Rule{Warn}
 	return Config{Rules: Rules{
@@ -262,8 +262,8 @@ func Default() Config {
 	}}
 }
 
-// Parse reads a configuration from YAML, over the defaults. Its errors name the field. A field that is not known is an error,
-// so that a misspelt setting does not go unnoticed.
+// Parse decodes a configuration from YAML over the defaults. Its errors name the field. Unknown fields are errors, so that a
+// misspelt setting is noticed.
 func Parse(raw []byte) (Config, error) {
 	c := Default()
 	text, err := yaml.YAMLToJSONStrict(raw)
@@ -281,7 +281,7 @@ func unmarshal(text []byte, into any) error {
 	return errors.Join(append(strict, err)...)
 }
 
-// Validate names every field that cannot work, and what to do.
+// Validate returns an error that names every invalid field and how to fix it.
 func (c Config) Validate() error {
 	errs := c.Rules.validate("rules.")
 	for i, entry := range c.Namespaces {
@@ -309,7 +309,7 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// with are the rules with other settings over them.
+// with returns the rules with other settings merged over them.
 func (r Rules) with(settings []byte) (Rules, error) {
 	var out Rules
 	own, err := json.Marshal(r) // so that the two share no list
@@ -320,7 +320,7 @@ func (r Rules) with(settings []byte) (Rules, error) {
 		return Rules{}, err
 	}
 	if len(settings) == 0 {
-		return Rules{}, errors.New("is missing, name the settings that differ")
+		return Rules{}, errors.New("must not be empty: set the settings that differ")
 	}
 	return out, unmarshal(settings, &out)
 }
@@ -328,17 +328,17 @@ func (r Rules) with(settings []byte) (Rules, error) {
 func (e Exemption) validate() error {
 	switch {
 	case len(e.Rules) == 0:
-		return errors.New("rules: is empty, name the ids of the rules")
+		return errors.New("rules: must not be empty: list the IDs of the rules")
 	case slices.Contains(e.Rules, oidcIntact):
-		return fmt.Errorf("rules: nothing is exempt from %s, which holds the access control together", oidcIntact)
+		return fmt.Errorf("rules: %s does not allow exemptions, because it protects the access control", oidcIntact)
 	case (e.Namespaces == nil) == (len(e.Servers) == 0):
-		return errors.New("servers: give either servers or namespaces")
+		return errors.New("servers: set either servers or namespaces")
 	case strings.TrimSpace(e.Reason) == "":
-		return errors.New("reason: is empty, say why, so that somebody can tell later whether it still holds")
+		return errors.New("reason: must not be empty: state why, so that the exemption can be reviewed later")
 	}
 	for i, id := range e.Rules {
 		if !ruleID.MatchString(id) {
-			return fmt.Errorf("rules[%d]: %q is no id of a rule", i, id)
+			return fmt.Errorf("rules[%d]: %q is not a rule ID", i, id)
 		}
 	}
 	for i, server := range e.Servers {
@@ -354,33 +354,33 @@ func (e Exemption) validate() error {
 		return fmt.Errorf("namespaces: %w", err)
 	}
 	if selector.Empty() {
-		return errors.New("namespaces: selects every namespace; to switch a rule off, set its severity")
+		return errors.New("namespaces: selects every namespace; to disable a rule, set its severity to off")
 	}
 	return nil
 }
 
-// ruleID is what ids look like. They become reasons of conditions, in another spelling.
+// ruleID is the format of rule IDs. They become reasons of conditions, in camel case.
 var ruleID = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 
-// checkCustomID says what is wrong with the id of an admin's own rule.
+// checkCustomID returns an error if a custom rule may not have the ID.
 func checkCustomID(id string) error {
 	if !ruleID.MatchString(id) {
-		return fmt.Errorf("%q is no id of a rule, use small letters, digits and hyphens, such as team-label", id)
+		return fmt.Errorf("%q is not a rule ID: use lower-case letters, digits and hyphens, such as team-label", id)
 	}
-	if len(id) > maxID {
-		return fmt.Errorf("%q has %d characters, but an id has at most %d", id, len(id), maxID)
+	if len(id) > maxIDLength {
+		return fmt.Errorf("%q has %d characters; the maximum is %d", id, len(id), maxIDLength)
 	}
 	if isBuiltIn(id) {
-		return fmt.Errorf("%q is the id of a built-in rule, choose another one", id)
+		return fmt.Errorf("%q is the ID of a built-in rule: choose another one", id)
 	}
 	if slices.Contains([]string{"compliant", "exempt", "policy-error", "not-judged"}, id) {
-		return fmt.Errorf("%q would look like something else in the status, choose another one", id)
+		return fmt.Errorf("%q is reserved for the status: choose another one", id)
 	}
 	return nil
 }
 
-// maxID is what an id may have: it becomes a reason of a condition and a label of a metric.
-const maxID = 63
+// maxIDLength limits an ID, which becomes a reason of a condition and a label of a metric.
+const maxIDLength = 63
 
 func isBuiltIn(id string) bool {
 	if id == oidcIntact {
@@ -395,19 +395,19 @@ func isBuiltIn(id string) bool {
 	return false
 }
 
-// validate names every field that cannot work, and what to do.
+// validate returns an error for every invalid field, with the way to fix it.
 func (r Rules) validate(prefix string) (errs []error) {
-	wrong := func(field, format string, args ...any) {
+	invalid := func(field, format string, args ...any) {
 		errs = append(errs, fmt.Errorf(prefix+field+": "+format, args...))
 	}
 	for i, entry := range r.ImageRegistries.Allowed {
 		if registry, _, _ := strings.Cut(entry, "/"); !strings.ContainsAny(registry, ".:") && registry != "localhost" {
-			wrong(fmt.Sprintf("image-registries.allowed[%d]", i), "%q begins with no registry, write it out, such as docker.io/library/python", entry)
+			invalid(fmt.Sprintf("image-registries.allowed[%d]", i), "%q does not begin with a registry: use the full name, such as docker.io/library/python", entry)
 		}
 	}
 	for i, entry := range r.Hosts.AllowedSuffixes {
 		if rest := strings.ReplaceAll(strings.Trim(entry, "*."), "{namespace}", "x"); !hostName.MatchString(rest) {
-			wrong(fmt.Sprintf("hosts.allowedSuffixes[%d]", i), "%q is no DNS name in lower case, which may hold {namespace}", entry)
+			invalid(fmt.Sprintf("hosts.allowedSuffixes[%d]", i), "%q is not a lower-case DNS name, which may contain {namespace}", entry)
 		}
 	}
 	for _, bound := range []struct{ field, value string }{
@@ -417,17 +417,17 @@ func (r Rules) validate(prefix string) (errs []error) {
 		{"storage-bounds.maxSize", r.StorageBounds.MaxSize},
 	} {
 		if _, err := resource.ParseQuantity(bound.value); bound.value != "" && err != nil {
-			wrong(bound.field, "%q is no quantity, write one such as 500m, 2 or 4Gi", bound.value)
+			invalid(bound.field, "%q is not a quantity: use one such as 500m, 2 or 4Gi", bound.value)
 		}
 	}
 	if _, err := regexp.Compile(r.Names.Pattern); err != nil {
-		wrong("names.pattern", "%q is no regular expression: %v", r.Names.Pattern, err)
+		invalid("names.pattern", "%q is not a regular expression: %v", r.Names.Pattern, err)
 	}
 	if level := r.PodSecurity.Level; level != "baseline" && level != "restricted" {
-		wrong("pod-security.level", "%q is none of baseline and restricted; for no level at all, set severity to off", level)
+		invalid("pod-security.level", "%q is not one of baseline and restricted; to disable the rule, set its severity to off", level)
 	}
 	if r.TokenLength.Minimum < 0 {
-		wrong("token-length.minimum", "%d is below zero", r.TokenLength.Minimum)
+		invalid("token-length.minimum", "%d must not be negative", r.TokenLength.Minimum)
 	}
 	return errs
 }

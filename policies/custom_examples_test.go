@@ -23,7 +23,7 @@ import (
 
 const customExamples = "../examples/policies/"
 
-// exampleNames are those of the ConfigMaps with rules.
+// exampleNames returns the names of the ConfigMaps with rules.
 func exampleNames(t *testing.T) []string {
 	t.Helper()
 	files, err := filepath.Glob(customExamples + "*.yaml")
@@ -48,7 +48,7 @@ func exampleConfigMap(t *testing.T, name string) corev1.ConfigMap {
 		t.Fatal(err)
 	}
 	if cm.Name != name || cm.Labels["jupyterserver.dev/policies"] != "true" || cm.Namespace == "" {
-		t.Errorf("%s: it has another name, no namespace, or not the label that makes it count", name)
+		t.Errorf("%s: wrong name, no namespace or no label jupyterserver.dev/policies", name)
 	}
 	return cm
 }
@@ -61,8 +61,8 @@ func sourcesOf(cm corev1.ConfigMap) []policies.Source {
 	return sources
 }
 
-// What people copy must do what it says.
-func TestCustomExamplesGiveTheirVerdicts(t *testing.T) {
+// Users copy the examples, so they must work as documented.
+func TestCustomExamplesReturnTheirVerdicts(t *testing.T) {
 	const labelled = "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: alice, namespace: science, labels: {team: physics}}\nspec:\n" +
 		"  routing: {host: jupyter.example.org, path: /alice, tls: {enabled: true}}\n"
 	const bare = "apiVersion: jupyterserver.dev/v1alpha1\nkind: JupyterServer\nmetadata: {name: alice, namespace: science}\nspec:\n" +
@@ -83,44 +83,44 @@ func TestCustomExamplesGiveTheirVerdicts(t *testing.T) {
 		path        string
 	}{
 		"team-label": {
-			{reason: "the label is there", server: labelled},
+			{reason: "the label is set", server: labelled},
 			{reason: "the label is missing", server: bare, deny: []string{"team-label"}, path: "metadata.labels.team"},
 		},
 		"gpu-images": {
 			{reason: "the image is listed", server: gpu("quay.io/jupyter/pytorch-notebook:cuda12-latest")},
-			{reason: "there is no GPU", server: memory("1Gi")},
-			{reason: "the image is another one", server: gpu("quay.io/jupyter/base-notebook"), deny: []string{"gpu-images"}, path: "spec.jupyterServer.image"},
+			{reason: "no GPU is requested", server: memory("1Gi")},
+			{reason: "the image is not listed", server: gpu("quay.io/jupyter/base-notebook"), deny: []string{"gpu-images"}, path: "spec.jupyterServer.image"},
 			{
 				reason: "a patch adds the GPU", deny: []string{"gpu-images"}, path: "spec.jupyterServer.image",
 				server: patched(`{target: {kind: StatefulSet}, type: json, patch: '[{"op": "add", "path": "/spec/template/spec/containers/0/resources/limits/amd.com~1gpu", "value": "1"}]'}`),
 			},
 		},
 		"namespace-memory": {
-			{reason: "it is within the default", server: memory("8Gi")},
-			{reason: "it is above the default", server: memory("9Gi"), deny: []string{"namespace-memory"}, path: "spec.jupyterServer.resources.limits"},
-			{reason: "the namespace has more", server: memory("9Gi"), annotations: map[string]string{"jupyterserver.dev/max-memory": "16Gi"}},
+			{reason: "the limit is within the default", server: memory("8Gi")},
+			{reason: "the limit is above the default", server: memory("9Gi"), deny: []string{"namespace-memory"}, path: "spec.jupyterServer.resources.limits"},
+			{reason: "the namespace allows more", server: memory("9Gi"), annotations: map[string]string{"jupyterserver.dev/max-memory": "16Gi"}},
 			{
-				reason: "the namespace has less", server: memory("3Gi"), annotations: map[string]string{"jupyterserver.dev/max-memory": "2Gi"},
+				reason: "the namespace allows less", server: memory("3Gi"), annotations: map[string]string{"jupyterserver.dev/max-memory": "2Gi"},
 				deny: []string{"namespace-memory"}, path: "spec.jupyterServer.resources.limits",
 			},
 			{
-				reason: "the annotation is no quantity", server: memory("1Gi"), annotations: map[string]string{"jupyterserver.dev/max-memory": "much"},
+				reason: "the annotation is not a quantity", server: memory("1Gi"), annotations: map[string]string{"jupyterserver.dev/max-memory": "much"},
 				deny: []string{"namespace-memory"}, path: "metadata.namespace",
 			},
 			{
-				reason: "there is no limit", deny: []string{"namespace-memory"}, path: "spec.jupyterServer.resources.limits.memory",
+				reason: "no limit is set", deny: []string{"namespace-memory"}, path: "spec.jupyterServer.resources.limits.memory",
 				server: labelled + "  jupyterServer: {resources: {limits: {cpu: \"1\"}}}\n",
 			},
 		},
 		"idle-servers": {
-			{reason: "it has both", server: labelled + culls},
-			{reason: "it has neither", server: bare, audit: []string{"idle-kernels", "no-tls"}, path: "spec.routing.tls.enabled"},
-			{reason: "it only culls", server: bare + culls, audit: []string{"no-tls"}},
+			{reason: "TLS and culling are set", server: labelled + culls},
+			{reason: "neither TLS nor culling is set", server: bare, audit: []string{"idle-kernels", "no-tls"}, path: "spec.routing.tls.enabled"},
+			{reason: "only culling is set", server: bare + culls, audit: []string{"no-tls"}},
 		},
 	}
 	names := exampleNames(t)
 	if with := slices.Sorted(maps.Keys(tests)); !slices.Equal(names, with) {
-		t.Errorf("there are the examples %v, and tests of %v", names, with)
+		t.Errorf("found the examples %v, but tests of %v", names, with)
 	}
 	for _, name := range names {
 		trials := []policies.Input{input(t, read(t, bare))}
@@ -147,8 +147,8 @@ func TestCustomExamplesGiveTheirVerdicts(t *testing.T) {
 	}
 }
 
-// All of them may be applied to one cluster.
-func TestCustomExamplesGoTogether(t *testing.T) {
+// All examples can be applied to one cluster.
+func TestCustomExamplesAreCompatible(t *testing.T) {
 	var sources []policies.Source
 	for _, name := range exampleNames(t) {
 		sources = append(sources, sourcesOf(exampleConfigMap(t, name))...)
@@ -158,7 +158,7 @@ func TestCustomExamplesGoTogether(t *testing.T) {
 	}
 }
 
-// With the stock OPA, on the files of a ConfigMap beside the built-in rules: `opa fmt`, `opa check --strict --schema`, `opa test`.
+// Equivalent to `opa fmt`, `opa check --strict --schema` and `opa test` on the files of a ConfigMap with the built-in rules.
 func TestCustomExamplesPassTheStockOPA(t *testing.T) {
 	for _, name := range exampleNames(t) {
 		t.Run(name, func(t *testing.T) {
@@ -196,13 +196,13 @@ func TestCustomExamplesPassTheStockOPA(t *testing.T) {
 				}
 			}
 			if tested == 0 {
-				t.Error("it has no tests")
+				t.Error("the example has no tests")
 			}
 		})
 	}
 }
 
-// The document shows the smallest one, and people copy it from there.
+// The documentation contains the smallest example.
 func TestDocumentShowsTheExample(t *testing.T) {
 	example, err := os.ReadFile(customExamples + "team-label.yaml")
 	if err != nil {
@@ -214,11 +214,11 @@ func TestDocumentShowsTheExample(t *testing.T) {
 	}
 	_, manifest, _ := strings.Cut(string(example), "\n") // without the comment
 	if !strings.Contains(string(document), "```yaml\n"+manifest+"```\n") {
-		t.Error("docs/policies.md does not show examples/policies/team-label.yaml as it is")
+		t.Error("docs/policies.md does not contain examples/policies/team-label.yaml")
 	}
 }
 
-func TestExamplesOfSettingsAreTaken(t *testing.T) {
+func TestExampleSettingsAreValid(t *testing.T) {
 	example, err := os.ReadFile(customExamples + "helm-chart/values.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +227,7 @@ func TestExamplesOfSettingsAreTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Its first three blocks of YAML are the parts of one file, each with the keys around it.
+	// Its first three YAML blocks are parts of one file, each with the enclosing keys.
 	var shown string
 	for i, block := range strings.Split(string(document), "```yaml\n")[1:4] {
 		text, _, closed := strings.Cut(block, "```")
@@ -258,7 +258,7 @@ func TestExamplesOfSettingsAreTaken(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(cfg.Namespaces) == 0 || len(cfg.Exemptions) == 0 {
-				t.Errorf("it shows too little: %+v", cfg)
+				t.Errorf("the example lacks namespaces or exemptions: %+v", cfg)
 			}
 			if _, err := policies.New(t.Context(), policies.Options{Config: cfg}); err != nil {
 				t.Error(err)

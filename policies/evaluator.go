@@ -25,68 +25,68 @@ import (
 //go:embed *.rego
 var files embed.FS
 
-// DefaultTimeout is how long one evaluation may take. It takes about a millisecond.
+// DefaultTimeout bounds one evaluation, which takes about a millisecond.
 const DefaultTimeout = time.Second
 
 // ReasonPolicyError is the reason of every EvaluationError.
 const ReasonPolicyError = "PolicyError"
 
-// EvaluationError says that the policies gave no complete answer. It is neither a pass nor a refusal: change nothing.
+// EvaluationError means that there is no complete result. It neither allows nor denies a server: nothing may be changed.
 type EvaluationError struct {
-	// Err is why.
+	// Err is the cause.
 	Err error
 }
 
 // Error implements error.
 func (e *EvaluationError) Error() string { return "evaluating the policies: " + e.Err.Error() }
 
-// Unwrap returns why.
+// Unwrap returns the cause.
 func (e *EvaluationError) Unwrap() error { return e.Err }
 
-// Reason is ReasonPolicyError, for a condition.
+// Reason returns ReasonPolicyError, for a condition.
 func (e *EvaluationError) Reason() string { return ReasonPolicyError }
 
-// ErrIncomplete is an answer without the sentinel: the input lacks a part that the rules look at.
-var ErrIncomplete = errors.New("the answer is incomplete: the input lacks a part that the rules look at")
+// ErrIncomplete means that the sentinel is missing: the input lacks a part that the rules read.
+var ErrIncomplete = errors.New("the result is incomplete: the input lacks a part that the rules read")
 
-// Options say how policies are evaluated.
+// Options configure an Evaluator.
 type Options struct {
-	// Config is what the admin decides: Default, or what Parse returned.
+	// Config is the administrator's configuration, from Default or Parse.
 	Config Config
-	// Timeout is how long one evaluation may take. 0: DefaultTimeout.
+	// Timeout bounds one evaluation. 0 means DefaultTimeout.
 	Timeout time.Duration
-	// Sources are the admin's own rules, their tests and data.
+	// Sources are custom rules, their tests and data.
 	Sources []Source
-	// Trials are inputs on which new rules are tried: each must have a complete answer, whatever it is.
+	// Trials are inputs for a trial run of new rules: each must have a complete result, whatever it is.
 	Trials []Input
-	// Metrics are told what is evaluated, but for the trials. May be nil.
+	// Metrics record evaluations, except the trials. It may be nil.
 	Metrics *Metrics
 }
 
-// Evaluator asks the policies. It is safe for concurrent use.
+// Evaluator evaluates the policies. It is safe for concurrent use.
 type Evaluator struct {
 	query      rego.PreparedEvalQuery
 	custom     []customPackage
-	sources    []string // of the admin's modules
+	sources    []string // names of the custom modules
 	severities map[string]Rule
 	settings   []settings
 	exemptions []exemption
 	names      names
 	timeout    time.Duration
 	metrics    *Metrics
-	turns      chan struct{} // holds one for each evaluation that runs
+	slots      chan struct{} // one entry per running evaluation
 }
 
-// settings are the configuration for some namespaces, as the rules see it.
+// settings are the configuration for some namespaces, as part of the input.
 type settings struct {
 	selector labels.Selector
 	config   [][2]*ast.Term
 }
 
-// New compiles the policies once. A mistake in the Sources is a SourceErrors.
+// New compiles the policies once. Errors in the Sources are SourceErrors.
 func New(ctx context.Context, options Options) (*Evaluator, error) {
 	if err := options.Config.Validate(); err != nil {
-		return nil, fmt.Errorf("the configuration of the policies: %w", err)
+		return nil, fmt.Errorf("configuration of the policies: %w", err)
 	}
 	modules, err := parseModules()
 	if err != nil {
@@ -103,7 +103,7 @@ func New(ctx context.Context, options Options) (*Evaluator, error) {
 	if err := custom.test(ctx, modules); err != nil {
 		return nil, err
 	}
-	if err := e.try(ctx, options.Trials); err != nil {
+	if err := e.runTrials(ctx, options.Trials); err != nil {
 		return nil, err
 	}
 	e.metrics = options.Metrics
@@ -116,9 +116,9 @@ func compile(ctx context.Context, modules map[string]*ast.Module, custom custom,
 		return nil, err
 	}
 	compiler := ast.NewCompiler().WithCapabilities(capabilities()).WithSchemas(schema).WithStrict(true)
-	if compiler.Compile(custom.beside(modules)); compiler.Failed() {
-		if mistakes := sourceErrors(compiler.Errors, custom.modules); mistakes != nil {
-			return nil, mistakes
+	if compiler.Compile(custom.withModules(modules)); compiler.Failed() {
+		if errs := sourceErrors(compiler.Errors, custom.modules); errs != nil {
+			return nil, errs
 		}
 		return nil, fmt.Errorf("compiling the policies: %w", compiler.Errors)
 	}
@@ -145,11 +145,11 @@ func compile(ctx context.Context, modules map[string]*ast.Module, custom custom,
 		exemptions: exemptions,
 		names:      namesIn(schema.Get(ast.SchemaRootRef)),
 		timeout:    cmp.Or(options.Timeout, DefaultTimeout),
-		turns:      make(chan struct{}, runtime.GOMAXPROCS(0)),
+		slots:      make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}, nil
 }
 
-// settleAll are the settings of namespaces in their order, and then those of all others.
+// settleAll returns the settings of the namespaces in order, followed by the settings of all others.
 func settleAll(ctx context.Context, compiler *ast.Compiler, cfg Config) ([]settings, error) {
 	var all []settings
 	for _, entry := range cfg.Namespaces {
@@ -171,7 +171,7 @@ func settleAll(ctx context.Context, compiler *ast.Compiler, cfg Config) ([]setti
 	return append(all, settings{labels.Everything(), config}), err
 }
 
-// settle returns the part of the input that is the same for many servers: the configuration, and what the rules make of it.
+// settle returns the part of the input that many servers share: the configuration and the settings that the rules derive from it.
 func settle(ctx context.Context, compiler *ast.Compiler, rules Rules) ([][2]*ast.Term, error) {
 	config, err := valueOf(Config{Rules: rules})
 	if err != nil {
@@ -194,17 +194,17 @@ func settle(ctx context.Context, compiler *ast.Compiler, rules Rules) ([][2]*ast
 	return [][2]*ast.Term{field("config", config), field("settled", settled)}, nil
 }
 
-// try asks about the trials.
-func (e *Evaluator) try(ctx context.Context, trials []Input) error {
+// runTrials evaluates the trials.
+func (e *Evaluator) runTrials(ctx context.Context, trials []Input) error {
 	for _, trial := range trials {
 		if _, err := e.Evaluate(ctx, trial); err != nil {
-			return e.blame(err)
+			return e.attribute(err)
 		}
 	}
 	return nil
 }
 
-// parseModules reads the embedded rules, without their tests.
+// parseModules parses the embedded rules, without their tests.
 func parseModules() (map[string]*ast.Module, error) {
 	entries, err := files.ReadDir(".")
 	if err != nil {
@@ -219,7 +219,7 @@ func parseModules() (map[string]*ast.Module, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the policies: %w", err)
 		}
-		// The annotations are part of the rules: verdicts hold what they say.
+		// Verdicts contain texts of the annotations.
 		module, err := ast.ParseModuleWithOpts(entry.Name(), string(text), ast.ParserOptions{ProcessAnnotation: true})
 		if err != nil {
 			return nil, fmt.Errorf("reading the policies: %w", err)
@@ -229,7 +229,7 @@ func parseModules() (map[string]*ast.Module, error) {
 	return modules, nil
 }
 
-// capabilities are those of this OPA without network, clock, chance and the surroundings of the process.
+// capabilities are those of this OPA without network, clock, randomness and the environment of the process.
 func capabilities() *ast.Capabilities {
 	c := ast.CapabilitiesForThisVersion()
 	c.AllowNet = []string{}
@@ -241,15 +241,15 @@ func capabilities() *ast.Capabilities {
 	return c
 }
 
-// Evaluate answers whether a server may be installed or updated. Every error is an *EvaluationError.
+// Evaluate returns the verdicts on the installation or update of a server. Every error is an *EvaluationError.
 func (e *Evaluator) Evaluate(ctx context.Context, in Input) (Result, error) {
-	// More at once than there are processors would make each of them slower and none earlier. The deadline is for the evaluation:
-	// somebody's slow one is not to end those of others, which wait for it.
+	// More concurrent evaluations than processors would make each slower and none faster. The deadline excludes the wait for a slot,
+	// so that a slow evaluation does not fail those that wait for it.
 	select {
-	case e.turns <- struct{}{}:
-		defer func() { <-e.turns }()
+	case e.slots <- struct{}{}:
+		defer func() { <-e.slots }()
 	case <-ctx.Done():
-		err := &EvaluationError{fmt.Errorf("waiting for %d others: %w", cap(e.turns), context.Cause(ctx))}
+		err := &EvaluationError{fmt.Errorf("waiting for %d other evaluations: %w", cap(e.slots), context.Cause(ctx))}
 		e.metrics.observe(Result{}, err, 0)
 		return Result{}, err
 	}
@@ -262,21 +262,21 @@ func (e *Evaluator) Evaluate(ctx context.Context, in Input) (Result, error) {
 }
 
 func (e *Evaluator) evaluate(ctx context.Context, in Input) (Result, error) {
-	verdicts, err := e.judge(ctx, in)
+	verdicts, err := e.runRules(ctx, in)
 	if err == nil {
 		e.exempt(in, verdicts)
-		verdicts, err = e.keepWhatWas(ctx, in, verdicts)
+		verdicts, err = e.downgradeExisting(ctx, in, verdicts)
 	}
 	if err != nil {
 		return Result{}, &EvaluationError{err}
 	}
-	order(verdicts)
+	sortVerdicts(verdicts)
 	return Result{verdicts}, nil
 }
 
-// judge asks the rules once.
-func (e *Evaluator) judge(ctx context.Context, in Input) (verdicts []Verdict, err error) {
-	// A mistake in the evaluation of one input must not end the operator for all servers.
+// runRules evaluates the rules once.
+func (e *Evaluator) runRules(ctx context.Context, in Input) (verdicts []Verdict, err error) {
+	// A panic on one input must not end the operator for all servers.
 	defer func() {
 		if p := recover(); p != nil {
 			verdicts, err = nil, fmt.Errorf("panic: %v", p)
@@ -290,18 +290,18 @@ func (e *Evaluator) judge(ctx context.Context, in Input) (verdicts []Verdict, er
 	if err != nil {
 		return nil, errors.Join(err, context.Cause(ctx))
 	}
-	if ctx.Err() != nil { // a short evaluation may end before it notices
+	if ctx.Err() != nil { // a short evaluation may end without noticing
 		return nil, context.Cause(ctx)
 	}
 	if len(results) != 1 || results[0].Bindings["complete"] != true {
 		return nil, e.incomplete()
 	}
-	verdicts, err = read(results[0].Bindings["verdicts"])
+	verdicts, err = decodeVerdicts(results[0].Bindings["verdicts"])
 	if err != nil {
 		return nil, err
 	}
 	for _, custom := range e.custom {
-		more, err := custom.read(results[0].Bindings[custom.binding], e.severities)
+		more, err := custom.decode(results[0].Bindings[custom.binding], e.severities)
 		if err != nil {
 			return nil, err
 		}
@@ -316,10 +316,10 @@ func (e *Evaluator) settingsOf(namespace Namespace) [][2]*ast.Term {
 			return s.config
 		}
 	}
-	return nil // never: the last one takes all
+	return nil // unreachable: the last selector matches everything
 }
 
-// incomplete names the admin's packages as well, for a set of theirs may be undefined.
+// incomplete also names the custom packages, because their verdicts may be undefined.
 func (e *Evaluator) incomplete() error {
 	if len(e.custom) == 0 {
 		return ErrIncomplete
@@ -328,5 +328,5 @@ func (e *Evaluator) incomplete() error {
 	for i, custom := range e.custom {
 		names[i] = custom.name + " (" + custom.source + ")"
 	}
-	return fmt.Errorf("%w, or verdicts are undefined in one of the admin's packages: %s", ErrIncomplete, strings.Join(names, ", "))
+	return fmt.Errorf("%w, or verdicts is undefined in a custom package: %s", ErrIncomplete, strings.Join(names, ", "))
 }

@@ -18,10 +18,10 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies/policiestest"
 )
 
-// A reader takes a moment to make.
+// newReader is expensive, so the reader is shared.
 var newReader = sync.OnceValues(schema.NewReader)
 
-// read is the server of a file, as the API server stores it.
+// read returns the server of a file as the API server stores it.
 func read(t testing.TB, text string) *v1alpha1.JupyterServer {
 	t.Helper()
 	reader, err := newReader()
@@ -35,7 +35,7 @@ func read(t testing.TB, text string) *v1alpha1.JupyterServer {
 	return servers[0]
 }
 
-// rendered are a server's objects, with and without its patches.
+// rendered returns a server's objects with and without its patches.
 func rendered(t testing.TB, server *v1alpha1.JupyterServer) (objects, expected []*unstructured.Unstructured) {
 	t.Helper()
 	objects, err := rendertest.Objects(server)
@@ -51,7 +51,7 @@ func rendered(t testing.TB, server *v1alpha1.JupyterServer) (objects, expected [
 	return objects, expected
 }
 
-// input is that of a new server.
+// input returns the input of a new server.
 func input(t testing.TB, server *v1alpha1.JupyterServer) policies.Input {
 	t.Helper()
 	in := policies.Input{Operation: policies.Create, Object: server, Namespace: policies.Namespace{Name: server.Namespace}}
@@ -59,7 +59,7 @@ func input(t testing.TB, server *v1alpha1.JupyterServer) policies.Input {
 	return in
 }
 
-// newEvaluator has a configuration that is given as YAML, over the defaults.
+// newEvaluator returns an evaluator with settings in YAML over the defaults.
 func newEvaluator(t testing.TB, settings string) *policies.Evaluator {
 	t.Helper()
 	cfg, err := policies.Parse([]byte(settings))
@@ -73,7 +73,7 @@ func newEvaluator(t testing.TB, settings string) *policies.Evaluator {
 	return evaluator
 }
 
-// TestFixtures renders the server of every fixture, and compares the verdicts with what they must be.
+// TestFixtures renders the server of every fixture and compares the verdicts with the expected ones.
 func TestFixtures(t *testing.T) {
 	denied, allowed := map[string]bool{}, map[string]bool{}
 	cfg, err := policiestest.Config()
@@ -105,7 +105,7 @@ func TestFixtures(t *testing.T) {
 	}
 	for _, id := range ruleIDs(t) {
 		if !denied[id] || !allowed[id] {
-			t.Errorf("testdata/%s lacks a server that the rule finds, or one that it passes", id)
+			t.Errorf("testdata/%s lacks a denied or an allowed server", id)
 		}
 	}
 }

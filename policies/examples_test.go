@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// What people copy must pass by default.
+// Users copy the examples, so they must be compliant by default.
 func TestExamplesAreCompliant(t *testing.T) {
 	examples, err := filepath.Glob("../examples/*.yaml")
 	if err != nil || len(examples) == 0 {

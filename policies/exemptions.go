@@ -11,10 +11,10 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// exemption is an Exemption with a selector that can be asked.
+// exemption is an Exemption with its compiled selector.
 type exemption struct {
 	Exemption
-	selector labels.Selector // nil: servers are named
+	selector labels.Selector // nil if servers are listed
 }
 
 func newExemptions(list []Exemption) ([]exemption, error) {
@@ -40,7 +40,7 @@ func (e exemption) covers(in Input) bool {
 	return in.Object != nil && slices.Contains(e.Servers, in.Namespace.Name+"/"+in.Object.Name)
 }
 
-// exempt sets the verdicts aside that an exemption covers.
+// exempt sets the severity of verdicts that an exemption covers to Exempt.
 func (e *Evaluator) exempt(in Input, verdicts []Verdict) {
 	for _, exemption := range e.exemptions {
 		if !exemption.covers(in) {

@@ -5,11 +5,11 @@ package policies
 
 import "github.com/open-policy-agent/opa/v1/ast"
 
-// InputSchema and Capabilities are what the rules are compiled with.
+// InputSchema and Capabilities configure the compiler of the rules.
 var (
 	InputSchema  = inputSchema
 	Capabilities = capabilities
 )
 
-// Value is the input as the rules see it, but for what is the same for all servers.
+// Value returns the input of the rules without the settings.
 func (in Input) Value() (ast.Value, error) { return in.value(nil, nil) }

@@ -1,40 +1,40 @@
 package jupyterserver.admission
 
 # METADATA
-# title: Images come from allowed registries
-# description: An entry is a registry, or a repository, or the beginning of one up to a slash. An empty list allows any.
+# title: Images are from allowed registries
+# description: An entry is a registry, a repository, or a prefix of one up to a slash. An empty list allows any image.
 # custom:
 #   id: image-registries
 #   severity: deny
-#   remediation: Use an image of an allowed registry, or ask the admin to allow this one.
+#   remediation: Use an image from an allowed registry, or ask your administrator to allow this one.
 verdicts contains verdict(rego.metadata.rule(), image.path, message) if {
 	count(settings["image-registries"].allowed) > 0
 	some image in images
 	found := repository(image.name)
 	not allowed_repository(found)
 	message := sprintf(
-		"the image %s is of the repository %s, but allowed are: %s",
+		"image %s is from repository %s; allowed: %s",
 		[image.name, found, listed(settings["image-registries"].allowed)],
 	)
 }
 
 # METADATA
 # title: Images have a digest
-# description: A digest names one content for ever; a tag may be moved.
+# description: A digest identifies immutable content; a tag can be moved.
 # custom:
 #   id: image-tags
 #   severity: deny
-#   remediation: Name the image with its digest, such as quay.io/jupyter/minimal-notebook@sha256:...
+#   remediation: Reference the image by digest, such as quay.io/jupyter/minimal-notebook@sha256:...
 verdicts contains verdict(rego.metadata.rule(), image.path, message) if {
 	settings["image-tags"].requireDigest
 	some image in images
 	not contains(image.name, "@sha256:")
-	message := sprintf("the image %s has no digest (@sha256:...), which is required", [image.name])
+	message := sprintf("image %s has no digest (@sha256:...)", [image.name])
 }
 
 # METADATA
-# title: Images have no forbidden tag
-# description: Without a tag and a digest, the tag is latest.
+# title: Images do not have a forbidden tag
+# description: Without a tag or a digest, the tag is latest.
 # custom:
 #   id: image-tags
 #   severity: deny
@@ -46,10 +46,10 @@ verdicts contains verdict(rego.metadata.rule(), image.path, message) if {
 	not contains(image.name, "@")
 	found := tag(image.name)
 	found in forbidden
-	message := sprintf("the image %s has the tag %s, but these tags are forbidden: %s", [image.name, found, listed(forbidden)])
+	message := sprintf("image %s has tag %s; forbidden: %s", [image.name, found, listed(forbidden)])
 }
 
-# Everything that a node fetches as an image: of containers, and of volumes.
+# All images that a node pulls, for containers and volumes.
 images contains {"name": container.spec.image, "path": written(container, "image")} if {
 	some container in containers
 	not container.ours
@@ -63,14 +63,14 @@ images contains {"name": volume.spec.image.reference, "path": sprintf("%s.image.
 
 allowed_repository(found) if {
 	some entry in settings["image-registries"].allowed
-	within(found, trim_suffix(entry, "/"))
+	in_repository(found, trim_suffix(entry, "/"))
 }
 
-within(found, entry) if found == entry
+in_repository(found, entry) if found == entry
 
-within(found, entry) if startswith(found, concat("", [entry, "/"]))
+in_repository(found, entry) if startswith(found, concat("", [entry, "/"]))
 
-# The name without tag and digest, with what container runtimes add to a short one.
+# The full name without tag and digest. Container runtimes complete short names in the same way.
 repository(image) := name if {
 	name := without_tag(image)
 	has_registry(name)

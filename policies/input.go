@@ -16,53 +16,53 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// Operation is what happens to a server.
+// Operation is the operation on a server.
 type Operation string
 
 const (
-	// Create is a new server, and everything else that must stand for itself: the controller's look before it installs.
+	// Create is a new server, or an evaluation without an old state, such as the controller's before an installation.
 	Create Operation = "CREATE"
-	// Update is a change of a server. What it does not make worse is not refused.
+	// Update is a change of a server. Violations that it does not make worse are not denied.
 	Update Operation = "UPDATE"
 )
 
-// Input is what the rules look at.
+// Input is the input of an evaluation.
 type Input struct {
 	// Operation is CREATE or UPDATE.
 	Operation Operation
 	// Object is the server as the API server stores it, with defaults.
 	Object *v1alpha1.JupyterServer
-	// OldObject is what it was before an update.
+	// OldObject is the server before an update.
 	OldObject *v1alpha1.JupyterServer
 	// Namespace is the server's.
 	Namespace Namespace
-	// User is who asks for the operation.
+	// User is the user who requests the operation.
 	User User
-	// Objects are what the server renders to.
+	// Objects are the rendered objects.
 	Objects []*unstructured.Unstructured
-	// Expected are what it renders to without spec.patches. May be nil when it has none.
+	// Expected are the rendered objects without spec.patches. It may be nil if there are none.
 	Expected []*unstructured.Unstructured
-	// RenderOld gives Objects and Expected of OldObject. It is asked only when that matters. Without it, or when it fails, an
-	// update has to stand for itself, unless it only suspends.
+	// RenderOld returns Objects and Expected of OldObject. It is called only if needed. If it is nil or fails, an update is
+	// evaluated like a new server, unless it only suspends.
 	RenderOld func() (objects, expected []*unstructured.Unstructured, err error)
-	// Routes are where servers are reached. The server's own is passed over.
+	// Routes are the routes of all servers. That of the server itself is ignored.
 	Routes []Route
 }
 
-// Namespace is what rules know of a namespace.
+// Namespace is the part of a namespace that rules can read.
 type Namespace struct {
 	Name        string            `json:"name"`
 	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations"`
 }
 
-// User is who asks.
+// User is the requesting user.
 type User struct {
 	Name   string   `json:"name"`
 	Groups []string `json:"groups"`
 }
 
-// Route is where a server is reached.
+// Route is the host and path of a server.
 type Route struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
@@ -70,7 +70,7 @@ type Route struct {
 	Path      string `json:"path"`
 }
 
-// value is the input as the rules see it. What is missing stays out of it, so that the rules notice.
+// value returns the input as a Rego value. Missing parts are left undefined, so that the sentinel is undefined.
 func (in Input) value(config [][2]*ast.Term, names names) (ast.Value, error) {
 	fields := slices.Clone(config)
 	c := converter{names: names}
@@ -95,7 +95,7 @@ func (in Input) value(config [][2]*ast.Term, names names) (ast.Value, error) {
 		return nil, err
 	}
 	for name, plain := range map[string]any{
-		"operation": string(in.Operation), "namespace": in.Namespace.plain(), "user": in.User.plain(), "routes": plainRoutes(in.nearRoutes()),
+		"operation": string(in.Operation), "namespace": in.Namespace.plain(), "user": in.User.plain(), "routes": plainRoutes(in.nearbyRoutes()),
 	} {
 		if _, err := add(name, plain, nil); err != nil {
 			return nil, err
@@ -125,7 +125,7 @@ func field(name string, value ast.Value) [2]*ast.Term {
 	return [2]*ast.Term{ast.StringTerm(name), ast.NewTerm(value)}
 }
 
-// valueOf is a value of Go as its JSON says.
+// valueOf converts a Go value by way of JSON.
 func valueOf(value any) (ast.Value, error) {
 	raw, err := json.Marshal(value)
 	if err != nil {
@@ -134,20 +134,20 @@ func valueOf(value any) (ast.Value, error) {
 	return ast.ValueFromReader(bytes.NewReader(raw))
 }
 
-// plainServer is a server as its JSON says, without what no rule looks at. Null is none.
+// plainServer converts a server like JSON, without the fields that no rule reads. A nil server is null.
 func plainServer(server *v1alpha1.JupyterServer) (any, error) {
 	if server == nil {
 		return nil, nil //nolint:nilnil // rules see null
 	}
-	return runtime.DefaultUnstructuredConverter.ToUnstructured(slim(server))
+	return runtime.DefaultUnstructuredConverter.ToUnstructured(trimmed(server))
 }
 
 func (n Namespace) plain() any {
-	return map[string]any{"name": n.Name, "labels": plainTexts(n.Labels), "annotations": plainTexts(n.Annotations)}
+	return map[string]any{"name": n.Name, "labels": plainStrings(n.Labels), "annotations": plainStrings(n.Annotations)}
 }
 
-// plainTexts is null for a map that is not there.
-func plainTexts(texts map[string]string) any {
+// plainStrings returns null for a nil map.
+func plainStrings(texts map[string]string) any {
 	if texts == nil {
 		return nil
 	}
@@ -169,16 +169,16 @@ func plainRoutes(routes []Route) any {
 	return out
 }
 
-// slim leaves out what no rule looks at.
-func slim(server *v1alpha1.JupyterServer) *v1alpha1.JupyterServer {
+// trimmed omits the fields that no rule reads.
+func trimmed(server *v1alpha1.JupyterServer) *v1alpha1.JupyterServer {
 	out := &v1alpha1.JupyterServer{TypeMeta: server.TypeMeta, ObjectMeta: server.ObjectMeta, Spec: server.Spec}
 	out.ManagedFields = nil
 	return out
 }
 
-// nearRoutes are those that a rule could find in the way: a host may have thousands of others. It keeps too many rather than
-// too few; the rules decide.
-func (in Input) nearRoutes() []Route {
+// nearbyRoutes returns the routes that may conflict, of possibly thousands on a host. It returns too many rather than too few; the
+// rules decide.
+func (in Input) nearbyRoutes() []Route {
 	own := OwnRoutes(in.Objects)
 	near := []Route{}
 	for _, route := range in.Routes {
@@ -191,7 +191,7 @@ func (in Input) nearRoutes() []Route {
 	return near
 }
 
-// OwnRoutes are those of rendered Ingresses: where a server is reached. They have no namespace and no name.
+// OwnRoutes returns the routes of rendered Ingresses, without namespace and name.
 func OwnRoutes(objects []*unstructured.Unstructured) []Route {
 	var own []Route
 	for _, object := range objects {
@@ -211,7 +211,7 @@ func OwnRoutes(objects []*unstructured.Unstructured) []Route {
 	return own
 }
 
-// objectsIn are the objects in a list.
+// objectsIn returns the objects in a list.
 func objectsIn(list any) []map[string]any {
 	items, _ := list.([]any)
 	out := make([]map[string]any, 0, len(items))

@@ -10,16 +10,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics tell what evaluators do. One may serve several evaluators, one after the other.
+// Metrics are the metrics of evaluators. They can be shared by successive evaluators.
 type Metrics struct {
 	mu    sync.Mutex
-	names map[string]bool // the rules that are told apart
+	names map[string]bool // rules with their own label value
 
 	decisions   *prometheus.CounterVec
 	evaluations *prometheus.HistogramVec
 }
 
-// NewMetrics returns metrics that are still to be registered.
+// NewMetrics returns unregistered metrics.
 func NewMetrics() *Metrics {
 	return &Metrics{
 		names: map[string]bool{},
@@ -29,7 +29,7 @@ func NewMetrics() *Metrics {
 		}, []string{"rule", "severity"}),
 		evaluations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "jupyterserver_policy_evaluation_seconds",
-			Help:    "How long evaluations took, by what came of them (allowed, denied, error).",
+			Help:    "Duration of evaluations in seconds, by result (allowed, denied, error).",
 			Buckets: []float64{.0002, .0005, .001, .002, .005, .01, .05, .1, .5, 1},
 		}, []string{"result"}),
 	}
@@ -64,14 +64,14 @@ func (m *Metrics) observe(result Result, err error, took time.Duration) {
 	}
 }
 
-// maxNames is how many rules are told apart. A rule of an admin's could make ids of what it is given.
-const maxNames = 200
+// maxRuleNames bounds the label values, because a custom rule could derive its ID from the input.
+const maxRuleNames = 200
 
-// name is the id of a rule, or what stands for all beyond those that are told apart.
+// name returns the ID of a rule, or "others" beyond maxRuleNames.
 func (m *Metrics) name(id string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.names) < maxNames {
+	if len(m.names) < maxRuleNames {
 		m.names[id] = true
 	}
 	if !m.names[id] {

@@ -3,102 +3,102 @@ package jupyterserver.admission
 # METADATA
 # title: Only objects of known kinds are rendered
 # description: >-
-#   One of each that a server needs, with names of the server and in its namespace. So nothing in spec.patches makes the operator,
-#   which may do more than the person who wrote the spec, make something else.
+#   One object of each kind that a server needs, in its namespace and with its name. The operator has more permissions than the
+#   author of a spec, so spec.patches must not make it create anything else.
 # custom:
 #   id: rendered-kinds
 #   severity: deny
-#   remediation: Take out of spec.patches what changes the kind, the name or the namespace of an object.
-verdicts contains verdict(rego.metadata.rule(), title(object_), message) if {
+#   remediation: Remove changes of the kind, the name or the namespace of an object from spec.patches.
+verdicts contains verdict(rego.metadata.rule(), title(obj), message) if {
 	settings["rendered-kinds"]
-	some object_ in strange
-	not is_known(object_)
+	some obj in unexpected_objects
+	not is_known_kind(obj)
 	message := sprintf(
-		"%s of %s is rendered, but allowed are: %s",
-		[title(object_), object.get(object_, "apiVersion", "no API"), listed(object.keys(known_kinds))],
+		"%s of %s is not an allowed kind; allowed: %s",
+		[title(obj), object.get(obj, "apiVersion", "no API"), listed(object.keys(known_kinds))],
 	)
 }
 
 # METADATA
-# title: Objects are rendered into the server's namespace
-# description: An object in another namespace would be somebody else's.
+# title: Objects are in the server's namespace
+# description: An object in another namespace could affect other users.
 # custom:
 #   id: rendered-kinds
 #   severity: deny
-#   remediation: Take out of spec.patches what changes the namespace of an object.
-verdicts contains verdict(rego.metadata.rule(), sprintf("%s: metadata.namespace", [title(object_)]), message) if {
+#   remediation: Remove changes of the namespace of an object from spec.patches.
+verdicts contains verdict(rego.metadata.rule(), sprintf("%s: metadata.namespace", [title(obj)]), message) if {
 	settings["rendered-kinds"]
-	some object_ in strange
-	found := object.get(object_, ["metadata", "namespace"], "")
+	some obj in unexpected_objects
+	found := object.get(obj, ["metadata", "namespace"], "")
 	found != input.namespace.name
-	message := sprintf("%s is rendered into the namespace %q, but allowed is %s", [title(object_), found, input.namespace.name])
+	message := sprintf("%s is in namespace %q; allowed: %s", [title(obj), found, input.namespace.name])
 }
 
 # METADATA
 # title: Objects have the server's name
-# description: The name of another server would take over what is that server's.
+# description: An object with the name of another server would take over that server's object.
 # custom:
 #   id: rendered-kinds
 #   severity: deny
-#   remediation: Take out of spec.patches what changes the name of an object.
-verdicts contains verdict(rego.metadata.rule(), sprintf("%s: metadata.name", [title(object_)]), message) if {
+#   remediation: Remove changes of the name of an object from spec.patches.
+verdicts contains verdict(rego.metadata.rule(), sprintf("%s: metadata.name", [title(obj)]), message) if {
 	settings["rendered-kinds"]
-	some object_ in strange
-	found := object.get(object_, ["metadata", "name"], "")
-	not found in object.get(known_names, object.get(object_, "kind", ""), [])
-	message := sprintf("%s is rendered, but allowed are these names: %s", [title(object_), listed(object.get(known_names, object.get(object_, "kind", ""), []))])
+	some obj in unexpected_objects
+	found := object.get(obj, ["metadata", "name"], "")
+	not found in object.get(known_names, object.get(obj, "kind", ""), [])
+	message := sprintf("the name of %s is not allowed; allowed: %s", [title(obj), listed(object.get(known_names, object.get(obj, "kind", ""), []))])
 }
 
 # METADATA
-# title: Objects do what the operator makes them for
+# title: Objects keep their purpose
 # description: >-
-#   One pod, or none while the server is suspended, with the server's own labels; a Service inside the cluster that leads to it; an
-#   Ingress that leads to the Service; a NetworkPolicy about the pod alone. Otherwise a patch could multiply the server past all
-#   bounds, take over what is for another one, or open what is not its own.
+#   One pod with the server's labels, or none while the server is suspended; a cluster-internal Service that selects it; an Ingress
+#   that routes to the Service; a NetworkPolicy for this pod only. Otherwise a patch could exceed all bounds with more pods, take
+#   over the traffic of another server, or expose another pod.
 # custom:
 #   id: rendered-kinds
 #   severity: deny
-#   remediation: Take out of spec.patches what changes the field.
-verdicts contains verdict(rego.metadata.rule(), sprintf("%s: %s", [title(object_), concat(".", field)]), message) if {
+#   remediation: Remove changes of this field from spec.patches.
+verdicts contains verdict(rego.metadata.rule(), sprintf("%s: %s", [title(obj), concat(".", field)]), message) if {
 	settings["rendered-kinds"]
 	patched
-	some object_ in input.objects
-	some field in fixed_shape[object_.kind]
-	found := object.get(object_, field, null)
-	wanted := object.get(expected_object(object_.kind, object_.metadata.name), field, null)
+	some obj in input.objects
+	some field in fixed_object_fields[obj.kind]
+	found := object.get(obj, field, null)
+	wanted := object.get(expected_object(obj.kind, obj.metadata.name), field, null)
 	found != wanted
-	message := sprintf("%s of the %s is changed, which a patch may not do: it must be %s", [concat(".", field), object_.kind, shown(wanted)])
+	message := sprintf("a patch may not change %s of the %s, which must be %s", [concat(".", field), obj.kind, formatted(wanted)])
 }
 
 # METADATA
-# title: The Ingress leads to the server
-# description: Any other backend would be another program at the server's address.
+# title: The Ingress routes to the server
+# description: Any other backend would serve another program at the server's address.
 # custom:
 #   id: rendered-kinds
 #   severity: deny
-#   remediation: Take out of spec.patches what changes the backends of the Ingress.
-verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec", [title(object_)]), message) if {
+#   remediation: Remove changes of the backends of the Ingress from spec.patches.
+verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec", [title(obj)]), message) if {
 	settings["rendered-kinds"]
 	patched
-	some object_ in input.objects
-	object_.kind == "Ingress"
-	some backend in backends(object_.spec)
+	some obj in input.objects
+	obj.kind == "Ingress"
+	some backend in backends(obj.spec)
 	not backend in backends(expected_spec("Ingress"))
-	message := sprintf("the Ingress leads to %s, but must lead to the server's own Service alone", [json.marshal(backend)])
+	message := sprintf("the Ingress routes to %s; allowed is only the server's own Service", [json.marshal(backend)])
 }
 
-expected_object(kind, name) := object_ if {
-	some object_ in input.expected
-	object_.kind == kind
-	object_.metadata.name == name
+expected_object(kind, name) := obj if {
+	some obj in input.expected
+	obj.kind == kind
+	obj.metadata.name == name
 }
 
-shown(value) := "left out" if is_null(value)
+formatted(value) := "unset" if is_null(value)
 
-shown(value) := json.marshal(value) if not is_null(value)
+formatted(value) := json.marshal(value) if not is_null(value)
 
-# What a patch may not change, in any mode.
-fixed_shape := {
+# The fields that a patch may not change, in any mode.
+fixed_object_fields := {
 	"StatefulSet": [
 		["spec", "replicas"], ["spec", "ordinals"], ["spec", "selector"], ["spec", "serviceName"], ["spec", "updateStrategy"],
 		["spec", "podManagementPolicy"], ["spec", "template", "metadata", "labels", "jupyterserver.dev/name"],
@@ -119,47 +119,47 @@ fixed_shape := {
 }
 
 # METADATA
-# title: Names fit
-# description: The pods of a StatefulSet with a longer name never start, and a Service gets the same name.
+# title: Names are valid
+# description: The pods of a StatefulSet with a longer name never start, and a Service has the same name.
 # custom:
 #   id: names
 #   severity: deny
-#   remediation: Choose another name. It cannot be changed afterwards.
+#   remediation: Choose another name. It cannot be changed later.
 verdicts contains verdict(rego.metadata.rule(), "metadata.name", message) if {
 	settings.names
 	found := server.metadata.name
 	not regex.match(`^[a-z]([-a-z0-9]{0,50}[a-z0-9])?$`, found)
-	message := sprintf("the name is %q, but must start with a letter and hold at most 52 lower-case letters, digits and hyphens", [found])
+	message := sprintf("name %q must start with a letter and have at most 52 lower-case letters, digits and hyphens", [found])
 }
 
 # METADATA
-# title: Names have the admin's form
-# description: The setting pattern is a regular expression for the whole name. Empty, it allows any.
+# title: Names match the pattern
+# description: The setting pattern is a regular expression for the whole name. An empty pattern allows any name.
 # custom:
 #   id: names
 #   severity: deny
-#   remediation: Choose a name of that form. It cannot be changed afterwards.
+#   remediation: Choose a name that matches the pattern. It cannot be changed later.
 verdicts contains verdict(rego.metadata.rule(), "metadata.name", message) if {
 	pattern := settings.names.pattern
 	pattern != ""
 	found := server.metadata.name
 	not regex.match(sprintf("^(?:%s)$", [pattern]), found)
-	message := sprintf("the name is %q, but must match the regular expression %s", [found, pattern])
+	message := sprintf("name %q does not match the pattern %s", [found, pattern])
 }
 
-# The objects to look at. Most servers have only plain ones, and one look at all of them says so.
-default strange := []
+# The objects to check: none for the many servers whose objects are all plain, which one comparison shows.
+default unexpected_objects := []
 
-strange := input.objects if {
+unexpected_objects := input.objects if {
 	found := [1 |
-		some object_ in input.objects
-		[object_.kind, object_.apiVersion, object_.metadata.namespace, object_.metadata.name] in plain
+		some obj in input.objects
+		[obj.kind, obj.apiVersion, obj.metadata.namespace, obj.metadata.name] in plain_objects
 	]
 	count(found) != count(input.objects)
 }
 
-# A test holds it equal to known_kinds and known_names, which are for messages.
-plain := {
+# A test keeps it equal to known_kinds and known_names, which are for messages.
+plain_objects := {
 	["ConfigMap", "v1", namespace, concat("-", [name, "access"])],
 	["ConfigMap", "v1", namespace, concat("-", [name, "access-rules"])],
 	["Ingress", "networking.k8s.io/v1", namespace, name],
@@ -172,7 +172,7 @@ plain := {
 	name := server.metadata.name
 }
 
-is_known(object_) if known_kinds[object_.kind] == object_.apiVersion
+is_known_kind(obj) if known_kinds[obj.kind] == obj.apiVersion
 
 known_kinds := {
 	"ConfigMap": "v1",

@@ -41,11 +41,11 @@ test_plain_objects_are_the_known_ones if {
 		some kind, api in admission.known_kinds
 		some name in admission.known_names[kind]
 	} with input as token_server
-	wanted == admission.plain with input as token_server
+	wanted == admission.plain_objects with input as token_server
 }
 
-# Nothing but what is compared: the expected objects are those without changes.
-test_fixed_shape[note] if {
+# Verdicts on a changed object. The expected objects are unchanged.
+test_fixed_object_fields[note] if {
 	some note, case in {
 		"unchanged": {"changes": [], "want": set()},
 		"replicas": {"changes": [add("/objects/0/spec/replicas", 50)], "want": {"StatefulSet/alice: spec.replicas"}},
@@ -63,7 +63,7 @@ test_fixed_shape[note] if {
 	paths("rendered-kinds", token_server, changes) == case.want
 }
 
-test_shown if {
-	admission.shown(null) == "left out"
-	admission.shown(1) == "1"
+test_formatted if {
+	admission.formatted(null) == "unset"
+	admission.formatted(1) == "1"
 }

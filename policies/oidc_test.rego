@@ -2,7 +2,7 @@ package jupyterserver.admission_test
 
 import data.jupyterserver.admission
 
-# What a server with people who sign in renders to, as far as rules look at it.
+# The parts of the rendered objects of a server with mode oidc that the rules read.
 oidc_objects := [
 	{
 		"apiVersion": "apps/v1",
@@ -12,9 +12,9 @@ oidc_objects := [
 			"automountServiceAccountToken": false,
 			"securityContext": {"runAsNonRoot": true},
 			"initContainers": [
-				guard("access-check", [], []),
-				guard("access-proxy", [{"name": "access-proxy", "containerPort": 8000}], ["access-proxy"]),
-				guard("access-authentication", [], ["access-secrets"]),
+				access_container("access-check", [], []),
+				access_container("access-proxy", [{"name": "access-proxy", "containerPort": 8000}], ["access-proxy"]),
+				access_container("access-authentication", [], ["access-secrets"]),
 			],
 			"containers": [{
 				"name": "jupyter",
@@ -61,7 +61,7 @@ oidc_objects := [
 	},
 ]
 
-guard(name, ports, mounts) := {
+access_container(name, ports, mounts) := {
 	"name": name,
 	"image": name,
 	"restartPolicy": "Always",
@@ -89,7 +89,7 @@ test_oidc_unchanged if {
 	admission.complete with input as oidc_server
 }
 
-test_oidc_may_be_changed_where_it_does_not_matter if {
+test_oidc_allows_unrelated_changes if {
 	pod := "/objects/0/spec/template/spec"
 	paths("oidc-intact", oidc_server, [
 		add(sprintf("%s/initContainers/1/resources", [pod]), {"limits": {"memory": "1Gi"}}),
@@ -101,12 +101,12 @@ test_oidc_may_be_changed_where_it_does_not_matter if {
 	]) == set()
 }
 
-test_oidc_is_kept[note] if {
+test_oidc_intact[note] if {
 	pod := "/objects/0/spec/template/spec"
 	secret := {"name": "A", "valueFrom": {"secretKeyRef": {"name": "alice-jupyter", "key": "cookie-secret"}}}
 	some note, case in {
-		"object gone": {"change": remove("/objects/4"), "want": {"spec.patches"}},
-		"object more": {
+		"object removed": {"change": remove("/objects/4"), "want": {"spec.patches"}},
+		"object added": {
 			"change": add("/objects/-", {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "alice"}}),
 			"want": {"spec.patches"},
 		},
@@ -117,27 +117,27 @@ test_oidc_is_kept[note] if {
 		"default backend": {"change": add("/objects/1/spec/defaultBackend", {"service": {}}), "want": {"Ingress/alice: spec"}},
 		"network": {"change": add("/objects/4/spec/ingress", [{}]), "want": {"NetworkPolicy/alice: spec"}},
 		"configuration": {"change": add("/objects/3/data/routes.yaml", ""), "want": {"ConfigMap/alice-access"}},
-		"guard gone": {
+		"access container removed": {
 			"change": remove(sprintf("%s/initContainers/1", [pod])),
 			"want": {concat("", [where, ".initContainers"])},
 		},
-		"something before": {
+		"container before": {
 			"change": add(sprintf("%s/initContainers/0", [pod]), {"name": "first"}),
 			"want": {concat("", [where, ".initContainers"])},
 		},
-		"guard twice": {
+		"access container twice": {
 			"change": add(sprintf("%s/initContainers/-", [pod]), oidc_objects[0].spec.template.spec.initContainers[1]),
 			"want": {concat("", [where, ".initContainers"])},
 		},
-		"guard changed": {
+		"access container changed": {
 			"change": add(sprintf("%s/initContainers/1/image", [pod]), "evil"),
 			"want": {concat("", [where, ".initContainers[1].image"])},
 		},
-		"guard asked elsewhere": {
+		"probe of another path": {
 			"change": add(sprintf("%s/initContainers/1/readinessProbe/httpGet/path", [pod]), "/"),
 			"want": {concat("", [where, ".initContainers[1].readinessProbe"])},
 		},
-		"guard's name": {
+		"reserved container name": {
 			"change": add(sprintf("%s/containers/-", [pod]), {"name": "access-proxy"}),
 			"want": {concat("", [where, ".containers[1]"])},
 		},
@@ -150,7 +150,7 @@ test_oidc_is_kept[note] if {
 			"want": {"StatefulSet/alice: spec.volumeClaimTemplates"},
 		},
 		"pod": {"change": add(sprintf("%s/hostNetwork", [pod]), true), "want": {concat("", [where, ".hostNetwork"])}},
-		"jupyter gone": {
+		"jupyter renamed": {
 			"change": add(sprintf("%s/containers/0/name", [pod]), "other"),
 			"want": {concat("", [where, ".containers"])},
 		},
@@ -182,11 +182,11 @@ test_oidc_is_kept[note] if {
 			"change": add(sprintf("%s/containers/0/envFrom", [pod]), [{"secretRef": {"name": "alice-jupyter"}}]),
 			"want": {concat("", [where, ".containers[0]"])},
 		},
-		"name of a port": {
+		"reserved port name": {
 			"change": add(sprintf("%s/containers/-", [pod]), {"name": "x", "ports": [{"containerPort": 1, "name": "access-proxy"}]}),
 			"want": {concat("", [where, ".containers[1].ports"])},
 		},
-		"port of another": {
+		"reserved port number": {
 			"change": add(sprintf("%s/containers/-", [pod]), {"name": "x", "ports": [{"containerPort": 4180}]}),
 			"want": {concat("", [where, ".containers[1].ports"])},
 		},
@@ -194,13 +194,13 @@ test_oidc_is_kept[note] if {
 	paths("oidc-intact", oidc_server, [case.change]) == case.want
 }
 
-test_oidc_cannot_be_switched_off if {
+test_oidc_cannot_be_disabled if {
 	changes := [add("/objects/3/data/routes.yaml", ""), set("oidc-intact", {"severity": "off"})]
 	paths("oidc-intact", oidc_server, changes) == {"ConfigMap/alice-access"}
 }
 
-# What the spec itself adds is in what there must be, too.
-test_oidc_holds_for_the_spec if {
+# The expected objects include the additions of the spec.
+test_oidc_applies_to_the_spec if {
 	argument := "--ServerApp.ip=0.0.0.0"
 	paths("oidc-intact", oidc_server, [
 		add("/objects/0/spec/template/spec/containers/0/args/-", argument),
@@ -208,7 +208,7 @@ test_oidc_holds_for_the_spec if {
 	]) == {concat("", [where, ".containers[0].args"])}
 }
 
-test_oidc_without_patches_needs_nothing_to_compare_with if {
+test_oidc_without_patches_needs_no_expected if {
 	bare := json.patch(oidc_server, [remove("/expected")])
 	admission.complete with input as bare
 	found := admission.verdicts with input as bare

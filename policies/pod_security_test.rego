@@ -1,6 +1,6 @@
 package jupyterserver.admission_test
 
-# What a change of the container gives at the level baseline, and at the level restricted on top of it.
+# Verdicts on a changed container at level baseline, and the additional ones at level restricted.
 test_pod_security_of_containers[note] if {
 	some note, case in {
 		"privileged": {"change": {"securityContext": {"privileged": true}}, "baseline": {"securityContext.privileged"}},
@@ -8,16 +8,16 @@ test_pod_security_of_containers[note] if {
 			"change": {"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}},
 			"baseline": {"securityContext.capabilities.add"},
 		},
-		"harmless capabilities": {
+		"baseline capabilities": {
 			"change": {"securityContext": {"capabilities": {"add": ["CHOWN", "NET_BIND_SERVICE"]}}},
 			"restricted": {"securityContext.capabilities.add"},
 		},
-		"one capability": {"change": {"securityContext": {"capabilities": {"add": ["NET_BIND_SERVICE"]}}}},
+		"allowed capability": {"change": {"securityContext": {"capabilities": {"add": ["NET_BIND_SERVICE"]}}}},
 		"port": {"change": {"ports": [{"containerPort": 1, "hostPort": 1}]}, "baseline": {"ports"}},
 		"other port": {"change": {"ports": [{"containerPort": 1, "hostPort": 0}, {"containerPort": 2}]}},
 		"probe": {"change": {"livenessProbe": {"httpGet": {"host": "10.0.0.1"}}}, "baseline": {"livenessProbe"}},
 		"hook": {"change": {"lifecycle": {"preStop": {"tcpSocket": {"host": "10.0.0.1"}}}}, "baseline": {"lifecycle.preStop"}},
-		"own probe": {"change": {"livenessProbe": {"httpGet": {"host": ""}}}},
+		"probe of the pod": {"change": {"livenessProbe": {"httpGet": {"host": ""}}}},
 		"AppArmor": {
 			"change": {"securityContext": {"appArmorProfile": {"type": "Unconfined"}}},
 			"baseline": {"securityContext.appArmorProfile"},
@@ -36,7 +36,7 @@ test_pod_security_of_containers[note] if {
 			"baseline": {"securityContext.windowsOptions"},
 		},
 		"root": {"change": {"securityContext": {"runAsUser": 0}}, "restricted": {"securityContext.runAsUser"}},
-		"may be root": {"change": {"securityContext": {"runAsNonRoot": false}}, "restricted": {"securityContext.runAsNonRoot"}},
+		"runAsNonRoot false": {"change": {"securityContext": {"runAsNonRoot": false}}, "restricted": {"securityContext.runAsNonRoot"}},
 		"escalation": {
 			"change": {"securityContext": {"allowPrivilegeEscalation": true}},
 			"restricted": {"securityContext.allowPrivilegeEscalation"},

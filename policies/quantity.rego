@@ -1,10 +1,10 @@
 package jupyterserver.admission
 
 # METADATA
-# title: The number that a Kubernetes quantity stands for
+# title: The number of a Kubernetes quantity
 # description: >-
-#   Null when it is none: every rule that asks for a quantity must say what it makes of that. OPA's own units.parse knows
-#   no n and u, and takes m in bytes for mega.
+#   Null if the value is not a quantity: every rule has to handle that. OPA's units.parse does not support n and u, and reads m in
+#   bytes as mega.
 default quantity(_) := null
 
 quantity(value) := value if is_number(value)

@@ -9,7 +9,7 @@ test_resources_bounds[note] if {
 		"within": {"limits": {"cpu": "4", "memory": "8Gi", "nvidia.com/gpu": "1"}, "want": set()},
 		"too much": {"limits": {"cpu": "5", "memory": "8Gi"}, "want": {concat("", [where, ".containers[0].resources.limits"])}},
 		"no limit": {"limits": {"cpu": "4"}, "want": {concat("", [where, ".containers[0].resources.limits.memory"])}},
-		"no quantity": {"limits": {"cpu": "many", "memory": "1Gi"}, "want": {concat("", [where, ".containers[0].resources.limits"])}},
+		"not a quantity": {"limits": {"cpu": "many", "memory": "1Gi"}, "want": {concat("", [where, ".containers[0].resources.limits"])}},
 		"negative": {"limits": {"cpu": "-1", "memory": "1Gi"}, "want": {concat("", [where, ".containers[0].resources.limits"])}},
 		"zero": {"limits": {"cpu": "0", "memory": "1Gi"}, "want": {concat("", [where, ".containers[0].resources.limits"])}},
 		"no gpu": {"limits": {"cpu": "1", "memory": "1Gi", "nvidia.com/gpu": "0"}, "want": set()},

@@ -1,8 +1,8 @@
 package jupyterserver.admission
 
 # METADATA
-# title: Ingress classes are allowed ones
-# description: The entry "" allows to name none, which leaves it to the operator and the cluster. An empty list allows any.
+# title: Ingress classes are allowed
+# description: The entry "" allows Ingresses without a class, which the operator or the cluster sets. An empty list allows any class.
 # custom:
 #   id: ingress-classes
 #   severity: deny
@@ -13,43 +13,43 @@ verdicts contains verdict(rego.metadata.rule(), path, message) if {
 	some ingress in ingresses
 	some class in classes(ingress)
 	not class in allowed
-	path := written_route(ingress, "ingressClassName", class, server.spec.routing, "spec.ingressClassName")
-	message := sprintf("the ingress class is %q, but allowed are: %s", [class, listed(allowed)])
+	path := route_field_path(ingress, "ingressClassName", class, server.spec.routing, "spec.ingressClassName")
+	message := sprintf("ingress class is %q; allowed: %s", [class, listed(allowed)])
 }
 
 # METADATA
-# title: Annotations of the Ingress are allowed ones
+# title: Annotations of the Ingress are allowed
 # description: >-
-#   An ingress controller does what annotations say: take over another server's paths, serve other hosts, send people elsewhere. An
-#   entry is a key, or ends in /* and stands for all of a domain. An empty list allows any.
+#   Annotations can make an ingress controller take over the paths of another server, serve other hosts or redirect users. An entry
+#   is a key, or ends in /* and matches all keys of a domain. An empty list allows any annotation.
 # custom:
 #   id: ingress-annotations
 #   severity: deny
-#   remediation: Take the annotation out of spec.routing.annotations, or ask the admin to allow it.
+#   remediation: Remove the annotation from spec.routing.annotations, or ask your administrator to allow it.
 verdicts contains verdict(rego.metadata.rule(), path, message) if {
 	allowed := settings["ingress-annotations"].allowed
 	count(allowed) > 0
 	some ingress in ingresses
 	some key, value in ingress.metadata.annotations
 	not allowed_annotation(key, allowed)
-	path := written_annotation(key, value)
-	message := sprintf("the annotation %s of the Ingress is not among the allowed ones", [key])
+	path := annotation_path(key, value)
+	message := sprintf("annotation %s of the Ingress is not allowed", [key])
 }
 
 # METADATA
-# title: Paths of the Ingress are plain
-# description: A path that is a pattern, or of a type that is the controller's own, can match what is another server's.
+# title: Paths of the Ingress are literal
+# description: A pattern, or a path of an implementation-specific type, can match the paths of another server.
 # custom:
 #   id: ingress-annotations
 #   severity: deny
-#   remediation: Take out of spec.patches what changes the paths of the Ingress.
+#   remediation: Remove changes of the paths of the Ingress from spec.patches.
 verdicts contains verdict(rego.metadata.rule(), sprintf("%s: spec.rules[%d].http.paths[%d]", [title(ingress), i, j]), message) if {
 	settings["ingress-annotations"]
 	some ingress in ingresses
 	some i, rule in ingress.spec.rules
 	some j, entry in rule.http.paths
 	not is_plain_path(entry)
-	message := sprintf("the path %v of the type %v is a pattern or may be one, but allowed are plain ones of the type Prefix or Exact", [
+	message := sprintf("path %v of type %v may be a pattern; allowed are literal paths of type Prefix or Exact", [
 		object.get(entry, "path", "none"),
 		object.get(entry, "pathType", "none"),
 	])
@@ -63,7 +63,7 @@ allowed_annotation(key, allowed) if {
 	startswith(key, trim_suffix(entry, "*"))
 }
 
-written_annotation(key, value) := sprintf("spec.routing.annotations[%s]", [key]) if {
+annotation_path(key, value) := sprintf("spec.routing.annotations[%s]", [key]) if {
 	server.spec.routing.annotations[key] == value
 } else := "spec.patches"
 
@@ -73,10 +73,10 @@ is_plain_path(entry) if {
 }
 
 # METADATA
-# title: Hosts end in an allowed suffix
+# title: Hosts have an allowed suffix
 # description: >-
-#   The placeholder {namespace} stands for the namespace of the server, which gives each namespace names of its own. An empty
-#   list allows any host.
+#   The placeholder {namespace} stands for the namespace of the server, so that each namespace can have its own names. An empty list
+#   allows any host.
 # custom:
 #   id: hosts
 #   severity: deny
@@ -89,15 +89,15 @@ verdicts contains verdict(rego.metadata.rule(), route.path_of_host, message) if 
 	]
 	some route in own_hosts
 	not has_suffix(route.host, suffixes)
-	message := sprintf("the host is %q, but allowed are these names and what is below them: %s", [route.host, listed(suffixes)])
+	message := sprintf("host %q is not allowed; allowed are these names and their subdomains: %s", [route.host, listed(suffixes)])
 }
 
 # METADATA
-# title: No two servers have one route
+# title: Routes are unique
 # description: >-
-#   An ingress controller gives the requests to one of the two, and which one is chance. It is the same when a server lies at
-#   a path that the other one's Jupyter or sign-in uses itself (the list ownPaths, and what is below them): it would be given
-#   requests that are for the other.
+#   With equal routes the ingress controller sends requests to an arbitrary one of the servers. The same happens if a server is
+#   at a path that another server's Jupyter or sign-in uses (the list ownPaths, and the paths below them): it would receive
+#   requests for the other.
 # custom:
 #   id: route-taken
 #   severity: deny
@@ -109,22 +109,22 @@ verdicts contains verdict(rego.metadata.rule(), route.path_of_path, message) if 
 	other := [name |
 		some theirs in other_routes
 		theirs.host == route.host
-		same_or_inside(theirs.path, route.path)
+		conflicts(theirs.path, route.path)
 		name := sprintf("%s/%s (%s%s)", [theirs.namespace, theirs.name, theirs.host, theirs.path])
 	]
 	count(other) > 0
-	message := sprintf("%s%s is in the way of the server %s", [route.host, route.path, some_of(other)])
+	message := sprintf("%s%s conflicts with the server %s", [route.host, route.path, abbreviated(other)])
 }
 
 # METADATA
-# title: No server lies below the path of another
+# title: No path is below that of another server
 # description: >-
-#   It works, for the longer path wins, but browsers send cookies for a path also to all that is below it, and a page of
-#   one server can act in the other.
+#   It works because the longer path wins, but browsers also send the cookies of a path to all paths below it, and a page of one
+#   server can act in the other.
 # custom:
 #   id: route-overlap
 #   severity: warn
-#   remediation: Choose a spec.routing.path that is neither above nor below that of another server, or a host of its own.
+#   remediation: Choose a spec.routing.path that is neither above nor below that of another server, or another host.
 verdicts contains verdict(rego.metadata.rule(), route.path_of_path, message) if {
 	settings["route-overlap"]
 	count(other_routes) > 0
@@ -133,16 +133,16 @@ verdicts contains verdict(rego.metadata.rule(), route.path_of_path, message) if 
 		some theirs in other_routes
 		theirs.host == route.host
 		overlap(theirs.path, route.path)
-		not same_or_inside(theirs.path, route.path)
+		not conflicts(theirs.path, route.path)
 		name := sprintf("%s/%s (%s%s)", [theirs.namespace, theirs.name, theirs.host, theirs.path])
 	]
 	count(other) > 0
-	message := sprintf("%s%s lies above or below the path of the server %s", [route.host, route.path, some_of(other)])
+	message := sprintf("%s%s is above or below the path of the server %s", [route.host, route.path, abbreviated(other)])
 }
 
 # METADATA
-# title: Servers have TLS
-# description: Off by default, for a cluster may have TLS in front of the ingress controller.
+# title: Servers use TLS
+# description: Off by default, because TLS may be terminated in front of the ingress controller.
 # custom:
 #   id: tls-required
 #   severity: "off"
@@ -150,12 +150,12 @@ verdicts contains verdict(rego.metadata.rule(), route.path_of_path, message) if 
 verdicts contains verdict(rego.metadata.rule(), "spec.routing.tls.enabled", message) if {
 	settings["tls-required"]
 	some host in without_tls
-	message := sprintf("the host %q is served without TLS, which is required", [host])
+	message := sprintf("host %q does not use TLS", [host])
 }
 
 # METADATA
-# title: People sign in over TLS
-# description: Without it, whoever is on the way can read the cookie of the session. On *.localhost nobody is.
+# title: Users sign in over TLS
+# description: Without TLS, anyone on the network path can read the session cookie. Hosts below localhost are exempt.
 # custom:
 #   id: oidc-tls
 #   severity: warn
@@ -165,17 +165,17 @@ verdicts contains verdict(rego.metadata.rule(), "spec.routing.tls.enabled", mess
 	settings["oidc-tls"]
 	some host in without_tls
 	not has_suffix(host, ["localhost"])
-	message := sprintf("people sign in at the host %q without TLS, so that others can read their cookies on the way", [host])
+	message := sprintf("users sign in at host %q without TLS, so that session cookies can be intercepted", [host])
 }
 
-ingresses := [object_ | some object_ in input.objects; object_.kind == "Ingress"]
+ingresses := [obj | some obj in input.objects; obj.kind == "Ingress"]
 
-# An ingress controller looks at the annotation as well, and some at it first.
+# Ingress controllers also read the annotation, some before the field.
 classes(ingress) := {object.get(ingress.spec, "ingressClassName", "")} | {class |
 	class := ingress.metadata.annotations["kubernetes.io/ingress.class"]
 }
 
-# Where the server is reached, as it is rendered.
+# The rendered routes of the server.
 own_routes contains route if {
 	some ingress in ingresses
 	some i, rule in ingress.spec.rules
@@ -185,7 +185,7 @@ own_routes contains route if {
 	route := {
 		"host": host,
 		"path": without_slash(path),
-		"path_of_path": written_route(ingress, "path", path, server.spec.routing, sprintf("spec.rules[%d].http.paths[%d].path", [i, j])),
+		"path_of_path": route_field_path(ingress, "path", path, server.spec.routing, sprintf("spec.rules[%d].http.paths[%d].path", [i, j])),
 	}
 }
 
@@ -195,11 +195,11 @@ own_hosts contains route if {
 	host := lower(object.get(rule, "host", ""))
 	route := {
 		"host": host,
-		"path_of_host": written_route(ingress, "host", host, server.spec.routing, sprintf("spec.rules[%d].host", [i])),
+		"path_of_host": route_field_path(ingress, "host", host, server.spec.routing, sprintf("spec.rules[%d].host", [i])),
 	}
 }
 
-# A rule without paths is no route, but a backend for everything is.
+# A rule without paths is not a route, but a default backend is one.
 own_hosts contains {"host": "", "path_of_host": sprintf("%s: spec.defaultBackend", [title(ingress)])} if {
 	some ingress in ingresses
 	ingress.spec.defaultBackend
@@ -212,10 +212,10 @@ own_hosts contains {"host": lower(host), "path_of_host": sprintf("%s: spec.tls[%
 	lower(host) != server.spec.routing.host
 }
 
-# Where a field of the ingress was written.
-written_route(_, field, value, routing, _) := sprintf("spec.routing.%s", [field]) if routing[field] == value
+# The path of a field of the Ingress: in the spec if that set it, otherwise in the rendered object.
+route_field_path(_, field, value, routing, _) := sprintf("spec.routing.%s", [field]) if routing[field] == value
 
-written_route(ingress, field, value, routing, rendered) := sprintf("%s: %s", [title(ingress), rendered]) if {
+route_field_path(ingress, field, value, routing, rendered) := sprintf("%s: %s", [title(ingress), rendered]) if {
 	object.get(routing, field, null) != value
 }
 
@@ -251,7 +251,7 @@ without_slash(path) := "/" if path in {"/", ""}
 
 without_slash(path) := trim_right(path, "/") if not path in {"/", ""}
 
-# A path counts in whole segments: /a is above /a/b and not above /ab.
+# Paths are compared by segment: /a is above /a/b but not above /ab.
 below(path, above) := substring(path, count(above) + 1, -1) if {
 	above != "/"
 	startswith(path, concat("", [above, "/"]))
@@ -266,13 +266,13 @@ overlap(a, b) if below(a, b)
 
 overlap(a, b) if below(b, a)
 
-same_or_inside(a, b) if a == b
+conflicts(a, b) if a == b
 
-same_or_inside(a, b) if split(below(a, b), "/")[0] in settings["route-taken"].ownPaths
+conflicts(a, b) if split(below(a, b), "/")[0] in settings["route-taken"].ownPaths
 
-same_or_inside(a, b) if split(below(b, a), "/")[0] in settings["route-taken"].ownPaths
+conflicts(a, b) if split(below(b, a), "/")[0] in settings["route-taken"].ownPaths
 
-# A host may have thousands of servers.
-some_of(names) := listed(names) if count(names) <= 3
+# A host can have thousands of servers.
+abbreviated(names) := listed(names) if count(names) <= 3
 
-some_of(names) := sprintf("%s and %d more", [listed(array.slice(sort(names), 0, 3)), count(names) - 3]) if count(names) > 3
+abbreviated(names) := sprintf("%s and %d more", [listed(array.slice(sort(names), 0, 3)), count(names) - 3]) if count(names) > 3

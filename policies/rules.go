@@ -11,19 +11,19 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// RuleInfo is what the annotations of one built-in rule say about it.
+// RuleInfo holds the annotations of a built-in rule.
 type RuleInfo struct {
-	// ID is what settings and verdicts call it. Several rules may share one: they are about one concern.
+	// ID identifies the rule in settings and verdicts. Rules about one concern share it.
 	ID string
-	// Title says in a few words what holds when the rule finds nothing.
+	// Title states the requirement in a few words.
 	Title string
-	// Description says why, and what a setting means.
+	// Description is the reason, and the meaning of the settings.
 	Description string
 	// Severity is the default.
 	Severity Severity
-	// Remediation says what to do.
+	// Remediation is how to fix a violation.
 	Remediation string
-	// File is where it stands, in this folder, and Line the line of it.
+	// File and Line are the position of the rule, relative to this folder.
 	File string
 	Line int
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// modules are the rules, without their tests.
+// modules returns the rules without their tests.
 func modules(t testing.TB) map[string]*ast.Module {
 	t.Helper()
 	names, err := filepath.Glob("*.rego")
@@ -42,7 +42,7 @@ func modules(t testing.TB) map[string]*ast.Module {
 	return out
 }
 
-// defaults are those of the rules in Rego.
+// defaults returns the defaults of the rules in Rego.
 func defaults(t testing.TB) map[string]any {
 	t.Helper()
 	options := []func(*rego.Rego){rego.Query("data.jupyterserver.admission.defaults")}
@@ -67,7 +67,7 @@ func ruleIDs(t testing.TB) []string {
 
 func TestDefaultsInGoAndRegoAreTheSame(t *testing.T) {
 	inRego := defaults(t)
-	delete(inRego, "oidc-intact") // the admin has no say in it
+	delete(inRego, "oidc-intact") // not configurable
 	raw, err := json.Marshal(policies.Default().Rules)
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestDefaultsInGoAndRegoAreTheSame(t *testing.T) {
 	}
 }
 
-// Verdicts hold what annotations say, and so does the documentation.
+// Verdicts and the documentation contain texts of the annotations.
 func TestEveryRuleIsAnnotated(t *testing.T) {
 	catalog, err := policies.Catalog()
 	if err != nil {
@@ -100,13 +100,13 @@ func TestEveryRuleIsAnnotated(t *testing.T) {
 	for _, rule := range catalog {
 		settings, known := fallback[rule.ID].(map[string]any)
 		if rule.Title == "" || rule.Description == "" || rule.Remediation == "" || !known || string(rule.Severity) != settings["severity"] {
-			t.Errorf("%s:%d: title, description, remediation, a known id, or the severity of the defaults is missing: %+v", rule.File, rule.Line, rule)
+			t.Errorf("%s:%d: title, description, remediation, a known ID or the default severity is missing: %+v", rule.File, rule.Line, rule)
 		}
 		annotated[rule.ID] = true
 	}
 	for id := range fallback {
 		if !annotated[id] {
-			t.Errorf("no rule has the id %s", id)
+			t.Errorf("no rule has the ID %s", id)
 		}
 	}
 }

@@ -1,18 +1,18 @@
 package jupyterserver.admission
 
 # METADATA
-# title: Pods choose nodes by allowed labels
-# description: In node selectors, in node affinities, and not by the name of a node. An empty list allows any.
+# title: Pods select nodes by allowed labels
+# description: In node selectors and node affinities, and not by nodeName. An empty list allows any label.
 # custom:
 #   id: node-selectors
 #   severity: deny
-#   remediation: Choose nodes by allowed labels in spec.scheduling.
+#   remediation: Select nodes by allowed labels in spec.scheduling.
 verdicts contains verdict(rego.metadata.rule(), key.path, message) if {
 	allowed := settings["node-selectors"].allowedKeys
 	count(allowed) > 0
 	some key in node_keys
 	not key.name in allowed
-	message := sprintf("nodes are chosen by %s, but allowed are these labels: %s", [key.name, listed(allowed)])
+	message := sprintf("nodes are selected by %s; allowed labels: %s", [key.name, listed(allowed)])
 }
 
 node_keys contains {"name": name, "path": "spec.scheduling.nodeSelector"} if {

@@ -17,7 +17,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// compiler checks rules against the schema of the input.
+// compiler returns a compiler that checks rules against the schema of the input.
 func compiler(t testing.TB) *ast.Compiler {
 	t.Helper()
 	schemas, err := policies.InputSchema()
@@ -31,34 +31,34 @@ func TestMisspeltFieldsOfTheInputAreFound(t *testing.T) {
 	const custom = "package jupyterserver.custom.team\n\nverdicts contains 1 if "
 	tests := map[string]struct {
 		module string
-		found  string // empty: it compiles
+		found  string // part of the error; empty if it compiles
 		reason string
 	}{
-		"field":           {custom + "input.object.spec.jupyterServer.image", "", "there is such a field"},
-		"any label":       {custom + `input.object.metadata.labels.team == "a"`, "", "labels have the names that people give them"},
-		"any annotation":  {custom + `input.namespace.annotations["example.org/a"] == "b"`, "", "so have annotations"},
-		"any object":      {custom + "input.objects[_].spec.template.spec.containers[_].image", "", "they are of many kinds"},
-		"number or text":  {custom + "input.object.spec.pod.volumes[_].emptyDir.sizeLimit in {1, \"1Gi\"}", "", "a quantity is written either way"},
-		"port, a number":  {custom + "input.object.spec.pod.containers[_].livenessProbe.httpGet.port == 80", "", "a port has a number or a name"},
-		"port, a name":    {custom + `input.object.spec.pod.containers[_].livenessProbe.httpGet.port == "http"`, "", "a port has a number or a name"},
-		"settings":        {custom + "input.config.rules.names.pattern", "", "they are not described"},
-		"no old object":   {custom + "is_null(input.oldObject)", "", "a new server has none"},
-		"misspelt":        {custom + "input.object.spec.jupyterSever.image", `have: "jupyterSever"`, "there is no such field"},
+		"field":           {custom + "input.object.spec.jupyterServer.image", "", "the field exists"},
+		"any label":       {custom + `input.object.metadata.labels.team == "a"`, "", "labels have arbitrary names"},
+		"any annotation":  {custom + `input.namespace.annotations["example.org/a"] == "b"`, "", "annotations have arbitrary names"},
+		"any object":      {custom + "input.objects[_].spec.template.spec.containers[_].image", "", "objects are of many kinds"},
+		"number or text":  {custom + "input.object.spec.pod.volumes[_].emptyDir.sizeLimit in {1, \"1Gi\"}", "", "a quantity can be either"},
+		"port, a number":  {custom + "input.object.spec.pod.containers[_].livenessProbe.httpGet.port == 80", "", "a port can be a number or a name"},
+		"port, a name":    {custom + `input.object.spec.pod.containers[_].livenessProbe.httpGet.port == "http"`, "", "a port can be a number or a name"},
+		"settings":        {custom + "input.config.rules.names.pattern", "", "settings have no schema"},
+		"no old object":   {custom + "is_null(input.oldObject)", "", "oldObject can be null"},
+		"misspelt":        {custom + "input.object.spec.jupyterSever.image", `have: "jupyterSever"`, "the field does not exist"},
 		"by a variable":   {custom + "{\n\tserver := input.object\n\tserver.spec.jupyterSever.image\n}", `have: "jupyterSever"`, "a variable has the type of its value"},
 		"by another rule": {custom + "server.spec.jupyterSever.image\n\nserver := input.object", `have: "jupyterSever"`, "a rule has the type of its value"},
 		"by our rule": {custom + "data.jupyterserver.admission.server.spec.jupyterSever.image", `have: "jupyterSever"`,
-			"so have the rules that everybody may use"},
+			"shared rules have the type of their value"},
 		"in a list":    {custom + "{\n\tsome container in input.object.spec.pod.containers\n\tcontainer.imag\n}", `have: "imag"`, "lists have items of one type"},
-		"negated":      {custom + "not input.object.spec.storage.sise", `have: "sise"`, "it would find every server"},
-		"old object":   {custom + "input.oldObject.spec.sotrage", `have: "sotrage"`, "it is a server too"},
-		"metadata":     {custom + "input.object.metadata.lables", `have: "lables"`, "it has fields of its own"},
-		"namespace":    {custom + "input.namespace.lables", `have: "lables"`, "there is no such field"},
-		"user":         {custom + "input.user.groupes", `have: "groupes"`, "there is no such field"},
-		"route":        {custom + "input.routes[_].hots", `have: "hots"`, "there is no such field"},
-		"root":         {custom + "input.obejct", `have: "obejct"`, "there is no such field"},
-		"status":       {custom + "input.object.status", `have: "status"`, "the rules are not given it"},
-		"other type":   {custom + "input.object.spec.suspend == \"yes\"", "match error", "it never holds"},
-		"our own rule": {"package jupyterserver.admission\n\nverdicts contains 1 if server.spec.jupyterSever", `have: "jupyterSever"`, "we make mistakes as well"},
+		"negated":      {custom + "not input.object.spec.storage.sise", `have: "sise"`, "it would match every server"},
+		"old object":   {custom + "input.oldObject.spec.sotrage", `have: "sotrage"`, "oldObject is a server"},
+		"metadata":     {custom + "input.object.metadata.lables", `have: "lables"`, "metadata has a schema"},
+		"namespace":    {custom + "input.namespace.lables", `have: "lables"`, "the field does not exist"},
+		"user":         {custom + "input.user.groupes", `have: "groupes"`, "the field does not exist"},
+		"route":        {custom + "input.routes[_].hots", `have: "hots"`, "the field does not exist"},
+		"root":         {custom + "input.obejct", `have: "obejct"`, "the field does not exist"},
+		"status":       {custom + "input.object.status", `have: "status"`, "status is not part of the input"},
+		"other type":   {custom + "input.object.spec.suspend == \"yes\"", "match error", "it would never match"},
+		"our own rule": {"package jupyterserver.admission\n\nverdicts contains 1 if server.spec.jupyterSever", `have: "jupyterSever"`, "built-in rules are checked as well"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -79,7 +79,7 @@ func TestMisspeltFieldsOfTheInputAreFound(t *testing.T) {
 	}
 }
 
-// A test of a rule gives it a part of the input.
+// Tests of rules use partial inputs.
 func TestPartialInputsCompile(t *testing.T) {
 	all := modules(t)
 	tests, err := filepath.Glob("*_test.rego")
@@ -113,7 +113,7 @@ func compiles(c *ast.Compiler, all map[string]*ast.Module) bool {
 	return !c.Failed()
 }
 
-// What the schema says has to be true, or rules that are right would be refused.
+// The schema must match the input, or valid rules would be rejected.
 func TestSchemaDescribesTheInput(t *testing.T) {
 	schemas, err := policies.InputSchema()
 	if err != nil {
@@ -121,7 +121,7 @@ func TestSchemaDescribesTheInput(t *testing.T) {
 	}
 	schema, ok := schemas.Get(ast.SchemaRootRef).(map[string]any)
 	if !ok {
-		t.Fatal("the schema is no object")
+		t.Fatal("the schema is not an object")
 	}
 	query, err := rego.New(rego.Query("[valid, errors] := json.match_schema(input.value, input.schema)")).PrepareForEval(t.Context())
 	if err != nil {
@@ -160,7 +160,7 @@ func TestSchemaDescribesTheInput(t *testing.T) {
 		described, _ := schema["properties"].(map[string]any)
 		for _, name := range value.(ast.Object).Keys() {
 			if field := string(name.Value.(ast.String)); described[field] == nil {
-				t.Errorf("the schema does not know input.%s, but %v", field, slices.Sorted(maps.Keys(described)))
+				t.Errorf("the schema lacks input.%s; it has %v", field, slices.Sorted(maps.Keys(described)))
 			}
 		}
 	}

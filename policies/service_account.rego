@@ -1,23 +1,23 @@
 package jupyterserver.admission
 
 # METADATA
-# title: Pods have no token of a service account
+# title: Pods have no service account token
 # description: >-
-#   Whoever is let into a server can use the token, with all rights of its account. Allowed are the named accounts.
+#   Anyone with access to a server can use the token with all permissions of its service account. The setting allowed lists exceptions.
 # custom:
 #   id: service-account-token
 #   severity: warn
-#   remediation: Take out spec.pod.serviceAccountName, or ask the admin to allow the account.
+#   remediation: Remove spec.pod.serviceAccountName, or ask your administrator to allow the service account.
 verdicts contains verdict(rego.metadata.rule(), path, message) if {
 	allowed := settings["service-account-token"].allowed
 	some pod in pods
 	path := token_path(pod)
 	account := account_of(pod.spec)
 	not account in allowed
-	message := sprintf("the pod has a token of the service account %s, but allowed are: %s", [account, listed(allowed)])
+	message := sprintf("the pod has a token of service account %s; allowed: %s", [account, listed(allowed)])
 }
 
-# Where the token comes from.
+# The field that adds the token.
 token_path(pod) := "spec.pod.serviceAccountName" if {
 	mounts_token(pod.spec)
 	server.spec.pod.serviceAccountName == account_of(pod.spec)
@@ -27,7 +27,7 @@ token_path(pod) := "spec.pod.serviceAccountName" if {
 	pod.spec.volumes[_].projected.sources[_].serviceAccountToken
 }
 
-# It is mounted unless the pod says no: whether the account says no is not known here.
+# It is mounted unless the pod opts out; the setting of the service account is not known here.
 mounts_token(spec) if object.get(spec, "automountServiceAccountToken", true) != false
 
 account_of(spec) := spec.serviceAccountName if {

@@ -1,8 +1,8 @@
 package jupyterserver.admission
 
 # METADATA
-# title: Volumes are bounded
-# description: Each claim that is made for the server, and the pod's own files. An empty bound allows any size.
+# title: Volume sizes are bounded
+# description: Applies to each claim of the server and to its ephemeral files. An empty bound allows any size.
 # custom:
 #   id: storage-bounds
 #   severity: deny
@@ -10,28 +10,28 @@ package jupyterserver.admission
 verdicts contains measured(rego.metadata.rule(), volume.path, message, quantity(volume.size) - quantity(bound)) if {
 	bound := settings["storage-bounds"].maxSize
 	bound != ""
-	some volume in sized
+	some volume in sized_volumes
 	quantity(volume.size) > quantity(bound)
-	message := sprintf("the size of %s is %s, but allowed is at most %s", [volume.what, volume.size, bound])
+	message := sprintf("the size of %s is %s; the maximum is %s", [volume.what, volume.size, bound])
 }
 
 # METADATA
-# title: Sizes can be read
-# description: A size that is missing or no quantity cannot be compared with a bound.
+# title: Volume sizes are quantities
+# description: A size that is missing or not a quantity cannot be compared with a bound.
 # custom:
 #   id: storage-bounds
 #   severity: deny
-#   remediation: Write a size above zero, such as 10Gi.
+#   remediation: Set a size above zero, such as 10Gi.
 verdicts contains verdict(rego.metadata.rule(), volume.path, message) if {
 	settings["storage-bounds"].maxSize != ""
-	some volume in sized
-	not readable(volume.size, "size")
-	message := sprintf("the size of %s is %q, but it must be a quantity such as 10Gi", [volume.what, volume.size])
+	some volume in sized_volumes
+	not is_quantity(volume.size, "size")
+	message := sprintf("the size of %s is %q; use a quantity such as 10Gi", [volume.what, volume.size])
 }
 
 # METADATA
-# title: Storage classes are allowed ones
-# description: The entry "" allows to name none, which is the cluster's default class. An empty list allows any.
+# title: Storage classes are allowed
+# description: The entry "" allows claims without a class, which get the cluster's default. An empty list allows any class.
 # custom:
 #   id: storage-bounds
 #   severity: deny
@@ -41,12 +41,12 @@ verdicts contains verdict(rego.metadata.rule(), claim.path_of_class, message) if
 	count(allowed) > 0
 	some claim in claims
 	not claim.class in allowed
-	message := sprintf("the storage class of %s is %q, but allowed are: %s", [claim.what, claim.class, listed(allowed)])
+	message := sprintf("the storage class of %s is %q; allowed: %s", [claim.what, claim.class, listed(allowed)])
 }
 
-sized contains {"what": claim.what, "path": claim.path_of_size, "size": claim.size} if some claim in claims
+sized_volumes contains {"what": claim.what, "path": claim.path_of_size, "size": claim.size} if some claim in claims
 
-sized contains {"what": sprintf("the volume %s", [volume.name]), "path": path, "size": size} if {
+sized_volumes contains {"what": sprintf("volume %s", [volume.name]), "path": path, "size": size} if {
 	some volume in volumes
 	volume.spec.emptyDir
 	volume_is_bounded(volume)
@@ -54,7 +54,7 @@ sized contains {"what": sprintf("the volume %s", [volume.name]), "path": path, "
 	path := path_of_files(volume, size)
 }
 
-# The server's own files must have a limit; what is there beside them is often small and has none.
+# The server's files must have a limit; other emptyDir volumes are often small and have none.
 volume_is_bounded(volume) if volume.name == "files"
 
 volume_is_bounded(volume) if {
@@ -68,18 +68,18 @@ path_of_files(volume, size) := "spec.storage.size" if {
 	size == server.spec.storage.size
 } else := sprintf("%s.emptyDir.sizeLimit", [volume.path])
 
-claims contains claim(title(object_), sprintf("%s: spec", [title(object_)]), object_.spec) if {
-	some object_ in input.objects
-	object_.kind == "PersistentVolumeClaim"
+claims contains claim(title(obj), sprintf("%s: spec", [title(obj)]), obj.spec) if {
+	some obj in input.objects
+	obj.kind == "PersistentVolumeClaim"
 }
 
-claims contains claim(sprintf("the claim %s", [template.metadata.name]), path, template.spec) if {
-	some object_ in input.objects
-	some i, template in object_.spec.volumeClaimTemplates
-	path := sprintf("%s: spec.volumeClaimTemplates[%d].spec", [title(object_), i])
+claims contains claim(sprintf("claim %s", [template.metadata.name]), path, template.spec) if {
+	some obj in input.objects
+	some i, template in obj.spec.volumeClaimTemplates
+	path := sprintf("%s: spec.volumeClaimTemplates[%d].spec", [title(obj), i])
 }
 
-claims contains claim(sprintf("the volume %s", [volume.name]), path, volume.spec.ephemeral.volumeClaimTemplate.spec) if {
+claims contains claim(sprintf("volume %s", [volume.name]), path, volume.spec.ephemeral.volumeClaimTemplate.spec) if {
 	some volume in volumes
 	path := sprintf("%s.ephemeral.volumeClaimTemplate.spec", [volume.path])
 }

@@ -8,33 +8,33 @@ import (
 	"reflect"
 )
 
-// keepWhatWas turns refusals of an update into warnings where the server was no better before: somebody whose server a new rule
-// forbids must be able to make it better step by step, and to suspend it.
-func (e *Evaluator) keepWhatWas(ctx context.Context, in Input, verdicts []Verdict) ([]Verdict, error) {
+// downgradeExisting turns denials of an update into warnings if the server was not better before. A server that violates a new
+// rule can then be fixed step by step, and suspended.
+func (e *Evaluator) downgradeExisting(ctx context.Context, in Input, verdicts []Verdict) ([]Verdict, error) {
 	if in.Operation != Update || in.OldObject == nil || !(Result{verdicts}).Denied() {
 		return verdicts, nil
 	}
 	if onlySuspends(in) {
-		return soften(verdicts, func(Verdict) bool { return true }), nil
+		return downgrade(verdicts, func(Verdict) bool { return true }), nil
 	}
 	before, known := in.before()
 	if !known {
 		return verdicts, nil
 	}
-	old, err := e.judge(ctx, before)
+	old, err := e.runRules(ctx, before)
 	if ctx.Err() != nil {
 		return nil, err
 	}
 	if err != nil {
-		return verdicts, nil //nolint:nilerr // nothing is known of the old server, so the new one has to stand for itself
+		return verdicts, nil //nolint:nilerr // without verdicts on the old server, the new one is evaluated like a new server
 	}
-	return soften(verdicts, func(v Verdict) bool { return v.ID != oidcIntact && isNoWorse(v, old) }), nil
+	return downgrade(verdicts, func(v Verdict) bool { return v.ID != oidcIntact && isNotWorse(v, old) }), nil
 }
 
-// oidcIntact is the rule that nothing softens: a server whose access control is broken is open.
+// oidcIntact is the rule that is never downgraded: a server with a broken access control is open.
 const oidcIntact = "oidc-intact"
 
-// before is the server as it was.
+// before returns the input of the old server.
 func (in Input) before() (before Input, known bool) {
 	if in.RenderOld == nil {
 		return Input{}, false
@@ -48,8 +48,8 @@ func (in Input) before() (before Input, known bool) {
 	return in, true
 }
 
-// onlySuspends says whether the update stops the pod and does nothing else. A patch could keep the pod running, so what is
-// rendered counts.
+// onlySuspends reports whether the update only stops the pod. It checks the rendered replicas, because a patch could keep the pod
+// running.
 func onlySuspends(in Input) bool {
 	before, after := in.OldObject.Spec.DeepCopy(), in.Object.Spec.DeepCopy()
 	if !after.Suspend || before.Suspend {
@@ -68,8 +68,9 @@ func onlySuspends(in Input) bool {
 	return true
 }
 
-// isNoWorse says whether the server was refused for the same before. Paths do not count: they shift when a list gets shorter.
-func isNoWorse(v Verdict, old []Verdict) bool {
+// isNotWorse reports whether the server had the same or a worse violation before. Paths are not compared: they shift when a list
+// gets shorter.
+func isNotWorse(v Verdict, old []Verdict) bool {
 	for _, was := range old {
 		if was.ID != v.ID {
 			continue
@@ -81,12 +82,12 @@ func isNoWorse(v Verdict, old []Verdict) bool {
 	return false
 }
 
-func soften(verdicts []Verdict, which func(Verdict) bool) []Verdict {
+func downgrade(verdicts []Verdict, match func(Verdict) bool) []Verdict {
 	out := make([]Verdict, len(verdicts))
 	for i, v := range verdicts {
-		if v.Severity == Deny && which(v) {
+		if v.Severity == Deny && match(v) {
 			v.Severity = Warn
-			v.Message += " (it was so before this change, so the change is not refused)"
+			v.Message += " (existed before this change, so it is only a warning)"
 		}
 		out[i] = v
 	}

@@ -30,7 +30,7 @@ const oidcServer = plainServer + `
       allow: {users: [alice]}
 `
 
-func TestUpdateThatMakesNothingWorseIsAllowed(t *testing.T) {
+func TestUpdateWithoutNewViolationsIsAllowed(t *testing.T) {
 	const settings = `
 rules:
   image-registries: {allowed: [quay.io]}
@@ -40,7 +40,7 @@ rules:
 		return plainServer + "  jupyterServer: {image: " + image + `, resources: {limits: {memory: 1Gi, cpu: "` + cpu + "\"}}}\n" + more
 	}
 	const privileged = "  pod: {containers: [{name: other, image: quay.io/x, resources: {limits: {cpu: 1m, memory: 1Mi}}, securityContext: {privileged: true}}]}\n"
-	const door = "  patches: [{target: {kind: Service}, type: merge, patch: '{spec: {ports: [{port: 80, targetPort: 8888}]}}'}]\n"
+	const bypass = "  patches: [{target: {kind: Service}, type: merge, patch: '{spec: {ports: [{port: 80, targetPort: 8888}]}}'}]\n"
 	const running = "  patches: [{target: {kind: StatefulSet}, type: merge, patch: '{spec: {replicas: 1}}'}]\n"
 	tests := map[string]struct {
 		before, after string
@@ -57,19 +57,19 @@ rules:
 		},
 		"another forbidden image": {
 			server("evil/x", "1", ""), server("evil/y", "1", ""),
-			[]string{"image-registries"}, nil, "it is another violation",
+			[]string{"image-registries"}, nil, "it is a different violation",
 		},
 		"less of too much": {
 			server("quay.io/x", "32", ""), server("quay.io/x", "16", ""),
-			nil, []string{"resources-bounds"}, "it is better than before",
+			nil, []string{"resources-bounds"}, "the excess is smaller",
 		},
 		"more of too much": {
 			server("quay.io/x", "16", ""), server("quay.io/x", "32", ""),
-			[]string{"resources-bounds"}, nil, "it is worse than before",
+			[]string{"resources-bounds"}, nil, "the excess is larger",
 		},
 		"one is solved and one is new": {
 			server("evil/x", "1", ""), server("quay.io/x", "9", ""),
-			[]string{"resources-bounds"}, nil, "a new violation does not count against an old one",
+			[]string{"resources-bounds"}, nil, "a fixed violation does not compensate for a new one",
 		},
 		"suspended": {
 			server("evil/x", "9", ""), server("evil/x", "9", "  suspend: true\n"),
@@ -77,7 +77,7 @@ rules:
 		},
 		"suspended and more": {
 			server("quay.io/x", "1", ""), server("evil/x", "1", "  suspend: true\n"),
-			[]string{"image-registries"}, nil, "it does not only suspend",
+			[]string{"image-registries"}, nil, "the update also changes the image",
 		},
 		"resumed": {
 			server("evil/x", "1", "  suspend: true\n"), server("evil/x", "1", ""),
@@ -85,21 +85,21 @@ rules:
 		},
 		"privileged": {
 			server("evil/x", "1", ""), server("evil/x", "1", privileged),
-			[]string{"pod-security"}, []string{"image-registries"}, "what is privileged is new",
+			[]string{"pod-security"}, []string{"image-registries"}, "the privileged container is new",
 		},
-		"open door": {
-			oidcServer + "  jupyterServer: {resources: {limits: {cpu: 1, memory: 1Gi}}}\n" + door,
-			oidcServer + "  jupyterServer: {resources: {limits: {cpu: 2, memory: 1Gi}}}\n" + door,
-			[]string{"oidc-intact"}, nil, "an open server stays refused",
+		"broken access control": {
+			oidcServer + "  jupyterServer: {resources: {limits: {cpu: 1, memory: 1Gi}}}\n" + bypass,
+			oidcServer + "  jupyterServer: {resources: {limits: {cpu: 2, memory: 1Gi}}}\n" + bypass,
+			[]string{"oidc-intact"}, nil, "an open server is always denied",
 		},
-		"open door, suspended": {
-			oidcServer + "  jupyterServer: {image: quay.io/x, resources: {limits: {cpu: 1, memory: 1Gi}}}\n" + door,
-			oidcServer + "  jupyterServer: {image: quay.io/x, resources: {limits: {cpu: 1, memory: 1Gi}}}\n  suspend: true\n" + door,
-			nil, []string{"oidc-intact"}, "it is closed by that",
+		"broken access control, suspended": {
+			oidcServer + "  jupyterServer: {image: quay.io/x, resources: {limits: {cpu: 1, memory: 1Gi}}}\n" + bypass,
+			oidcServer + "  jupyterServer: {image: quay.io/x, resources: {limits: {cpu: 1, memory: 1Gi}}}\n  suspend: true\n" + bypass,
+			nil, []string{"oidc-intact"}, "a suspended server is not open",
 		},
 		"suspended, but running": {
 			server("quay.io/x", "9", running), server("quay.io/x", "9", "  suspend: true\n"+running),
-			[]string{"rendered-kinds"}, []string{"resources-bounds"}, "it would not stop",
+			[]string{"rendered-kinds"}, []string{"resources-bounds"}, "the pod would keep running",
 		},
 	}
 	evaluator := newEvaluator(t, settings)
@@ -123,15 +123,15 @@ rules:
 			}
 			for _, v := range result.Warnings() {
 				if !strings.Contains(v.Message, "before this change") {
-					t.Errorf("%q does not say why it is no refusal", v.Message)
+					t.Errorf("%q does not explain the downgrade", v.Message)
 				}
 			}
 		})
 	}
 }
 
-// Without the old objects nothing is known of what was.
-func TestUpdateWithoutOldObjectsStandsForItself(t *testing.T) {
+// Without the old objects, an update is evaluated like a new server.
+func TestUpdateWithoutOldObjectsIsEvaluatedAsNew(t *testing.T) {
 	in := input(t, read(t, plainServer+"  auth: {mode: none}\n"))
 	in.Operation, in.OldObject = policies.Update, in.Object.DeepCopy()
 	result, err := newEvaluator(t, "").Evaluate(t.Context(), in)

@@ -9,10 +9,10 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// names are terms for the fields that objects often have. They are shared by all evaluations, so nobody may change them.
+// names are terms for common field names. All evaluations share them, so they must not be modified.
 type names map[string]*ast.Term
 
-// namesIn are those of a JSON schema.
+// namesIn returns the names of properties in a JSON schema.
 func namesIn(schema any) names {
 	found := names{}
 	found.collect(schema)
@@ -45,18 +45,18 @@ func (n names) term(name string) *ast.Term {
 	return ast.StringTerm(name)
 }
 
-// converter makes values of plain ones. It is for one goroutine.
+// converter converts unstructured values to Rego values. It must not be used concurrently.
 type converter struct {
 	names names
-	// fields and items are stacks for those of the objects and lists that are being converted.
+	// fields and items are stacks for the objects and lists under conversion.
 	fields [][2]*ast.Term
 	items  []*ast.Term
-	// terms are some that nobody has yet: to make many at once is cheaper.
+	// terms are unused terms, which are allocated in batches.
 	terms []ast.Term
 }
 
-// value is x, as InterfaceToValue of OPA makes it. What is in like at the same place, and equal, it takes from there: that
-// is cheap to make, and to compare.
+// value converts x like OPA's InterfaceToValue. Parts equal to the same part of like are shared, which saves allocations and makes
+// comparison cheap.
 func (c *converter) value(x any, like ast.Value) (ast.Value, error) {
 	switch x := x.(type) {
 	case map[string]any:

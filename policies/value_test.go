@@ -17,7 +17,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies/policiestest"
 )
 
-// asJSON is the input that the JSON of its parts gives.
+// asJSON returns the input converted by way of JSON.
 func asJSON(t *testing.T, in policies.Input) ast.Value {
 	t.Helper()
 	server := func(s *v1alpha1.JupyterServer) *v1alpha1.JupyterServer {
@@ -49,17 +49,17 @@ func asJSON(t *testing.T, in policies.Input) ast.Value {
 	return value
 }
 
-// What is left out on the way, or becomes another type, would be a rule that finds nothing.
-func TestRulesSeeTheInputAsItsJSON(t *testing.T) {
+// A field that is lost or changes its type would make a rule find nothing.
+func TestInputEqualsItsJSON(t *testing.T) {
 	inputs := map[string]policies.Input{
 		"nothing": {},
-		"nothing in it": {
+		"empty values": {
 			Object: &v1alpha1.JupyterServer{}, OldObject: &v1alpha1.JupyterServer{}, Objects: []*unstructured.Unstructured{{Object: map[string]any{}}},
 			Expected: []*unstructured.Unstructured{}, Namespace: policies.Namespace{Labels: map[string]string{}}, User: policies.User{Groups: []string{}},
 		},
 		"numbers": {
 			Objects: []*unstructured.Unstructured{{Object: map[string]any{"a": []any{int64(1), 1.5, int64(-7), int64(70000), nil, true, ""}}}},
-			// 1 and 1.0 are one number to Rego.
+			// Rego treats 1 and 1.0 as equal.
 			Expected: []*unstructured.Unstructured{{Object: map[string]any{"a": []any{1.0, 2.5, int64(-7), "70000", false, true}, "b": nil}}},
 		},
 		"lists and objects in each other's place": {
@@ -92,8 +92,8 @@ func TestRulesSeeTheInputAsItsJSON(t *testing.T) {
 	}
 }
 
-// The rules about patches compare the two, and most of both is the same.
-func TestWhatPatchesDoNotChangeIsOneValue(t *testing.T) {
+// Rules about patches compare objects with expected, most of which is equal.
+func TestUnpatchedPartsAreShared(t *testing.T) {
 	in := input(t, read(t, oidcServer))
 	value := func() ast.Object {
 		got, err := in.Value()
@@ -104,7 +104,7 @@ func TestWhatPatchesDoNotChangeIsOneValue(t *testing.T) {
 	}
 	v := value()
 	if v.Get(ast.StringTerm("objects")).Value != v.Get(ast.StringTerm("expected")).Value {
-		t.Error("what is equal is converted twice")
+		t.Error("equal lists are not shared")
 	}
 	in.Objects[0] = in.Objects[0].DeepCopy()
 	in.Objects[0].SetLabels(map[string]string{"a": "b"})
@@ -112,20 +112,20 @@ func TestWhatPatchesDoNotChangeIsOneValue(t *testing.T) {
 	got, want := v.Get(ast.StringTerm("objects")).Value.(*ast.Array), v.Get(ast.StringTerm("expected")).Value.(*ast.Array)
 	for i := range in.Objects {
 		if (got.Elem(i) == want.Elem(i)) != (i > 0) {
-			t.Errorf("the object %d is equal: %t", i, got.Elem(i) == want.Elem(i))
+			t.Errorf("object %d is shared: %t", i, got.Elem(i) == want.Elem(i))
 		}
 	}
 	spec := ast.StringTerm("spec")
 	if got.Elem(0).Get(spec) != want.Elem(0).Get(spec) {
-		t.Error("what is equal in an object is converted twice")
+		t.Error("equal parts of an object are not shared")
 	}
 }
 
-// A rule may ask what another one says of a changed input. The changed one must not be what the rules after it see.
-func TestInputIsNotChangedByARule(t *testing.T) {
+// A rule can evaluate another one on a modified input, which later rules must not see.
+func TestRulesDoNotModifyTheInput(t *testing.T) {
 	evaluator, err := policies.New(t.Context(), policies.Options{Config: policies.Default(), Sources: []policies.Source{{Name: "team.rego", Text: `package jupyterserver.custom.team
 
-verdicts contains {"id": "team", "message": "another mode would be refused", "path": "spec", "severity": "audit"} if {
+verdicts contains {"id": "team", "message": "another mode would be denied", "path": "spec", "severity": "audit"} if {
 	count(data.jupyterserver.admission.verdicts) > 0 with input.object.spec.auth.mode as "none"
 	not input.object.spec.auth.mode == "none"
 }`}}})

@@ -1,8 +1,8 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package policiestest reads the fixtures of the rules (policies/testdata), for tests that ask the rules in different places:
-// the evaluator, the webhook, the controller and the command line.
+// Package policiestest reads the fixtures of the rules (policies/testdata) for tests of all users of the rules: the evaluator, the
+// webhook, the controller and the command line.
 package policiestest
 
 import (
@@ -20,33 +20,33 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// Fixture is a JupyterServer, and what the rules must say of it.
+// Fixture is a JupyterServer and its expected verdicts.
 type Fixture struct {
-	// Rule is the id of the rule that it is about, and Name what is special about the server.
+	// Rule is the ID of the tested rule, and Name the test case.
 	Rule string `json:"-"`
 	Name string `json:"-"`
 	// Manifest is the server, in the namespace that Namespace returns.
 	Manifest string `json:"-"`
 
-	// Reason is why the verdicts are these.
+	// Reason explains the verdicts.
 	Reason string `json:"reason"`
-	// Deny and Warn are the ids of the verdicts, sorted, each once.
+	// Deny and Warn are the IDs of the verdicts, sorted and unique.
 	Deny []string `json:"deny"`
 	Warn []string `json:"warn"`
 	// Config holds the settings of the rules.
 	Config map[string]any `json:"config"`
-	// Routes are those of other servers.
+	// Routes are the routes of other servers.
 	Routes []policies.Route `json:"routes"`
-	// More are objects that are rendered besides, as a mistake in the chart could do.
+	// More are additional rendered objects, as a bug in the chart could add them.
 	More []map[string]any `json:"more"`
-	// Message is a part of one of the messages, and Path one of the paths.
+	// Message is part of one of the messages, and Path one of the paths.
 	Message string `json:"message"`
 	Path    string `json:"path"`
 
 	number int
 }
 
-// Fixtures are all of them. Each is in a namespace of its own, so that they can be in one cluster.
+// Fixtures returns all fixtures. Each has its own namespace, so that all can be in one cluster.
 func Fixtures(t testing.TB) []Fixture {
 	t.Helper()
 	all, err := read()
@@ -71,7 +71,7 @@ func read() ([]Fixture, error) {
 	return all, nil
 }
 
-// readOne takes the comment at the beginning of a file apart from the server.
+// readOne separates the comment at the start of a file from the server.
 func readOne(file string, number int) (Fixture, error) {
 	f := Fixture{Rule: filepath.Base(filepath.Dir(file)), Name: strings.TrimSuffix(filepath.Base(file), ".yaml"), number: number}
 	raw, err := os.ReadFile(file)
@@ -87,7 +87,7 @@ func readOne(file string, number int) (Fixture, error) {
 		header.WriteString(strings.TrimPrefix(strings.TrimPrefix(line, "#"), " "))
 	}
 	if err := yaml.UnmarshalStrict([]byte(header.String()), &f); err != nil {
-		return f, fmt.Errorf("the header: %w", err)
+		return f, fmt.Errorf("header: %w", err)
 	}
 	if f.Reason == "" {
 		return f, fmt.Errorf("the header has no reason")
@@ -101,15 +101,15 @@ func readOne(file string, number int) (Fixture, error) {
 	return f, nil
 }
 
-// Namespace is the fixture's own. In the file it is called science.
+// Namespace returns the fixture's own namespace. In the file it is science.
 func (f Fixture) Namespace() string { return fmt.Sprintf("fixture-%d", f.number) }
 
-// Labels are those of Namespace, by which Config finds the settings.
+// Labels returns the labels of Namespace, by which Config selects the settings.
 func (f Fixture) Labels() map[string]string { return map[string]string{fixtureLabel: f.Namespace()} }
 
 const fixtureLabel = "jupyterserver.dev/fixture"
 
-// Config is one configuration that has the settings of every fixture for its namespace, and the defaults for all others.
+// Config returns one configuration with the settings of every fixture for its namespace and the defaults for all others.
 func Config() (policies.Config, error) {
 	cfg := policies.Default()
 	all, err := read()
@@ -133,12 +133,12 @@ func Config() (policies.Config, error) {
 	return cfg, nil
 }
 
-// Others are the routes that are not the server's own.
+// Others returns the routes without the server's own.
 func (f Fixture) Others() []policies.Route {
 	return slices.DeleteFunc(slices.Clone(f.Routes), func(r policies.Route) bool { return r.Namespace == f.Namespace() })
 }
 
-// ManifestAt is a server at a route.
+// ManifestAt returns a server at a route.
 func ManifestAt(route policies.Route) string {
 	return fmt.Sprintf(`apiVersion: jupyterserver.dev/v1alpha1
 kind: JupyterServer
@@ -147,7 +147,7 @@ spec: {routing: {host: %q, path: %q}}
 `, route.Name, route.Namespace, route.Host, route.Path)
 }
 
-// Check compares verdicts with what they must be.
+// Check compares verdicts with the expected ones.
 func (f Fixture) Check(t testing.TB, verdicts []policies.Verdict) {
 	t.Helper()
 	f.CheckRules(t, rules(verdicts, policies.Deny), rules(verdicts, policies.Warn))
@@ -161,7 +161,7 @@ func (f Fixture) Check(t testing.TB, verdicts []policies.Verdict) {
 	}
 }
 
-// CheckRules compares the rules that refuse and warn, for places that tell no more.
+// CheckRules compares the rules that deny and warn, for callers that know no more.
 func (f Fixture) CheckRules(t testing.TB, deny, warn []string) {
 	t.Helper()
 	if !slices.Equal(deny, f.Deny) {
@@ -172,7 +172,7 @@ func (f Fixture) CheckRules(t testing.TB, deny, warn []string) {
 	}
 }
 
-// rules are the ids of verdicts, each once.
+// rules returns the unique IDs of verdicts.
 func rules(verdicts []policies.Verdict, severity policies.Severity) []string {
 	var out []string
 	for _, v := range verdicts {
