@@ -16,7 +16,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 )
 
-// controlPlane is an etcd and a kube-apiserver, for one turn.
+// controlPlane is an etcd and a kube-apiserver for one turn.
 type controlPlane struct {
 	env       *envtest.Environment
 	config    *rest.Config
@@ -27,7 +27,7 @@ type controlPlane struct {
 
 func startControlPlane() (*controlPlane, error) {
 	env, config, err := apiservertest.Start(func(env *envtest.Environment) {
-		env.ControlPlaneStartTimeout = 2 * time.Minute // envtest's retries are in the way of one that is only slow
+		env.ControlPlaneStartTimeout = 2 * time.Minute // a slow start must not trigger envtest's retries
 	})
 	if err != nil {
 		return nil, err
@@ -52,15 +52,15 @@ func (cp *controlPlane) find() (err error) {
 	return err
 }
 
-// stop ends the control plane and removes its files. What went wrong with that is of no use to anybody.
+// stop stops the control plane and removes its files. Errors are ignored.
 func (cp *controlPlane) stop() { _ = cp.env.Stop() }
 
 func (cp *controlPlane) scrape(ctx context.Context) (scrape, error) {
 	return scrapeFrom(ctx, cp.http, cp.config.Host+"/metrics")
 }
 
-// calm waits until the API server has nothing to do any more: after its start it is busy with its OpenAPI for some seconds.
-func (cp *controlPlane) calm(ctx context.Context) error {
+// waitIdle waits until the API server is idle: after its start it computes its OpenAPI for some seconds.
+func (cp *controlPlane) waitIdle(ctx context.Context) error {
 	const interval, idle = 2 * time.Second, 0.05
 	before, err := cp.apiserver.cpu()
 	for err == nil {
@@ -73,7 +73,7 @@ func (cp *controlPlane) calm(ctx context.Context) error {
 		}
 		before = now
 	}
-	return fmt.Errorf("waiting for a calm API server: %w", err)
+	return fmt.Errorf("waiting for an idle API server: %w", err)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

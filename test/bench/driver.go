@@ -28,8 +28,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 )
 
-// driver does what people, the StatefulSet controller and the kubelet would do, and sees what comes of it. It counts its own
-// requests, so that they can be told from others.
+// driver acts as users, the StatefulSet controller and the kubelet, and observes the results. It counts its own requests, so that
+// they can be subtracted.
 type driver struct {
 	client      client.WithWatch
 	layout      layout
@@ -40,7 +40,7 @@ type driver struct {
 func newDriver(config *rest.Config, l layout, concurrency int) (*driver, error) {
 	d := &driver{layout: l, concurrency: concurrency, requests: requestCount{made: map[call]float64{}}}
 	config = rest.CopyConfig(config)
-	config.Wrap(d.requests.over)
+	config.Wrap(d.requests.wrap)
 	var err error
 	if d.client, err = apiservertest.NewClient(config); err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func newDriver(config *rest.Config, l layout, concurrency int) (*driver, error) 
 	return d, nil
 }
 
-// each does something with the numbers from 1 to n, with as many at once as the operator works on.
+// each calls do with the numbers from 1 to n, with the operator's concurrency.
 func (d *driver) each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
 	group, inGroup := errgroup.WithContext(ctx)
 	group.SetLimit(d.concurrency)
@@ -58,17 +58,17 @@ func (d *driver) each(ctx context.Context, n int, do func(ctx context.Context, i
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	return ctx.Err() // else those that were left out would count as done
+	return ctx.Err() // otherwise skipped numbers would count as done
 }
 
-func (d *driver) makeNamespaces(ctx context.Context, n int) error {
+func (d *driver) createNamespaces(ctx context.Context, n int) error {
 	for i := 0; i <= n; i++ {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: d.layout.namespace(i)}}
 		if i > 1 && namespace.Name == d.layout.namespace(i-1) {
 			continue
 		}
 		if err := d.client.Create(ctx, namespace); err != nil {
-			return fmt.Errorf("making the namespace %s: %w", namespace.Name, err)
+			return fmt.Errorf("creating the namespace %s: %w", namespace.Name, err)
 		}
 	}
 	return nil
@@ -85,7 +85,7 @@ func (d *driver) create(ctx context.Context, i int) (types.UID, error) {
 
 func (d *driver) update(ctx context.Context, i int) error {
 	if err := d.client.Patch(ctx, d.layout.server(i), client.RawPatch(types.MergePatchType, []byte(newImage))); err != nil {
-		return fmt.Errorf("changing %s: %w", name(i), err)
+		return fmt.Errorf("updating %s: %w", name(i), err)
 	}
 	return nil
 }
@@ -97,7 +97,7 @@ func (d *driver) remove(ctx context.Context, i int) error {
 	return nil
 }
 
-// touch changes a StatefulSet in a way that wakes the operator and is none of its business.
+// touch changes a StatefulSet in a way that triggers the operator but needs no action.
 func (d *driver) touch(ctx context.Context, i int) error {
 	set := &appsv1.StatefulSet{ObjectMeta: d.meta(i)}
 	patch := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"example.org/touched":"yes"}}}`))
@@ -107,8 +107,8 @@ func (d *driver) touch(ctx context.Context, i int) error {
 	return nil
 }
 
-// spoil deletes the Service of a server, or edits it: every other one.
-func (d *driver) spoil(ctx context.Context, i int) error {
+// introduceDrift deletes or edits the Service of a server, alternately.
+func (d *driver) introduceDrift(ctx context.Context, i int) error {
 	service := &corev1.Service{ObjectMeta: d.meta(i)}
 	if i%2 == 0 {
 		if err := d.client.Delete(ctx, service); err != nil {
@@ -127,7 +127,7 @@ func (d *driver) meta(i int) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Name: name(i), Namespace: d.layout.namespace(i)}
 }
 
-// start plays the StatefulSet controller and the kubelet: the pod of a server runs, and is the newest.
+// start acts as the StatefulSet controller and the kubelet: it makes the pod of a server run at the newest revision.
 func (d *driver) start(ctx context.Context, i int) error {
 	set := &appsv1.StatefulSet{}
 	if err := d.client.Get(ctx, types.NamespacedName{Namespace: d.layout.namespace(i), Name: name(i)}, set); err != nil {
@@ -147,7 +147,7 @@ func (d *driver) start(ctx context.Context, i int) error {
 	return nil
 }
 
-// runPod makes the pod of a set, and has it run. One of an older revision goes first.
+// runPod creates a running pod of a StatefulSet, after deleting one of an older revision.
 func (d *driver) runPod(ctx context.Context, set *appsv1.StatefulSet, revision string) error {
 	template := set.Spec.Template.DeepCopy()
 	pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
@@ -173,8 +173,8 @@ func (d *driver) runPod(ctx context.Context, set *appsv1.StatefulSet, revision s
 	return d.client.Status().Update(ctx, pod)
 }
 
-// follow is a watch that starts now. The API server ends watches when it likes, mostly of those who read too slowly on a busy
-// machine: then it goes on where it was.
+// follow starts a watch from the current state. It resumes if the API server ends the watch, as it does mostly with slow readers on
+// a busy machine.
 func (d *driver) follow(ctx context.Context, list client.ObjectList) (watch.Interface, error) {
 	if err := d.client.List(ctx, list, client.Limit(1)); err != nil {
 		return nil, fmt.Errorf("starting a watch: %w", err)
@@ -190,9 +190,9 @@ func (d *driver) follow(ctx context.Context, list client.ObjectList) (watch.Inte
 	return events, nil
 }
 
-// until does something, and waits until a watch that began before has shown as many objects that are as wanted. It calls seen with
-// their number so far.
-func (d *driver) until(ctx context.Context, list client.ObjectList, n int, wanted func(client.Object) bool, seen func(int), do func(context.Context) error) error {
+// until calls do and waits until a watch that started before has returned n matching objects. It calls seen with their number so
+// far.
+func (d *driver) until(ctx context.Context, list client.ObjectList, n int, match func(client.Object) bool, seen func(int), do func(context.Context) error) error {
 	events, err := d.follow(ctx, list)
 	if err != nil {
 		return err
@@ -200,25 +200,25 @@ func (d *driver) until(ctx context.Context, list client.ObjectList, n int, wante
 	defer events.Stop()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return do(ctx) })
-	group.Go(func() error { return collect(ctx, events, n, wanted, seen) })
+	group.Go(func() error { return collect(ctx, events, n, match, seen) })
 	return group.Wait()
 }
 
-func collect(ctx context.Context, events watch.Interface, n int, wanted func(client.Object) bool, seen func(int)) error {
+func collect(ctx context.Context, events watch.Interface, n int, match func(client.Object) bool, seen func(int)) error {
 	found := sets.New[types.NamespacedName]()
 	for found.Len() < n {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d were as wanted: %w", found.Len(), n, ctx.Err())
+			return fmt.Errorf("%d of %d objects matched: %w", found.Len(), n, ctx.Err())
 		case event, open := <-events.ResultChan():
 			if !open {
-				return fmt.Errorf("the watch ended when %d of %d were as wanted", found.Len(), n)
+				return fmt.Errorf("the watch ended when %d of %d objects matched", found.Len(), n)
 			}
 			object, ok := event.Object.(client.Object)
 			if !ok {
 				return fmt.Errorf("the watch failed: %w", apierrors.FromObject(event.Object))
 			}
-			if event.Type == watch.Deleted || !wanted(object) || found.Has(client.ObjectKeyFromObject(object)) {
+			if event.Type == watch.Deleted || !match(object) || found.Has(client.ObjectKeyFromObject(object)) {
 				continue
 			}
 			found.Insert(client.ObjectKeyFromObject(object))
@@ -228,7 +228,7 @@ func collect(ctx context.Context, events watch.Interface, n int, wanted func(cli
 	return nil
 }
 
-// released says that the newest spec of a server is released.
+// released reports whether the newest spec of a server is released.
 func released(o client.Object) bool {
 	server, ok := o.(*v1alpha1.JupyterServer)
 	if !ok {
@@ -238,7 +238,7 @@ func released(o client.Object) bool {
 	return condition != nil && condition.Status == metav1.ConditionTrue && condition.ObservedGeneration == server.Generation
 }
 
-// releasedAgain is for updates: released with a newer spec than the first.
+// releasedAgain reports whether a spec newer than the first is released.
 func releasedAgain(o client.Object) bool { return o.GetGeneration() > 1 && released(o) }
 
 func running(o client.Object) bool {
@@ -246,19 +246,19 @@ func running(o client.Object) bool {
 	return ok && server.Status.State == v1alpha1.StateRunning && released(o)
 }
 
-// whole says that a Service is as rendered.
-func whole(o client.Object) bool {
+// isRendered reports whether a Service has its rendered fields.
+func isRendered(o client.Object) bool {
 	service, ok := o.(*corev1.Service)
 	return ok && service.Labels[v1alpha1.ServerLabel] != "" && service.Spec.Selector["app.kubernetes.io/name"] == "jupyter-server"
 }
 
-// requestCount counts requests as the API server does.
+// requestCount counts requests like the API server.
 type requestCount struct {
 	mu   sync.Mutex
 	made map[call]float64
 }
 
-func (c *requestCount) over(next http.RoundTripper) http.RoundTripper {
+func (c *requestCount) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		if made, ok := callOfRequest(r); ok {
 			c.add(made)
@@ -287,8 +287,8 @@ var (
 	}
 )
 
-// callOfRequest is a request in the words of the API server's metrics (k8s.io/apiserver/pkg/endpoints/metrics, CleanVerb), or false
-// for one that is about no resource.
+// callOfRequest returns a request in terms of the API server's metrics (k8s.io/apiserver/pkg/endpoints/metrics, CleanVerb), or false
+// for a non-resource request.
 func callOfRequest(r *http.Request) (call, bool) {
 	info, err := requests.NewRequestInfo(r)
 	if err != nil || !info.IsResourceRequest {

@@ -15,18 +15,18 @@ import (
 // benchmark is the result of one Go benchmark, the median of its runs.
 type benchmark struct {
 	Name string `json:"name"`
-	// Values are by unit: ns/op, B/op, allocs/op, and what the benchmark itself reports.
+	// Values are keyed by unit: ns/op, B/op, allocs/op and the metrics of the benchmark itself.
 	Values map[string]float64 `json:"values"`
 	Runs   int                `json:"runs"`
 }
 
-// measured are the packages whose benchmarks belong to the way of a server, and which of them.
+// measured are the packages with benchmarks of the path of a server, and chosen selects the benchmarks.
 var (
 	measured = []string{"./operator/internal/render", "./postrender", "./policies"}
 	chosen   = "^Benchmark(Render|Digest|Run|Evaluate)$"
 )
 
-// runBenchmarks runs the Go benchmarks with the go command, in the root of the module.
+// runBenchmarks runs the Go benchmarks in the root of the module.
 func runBenchmarks(ctx context.Context) ([]benchmark, error) {
 	command := exec.CommandContext(ctx, "go", append([]string{"test", "-run", "^$", "-bench", chosen, "-benchmem", "-count", "5"}, measured...)...)
 	command.Stderr = os.Stderr
@@ -37,7 +37,7 @@ func runBenchmarks(ctx context.Context) ([]benchmark, error) {
 	return readBenchmarks(string(output)), nil
 }
 
-// readBenchmarks reads what `go test -bench` prints (golang.org/design/14313-benchmark-format), in its order.
+// readBenchmarks parses the output of `go test -bench` (golang.org/design/14313-benchmark-format), in order.
 func readBenchmarks(output string) []benchmark {
 	var order []string
 	values := map[string]map[string][]float64{}
@@ -68,7 +68,7 @@ func readBenchmarks(output string) []benchmark {
 	return out
 }
 
-// withoutProcs drops the number of processors that the go command appends to a name: Render/oidc-2.
+// withoutProcs removes the number of processors that the go command appends to a name: Render/oidc-2.
 func withoutProcs(name string) string {
 	i := strings.LastIndex(name, "-")
 	if i < 0 {

@@ -22,6 +22,6 @@ ok  	example.org/render	1.2s
 		t.Errorf("%+v, want the median of three", r)
 	}
 	if e := got[1]; e.Name != "Evaluate/oidc-patched" || e.Values["p99-µs"] != 1500 {
-		t.Errorf("%+v: a name may end in something that is no number", e)
+		t.Errorf("%+v: a name can end in something other than a number", e)
 	}
 }

@@ -14,11 +14,11 @@ import (
 	"time"
 )
 
-// thisMachine is where and with what this run measures.
+// thisMachine returns the hardware and versions of this run.
 func thisMachine(ctx context.Context) (machine, error) {
 	version, err := exec.CommandContext(ctx, filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kube-apiserver"), "--version").Output()
 	if err != nil {
-		return machine{}, fmt.Errorf("asking kube-apiserver for its version (KUBEBUILDER_ASSETS is its folder): %w", err)
+		return machine{}, fmt.Errorf("getting the version of kube-apiserver (KUBEBUILDER_ASSETS is its folder): %w", err)
 	}
 	info, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
@@ -35,7 +35,7 @@ func thisMachine(ctx context.Context) (machine, error) {
 	}, nil
 }
 
-// cpuModel is what /proc/cpuinfo says about the first processor. Not all architectures name one.
+// cpuModel returns the model of the first processor in /proc/cpuinfo. Not all architectures have one.
 func cpuModel(cpuinfo string) string {
 	_, rest, found := strings.Cut(cpuinfo, "model name")
 	if !found {
@@ -45,7 +45,7 @@ func cpuModel(cpuinfo string) string {
 	return strings.TrimSpace(strings.TrimLeft(line, "\t :"))
 }
 
-// commit is the one that is checked out. Where there is no repository, it is not known.
+// commit returns the checked-out commit, or "unknown" without a repository.
 func commit(ctx context.Context) string {
 	head, err := exec.CommandContext(ctx, "git", "rev-parse", "--short=12", "HEAD").Output()
 	if err != nil {

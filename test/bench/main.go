@@ -34,7 +34,7 @@ type options struct {
 }
 
 func main() {
-	ctrl.SetLogger(logr.Discard()) // of envtest
+	ctrl.SetLogger(logr.Discard()) // silences envtest
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, parseFlags())
 	if ctx.Err() != nil {
@@ -50,13 +50,13 @@ func main() {
 func parseFlags() options {
 	o := options{servers: []int{1000, 5000}, rounds: []int{2, 1}}
 	flag.StringVar(&o.operator, "operator", "bin/jupyter-server-operator", "the program to measure")
-	flag.Func("servers", "how many servers, one case after the other (default 1000,5000)", numbers(&o.servers))
-	flag.Func("rounds", "how often operator and plain client take turns, for each case; the last number holds for the rest (default 2,1)", numbers(&o.rounds))
-	flag.IntVar(&o.perNamespace, "per-namespace", 20, "how many servers share a namespace: about a course or a team")
-	flag.BoolVar(&o.oneNamespace, "one-namespace", true, "measure the first case once more with all servers in one namespace")
-	flag.IntVar(&o.concurrency, "concurrency", 8, "how many servers the operator, the plain client and the driver work on at once")
-	flag.BoolVar(&o.benchmarks, "benchmarks", true, "run the Go benchmarks as well")
-	flag.StringVar(&o.json, "json", "", "file to write what was measured to")
+	flag.Func("servers", "numbers of servers, one case each (default 1000,5000)", numbers(&o.servers))
+	flag.Func("rounds", "rounds of operator and plain client per case; the last number applies to the rest (default 2,1)", numbers(&o.rounds))
+	flag.IntVar(&o.perNamespace, "per-namespace", 20, "servers per namespace, about a course or a team")
+	flag.BoolVar(&o.oneNamespace, "one-namespace", true, "repeat the first case with all servers in one namespace")
+	flag.IntVar(&o.concurrency, "concurrency", 8, "concurrency of the operator, the plain client and the driver")
+	flag.BoolVar(&o.benchmarks, "benchmarks", true, "also run the Go benchmarks")
+	flag.StringVar(&o.json, "json", "", "file to write the measurements to")
 	flag.StringVar(&o.markdown, "markdown", "", "file to write the report to, between its markers")
 	flag.Parse()
 	return o
@@ -68,7 +68,7 @@ func numbers(into *[]int) func(string) error {
 		for _, field := range strings.Split(text, ",") {
 			number, err := strconv.Atoi(field)
 			if err != nil || number < 1 || number > 99999 {
-				return fmt.Errorf("%q is no number from 1 to 99999", field)
+				return fmt.Errorf("%q is not a number from 1 to 99999", field)
 			}
 			*into = append(*into, number)
 		}
@@ -76,7 +76,7 @@ func numbers(into *[]int) func(string) error {
 	}
 }
 
-// run measures everything, and then writes it down: a run that fails leaves the last report as it is.
+// run measures everything before it writes the report, so that a failed run keeps the last report.
 func run(ctx context.Context, o options) error {
 	out := &result{Concurrency: o.concurrency}
 	var err error
@@ -114,8 +114,8 @@ func save(o options, out *result) error {
 }
 
 func measureServers(ctx context.Context, o options, out *result) error {
-	b := &bench{program: o.operator, concurrency: o.concurrency, tell: progress}
-	progress("what the operator writes for one server")
+	b := &bench{program: o.operator, concurrency: o.concurrency, progress: progress}
+	progress("recording the operator's writes for one server")
 	if err := b.record(ctx); err != nil {
 		return fmt.Errorf("recording: %w", err)
 	}
@@ -135,7 +135,7 @@ func measureServers(ctx context.Context, o options, out *result) error {
 	return err
 }
 
-// measureCase lets operator and plain client take turns.
+// measureCase alternates between operator and plain client.
 func (b *bench) measureCase(ctx context.Context, l layout, servers, rounds int) (*testCase, error) {
 	c := &testCase{Servers: servers, Namespaces: l.namespaces(servers)}
 	for round := range rounds {
@@ -154,7 +154,7 @@ func (b *bench) measureCase(ctx context.Context, l layout, servers, rounds int) 
 	return c, nil
 }
 
-// progress tells what is going on, with the time: a run takes long.
+// progress prints the current step with the time.
 func progress(format string, args ...any) {
 	fmt.Printf(time.Now().Format("15:04:05 ")+format+"\n", args...)
 }

@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// measurement is who is looked at in a turn.
+// measurement holds the programs that are measured in a turn.
 type measurement struct {
 	plane    *controlPlane
 	driver   *driver
-	operator *operator // nil: the plain client's turn, which is this process
+	operator *operator // nil in the turn of the plain client, which is this process
 }
 
-// moment is what could be seen at one time.
-type moment struct {
+// snapshot holds the values of all programs at one time.
+type snapshot struct {
 	at       time.Time
 	plane    scrape
 	operator scrape
@@ -27,9 +27,9 @@ type moment struct {
 	cpu      map[string]float64
 }
 
-// now looks at everybody. The time is that of the look at the processors, which costs nothing.
-func (m *measurement) now(ctx context.Context) (moment, error) {
-	out := moment{at: time.Now(), cpu: map[string]float64{}}
+// snapshot reads the values of all programs. Its time is that of reading the processor times, which is cheap.
+func (m *measurement) snapshot(ctx context.Context) (snapshot, error) {
+	out := snapshot{at: time.Now(), cpu: map[string]float64{}}
 	processes := map[string]process{"kube-apiserver": m.plane.apiserver, "etcd": m.plane.etcd, "client": process(os.Getpid())}
 	if m.operator != nil {
 		processes["operator"] = m.operator.process
@@ -52,8 +52,8 @@ func (m *measurement) now(ctx context.Context) (moment, error) {
 	return out, err
 }
 
-// between is the phase from one moment to another, which ended at a time before the second look.
-func (m *measurement) between(name string, servers int, before, after moment, end time.Time) (phase, error) {
+// between returns the phase between two snapshots. It ended before the second one.
+func (m *measurement) between(name string, servers int, before, after snapshot, end time.Time) (phase, error) {
 	p := phase{Name: name, Servers: servers, Seconds: end.Sub(before.at).Seconds(), Calls: callsBetween(before, after), CPU: map[string]float64{}}
 	for program, used := range after.cpu {
 		p.CPU[program] = used - before.cpu[program]
@@ -67,7 +67,7 @@ func (m *measurement) between(name string, servers int, before, after moment, en
 	return p, err
 }
 
-func callsBetween(before, after moment) []callCount {
+func callsBetween(before, after snapshot) []callCount {
 	made := without(after.plane.calls(), before.plane.calls(), without(after.driver, before.driver))
 	out := []callCount{}
 	for c, count := range made {
@@ -96,7 +96,7 @@ func loopBetween(before, after scrape) *loop {
 	failed := maps.Clone(controller)
 	failed["result"] = "error"
 	return &loop{
-		Turns:  after.turns() - before.turns(),
+		Turns:  after.reconciles() - before.reconciles(),
 		Errors: after.sum("controller_runtime_reconcile_total", failed) - before.sum("controller_runtime_reconcile_total", failed),
 		P50:    took.quantile(0.5), P99: took.quantile(0.99),
 		Queue: waited.mean(), Queue50: waited.quantile(0.5), Queue99: waited.quantile(0.99),
@@ -104,7 +104,7 @@ func loopBetween(before, after scrape) *loop {
 	}
 }
 
-// watches is how many watches are open of resources that the operator has to do with.
+// watches returns the number of open watches on measured resources.
 func (s scrape) watches() float64 {
 	var total float64
 	for _, metric := range s["apiserver_longrunning_requests"].GetMetric() {

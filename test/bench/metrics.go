@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// scrape is what a program said at /metrics.
+// scrape is the parsed response of /metrics.
 type scrape map[string]*dto.MetricFamily
 
 func scrapeFrom(ctx context.Context, client *http.Client, url string) (scrape, error) {
@@ -32,7 +32,7 @@ func scrapeFrom(ctx context.Context, client *http.Client, url string) (scrape, e
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("reading metrics: %s answers %s", url, response.Status)
+		return nil, fmt.Errorf("reading metrics: %s returned %s", url, response.Status)
 	}
 	return parse(response.Body)
 }
@@ -46,7 +46,7 @@ func parse(text io.Reader) (scrape, error) {
 	return families, nil
 }
 
-// sum adds up the counters and gauges of a name whose labels are as wanted.
+// sum adds up the counters and gauges with a name and labels.
 func (s scrape) sum(name string, labels map[string]string) float64 {
 	var total float64
 	for _, metric := range s[name].GetMetric() {
@@ -76,7 +76,7 @@ func label(metric *dto.Metric, name string) string {
 	return ""
 }
 
-// histogram is how many observations there were up to each bound, in the order of the bounds.
+// histogram holds cumulative counts by upper bound, in order.
 type histogram struct {
 	bounds []float64
 	counts []float64
@@ -84,7 +84,7 @@ type histogram struct {
 	count  float64
 }
 
-// histogram adds up the histograms of a name whose labels are as wanted. They have the same bounds.
+// histogram adds up the histograms with a name and labels, which have the same bounds.
 func (s scrape) histogram(name string, labels map[string]string) histogram {
 	upTo := map[float64]float64{}
 	var out histogram
@@ -105,7 +105,7 @@ func (s scrape) histogram(name string, labels map[string]string) histogram {
 	return out
 }
 
-// since is what was observed after an earlier scrape of the same process. There may have been no such histogram then.
+// since returns the observations after an earlier scrape of the same process, which may not have had the histogram yet.
 func (h histogram) since(before histogram) histogram {
 	out := histogram{bounds: h.bounds, counts: slices.Clone(h.counts), sum: h.sum - before.sum, count: h.count - before.count}
 	for i, bound := range h.bounds {
@@ -116,8 +116,8 @@ func (h histogram) since(before histogram) histogram {
 	return out
 }
 
-// quantile is estimated as Prometheus does (promql/quantile.go, bucketQuantile): evenly spread within a bucket, and the last
-// finite bound where it is beyond that. It is 0 where nothing was observed.
+// quantile is estimated like in Prometheus (promql/quantile.go, bucketQuantile): linearly within a bucket, and at most the last
+// finite bound. It is 0 without observations.
 func (h histogram) quantile(q float64) float64 {
 	if h.count == 0 {
 		return 0
@@ -139,7 +139,7 @@ func (h histogram) quantile(q float64) float64 {
 	return lower
 }
 
-// mean is 0 where nothing was observed.
+// mean is 0 without observations.
 func (h histogram) mean() float64 {
 	if h.count == 0 {
 		return 0
@@ -149,8 +149,8 @@ func (h histogram) mean() float64 {
 
 // call is a kind of request to the API server.
 type call struct {
-	verb     string // as the API server's metrics say it: LIST, POST, APPLY
-	resource string // with its subresource: jupyterservers/status
+	verb     string // as in the API server's metrics: LIST, POST, APPLY
+	resource string // including the subresource: jupyterservers/status
 	dryRun   bool
 }
 
@@ -161,20 +161,20 @@ func (c call) String() string {
 	return c.verb + " " + c.resource
 }
 
-// writes says that the call changes something.
+// writes reports whether the call changes an object.
 func (c call) writes() bool {
 	return !c.dryRun && c.verb != "GET" && c.verb != "LIST" && c.verb != "WATCH"
 }
 
-// ours are the resources that the operator has to do with. What else the API server counts, it does by itself.
-var ours = []string{
+// measuredResources are the resources that the operator uses. The API server's own requests for others are ignored.
+var measuredResources = []string{
 	"jupyterservers", "secrets", "statefulsets", "services", "ingresses", "networkpolicies", "persistentvolumeclaims", "configmaps",
 	"pods", "events", "namespaces",
 }
 
 func callOf(metric *dto.Metric) (call, bool) {
 	resource := label(metric, "resource")
-	if !slices.Contains(ours, resource) {
+	if !slices.Contains(measuredResources, resource) {
 		return call{}, false
 	}
 	if sub := label(metric, "subresource"); sub != "" {
@@ -183,7 +183,7 @@ func callOf(metric *dto.Metric) (call, bool) {
 	return call{verb: label(metric, "verb"), resource: resource, dryRun: label(metric, "dry_run") != ""}, true
 }
 
-// calls are the requests that an API server has answered so far, by everybody. A watch counts when it ends.
+// calls returns the requests of all clients that an API server has answered so far. A watch counts when it ends.
 func (s scrape) calls() map[call]float64 {
 	out := map[call]float64{}
 	for _, metric := range s["apiserver_request_total"].GetMetric() {
@@ -194,7 +194,7 @@ func (s scrape) calls() map[call]float64 {
 	return out
 }
 
-// without is the calls less others, where something is left.
+// without subtracts calls and omits those without remainder.
 func without(calls map[call]float64, others ...map[call]float64) map[call]float64 {
 	out := maps.Clone(calls)
 	for _, other := range others {
@@ -206,8 +206,8 @@ func without(calls map[call]float64, others ...map[call]float64) map[call]float6
 	return out
 }
 
-// durations is how long the API server took, in seconds, for a kind of request in the mean. Dry runs are not told apart from
-// others there.
+// durations returns the response times of the API server for a kind of request, in seconds. Its metrics do not distinguish dry
+// runs.
 func (s scrape) durations(c call) histogram {
 	resource, sub, _ := strings.Cut(c.resource, "/")
 	return s.histogram("apiserver_request_duration_seconds", map[string]string{"verb": c.verb, "resource": resource, "subresource": sub})

@@ -18,12 +18,12 @@ func TestQuantileOfADifference(t *testing.T) {
 		q      float64
 		want   float64
 	}{
-		{"nothing was observed in between", earlier, 0.5, 0},
-		{"evenly spread within the one bucket", histogram{bounds: earlier.bounds, counts: []float64{10, 20, 20, 20}, count: 20}, 0.5, 1.5},
-		{"what was observed before does not count", histogram{bounds: earlier.bounds, counts: []float64{10, 10, 14, 14}, count: 14}, 0.99, 3.98},
+		{"no new observations", earlier, 0.5, 0},
+		{"linear within one bucket", histogram{bounds: earlier.bounds, counts: []float64{10, 20, 20, 20}, count: 20}, 0.5, 1.5},
+		{"earlier observations do not count", histogram{bounds: earlier.bounds, counts: []float64{10, 10, 14, 14}, count: 14}, 0.99, 3.98},
 		{"the first bucket starts at 0", histogram{bounds: earlier.bounds, counts: []float64{14, 14, 14, 14}, count: 14}, 0.5, 0.5},
-		{"an empty bucket is passed over", histogram{bounds: earlier.bounds, counts: []float64{11, 11, 12, 12}, count: 12}, 0.75, 3},
-		{"beyond the last bound nothing more is known", histogram{bounds: earlier.bounds, counts: []float64{10, 10, 10, 14}, count: 14}, 0.5, 4},
+		{"an empty bucket is skipped", histogram{bounds: earlier.bounds, counts: []float64{11, 11, 12, 12}, count: 12}, 0.75, 3},
+		{"values beyond the last bound return that bound", histogram{bounds: earlier.bounds, counts: []float64{10, 10, 10, 14}, count: 14}, 0.5, 4},
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestCalls(t *testing.T) {
 		{verb: "PATCH", resource: "jupyterservers/status"}:      5,
 	}
 	if len(got) != len(want) {
-		t.Errorf("%v, want %v: those of the driver and of the API server itself do not count", got, want)
+		t.Errorf("%v, want %v: calls of the driver and of the API server itself do not count", got, want)
 	}
 	for c, count := range want {
 		if got[c] != count {
@@ -89,7 +89,7 @@ func TestCallsThatWrite(t *testing.T) {
 		{"a dry run changes nothing", call{verb: "APPLY", dryRun: true}, false},
 		{"a list reads", call{verb: "LIST"}, false},
 		{"a watch reads", call{verb: "WATCH"}, false},
-		{"a deletion changes something", call{verb: "DELETE"}, true},
+		{"a deletion changes an object", call{verb: "DELETE"}, true},
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {

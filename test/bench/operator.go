@@ -22,7 +22,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 )
 
-// operator is the real program, as a child process.
+// operator is the real program as a child process.
 type operator struct {
 	process
 	command *exec.Cmd
@@ -33,7 +33,7 @@ type operator struct {
 	exited  chan struct{}
 }
 
-// startOperator starts the program against an API server, without a limit of requests, and waits until it says that it is ready.
+// startOperator starts the program against an API server, without rate limits, and waits until it is ready.
 func startOperator(ctx context.Context, program string, config *rest.Config, concurrency int) (*operator, error) {
 	dir, err := os.MkdirTemp("", "bench-operator")
 	if err != nil {
@@ -69,13 +69,13 @@ func (o *operator) start(program string, config *rest.Config, concurrency int) e
 	o.command = exec.Command(program, "run", "--metrics-bind-address="+metrics, "--health-probe-bind-address="+health, "--kube-api-qps=-1", "--concurrency="+strconv.Itoa(concurrency))
 	o.command.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	o.command.Stdout, o.command.Stderr = o.log, o.log
-	o.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is ours to handle
+	o.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // this process handles Ctrl-C
 	if err := o.command.Start(); err != nil {
 		return fmt.Errorf("starting the operator: %w", err)
 	}
 	o.process = process(o.command.Process.Pid)
 	go func() {
-		_ = o.command.Wait() // how it ended is told by its log
+		_ = o.command.Wait() // the log has the reason
 		close(o.exited)
 	}()
 	return nil
@@ -90,7 +90,7 @@ func kubeconfigOf(config *rest.Config) api.Config {
 	return *out
 }
 
-// freeAddress is one on which nobody listened just now.
+// freeAddress returns an address without a listener.
 func freeAddress() (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -108,7 +108,7 @@ func (o *operator) ready(ctx context.Context) error {
 		}
 		select {
 		case <-o.exited:
-			return errors.New("the operator ended")
+			return errors.New("the operator exited")
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for the operator to be ready: %w", ctx.Err())
 		case <-time.After(50 * time.Millisecond):
@@ -133,14 +133,14 @@ func (o *operator) scrape(ctx context.Context) (scrape, error) {
 	return scrapeFrom(ctx, http.DefaultClient, o.metrics)
 }
 
-// turns is how many turns of the loop there were.
-func (s scrape) turns() float64 {
+// reconciles returns the number of reconciliations.
+func (s scrape) reconciles() float64 {
 	return s.sum("controller_runtime_reconcile_total", map[string]string{"controller": "jupyterserver"})
 }
 
-// atRest waits until the operator has had as many turns of the loop as wanted, and no more of them for a while. It returns when the
-// last one was, as far as can be seen from outside.
-func (o *operator) atRest(ctx context.Context, turns float64) (time.Time, error) {
+// waitIdle waits until the operator has made as many reconciliations and no more for a while. It returns the observed time of the
+// last one.
+func (o *operator) waitIdle(ctx context.Context, reconciles float64) (time.Time, error) {
 	const look, quiet = 250 * time.Millisecond, 4 * time.Second
 	last, changed := -1.0, time.Now()
 	for {
@@ -149,34 +149,34 @@ func (o *operator) atRest(ctx context.Context, turns float64) (time.Time, error)
 			return changed, err
 		}
 		busy := s.sum("workqueue_depth", map[string]string{"name": "jupyterserver"}) + s.sum("controller_runtime_active_workers", nil)
-		if now := s.turns(); now != last || busy > 0 {
+		if now := s.reconciles(); now != last || busy > 0 {
 			last, changed = now, time.Now()
 		}
-		if last >= turns && time.Since(changed) >= quiet {
+		if last >= reconciles && time.Since(changed) >= quiet {
 			return changed, nil
 		}
 		if err := sleep(ctx, look); err != nil {
-			return changed, fmt.Errorf("waiting for the operator to come to rest after %.0f turns: %w", last, err)
+			return changed, fmt.Errorf("waiting for an idle operator after %.0f reconciliations: %w", last, err)
 		}
 	}
 }
 
-// withLog ends the process and adds what it said to an error.
+// withLog kills the process and adds its log to an error.
 func (o *operator) withLog(err error) error {
-	o.kill() // nobody writes to the log any more
-	return fmt.Errorf("%w; the operator said:\n%s", err, o.log)
+	o.kill() // the log is complete then
+	return fmt.Errorf("%w; log of the operator:\n%s", err, o.log)
 }
 
-// kill ends the process as a crash would, and waits for that.
+// kill ends the process like a crash and waits for its end.
 func (o *operator) kill() {
 	if o.process == 0 {
 		return
 	}
-	_ = o.command.Process.Kill() // it may have ended by itself
+	_ = o.command.Process.Kill() // it may have exited already
 	<-o.exited
 }
 
-// stop ends the process and removes its files.
+// stop kills the process and removes its files.
 func (o *operator) stop() {
 	o.kill()
 	os.RemoveAll(o.dir)

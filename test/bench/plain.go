@@ -14,20 +14,20 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// recording is what the operator wrote for the sample server.
+// recording holds the operator's writes for the sample server.
 type recording struct {
 	apply, update []*write
-	// sample is the sample's UID.
+	// sample is the UID of the sample server.
 	sample string
 }
 
-// plainClient makes the writes of a recording for other servers.
+// plainClient repeats the writes of a recording for other servers.
 type plainClient struct {
-	recording recording
-	host      string
-	http      *http.Client
-	layout    layout
-	twins     []*twins // by the number of the server
+	recording     recording
+	host          string
+	http          *http.Client
+	layout        layout
+	substitutions []*substitutions // by the number of the server
 }
 
 func newPlainClient(config *rest.Config, r recording, l layout, n int) (*plainClient, error) {
@@ -35,23 +35,23 @@ func newPlainClient(config *rest.Config, r recording, l layout, n int) (*plainCl
 	if err != nil {
 		return nil, err
 	}
-	return &plainClient{recording: r, host: config.Host, http: client, layout: l, twins: make([]*twins, n+1)}, nil
+	return &plainClient{recording: r, host: config.Host, http: client, layout: l, substitutions: make([]*substitutions, n+1)}, nil
 }
 
-// install makes the writes of a first release.
+// install makes the writes of the first release.
 func (c *plainClient) install(ctx context.Context, i int, uid string) error {
-	t := newTwins(c.layout, i)
+	t := newSubstitutions(c.layout, i)
 	t.add(c.recording.sample, uid)
-	c.twins[i] = t
+	c.substitutions[i] = t
 	return c.repeat(ctx, c.recording.apply, t)
 }
 
-// upgrade makes the writes of a second one.
+// upgrade makes the writes of the second release.
 func (c *plainClient) upgrade(ctx context.Context, i int) error {
-	return c.repeat(ctx, c.recording.update, c.twins[i])
+	return c.repeat(ctx, c.recording.update, c.substitutions[i])
 }
 
-func (c *plainClient) repeat(ctx context.Context, writes []*write, t *twins) error {
+func (c *plainClient) repeat(ctx context.Context, writes []*write, t *substitutions) error {
 	for _, w := range writes {
 		uid, err := c.send(ctx, w, t)
 		if err != nil {
@@ -62,7 +62,7 @@ func (c *plainClient) repeat(ctx context.Context, writes []*write, t *twins) err
 	return nil
 }
 
-func (c *plainClient) send(ctx context.Context, w *write, t *twins) (uid string, err error) {
+func (c *plainClient) send(ctx context.Context, w *write, t *substitutions) (uid string, err error) {
 	path := string(t.replace([]byte(w.Path)))
 	request, err := http.NewRequestWithContext(ctx, w.Method, c.host+path, bytes.NewReader(t.replace(w.Body)))
 	if err != nil {
@@ -72,33 +72,33 @@ func (c *plainClient) send(ctx context.Context, w *write, t *twins) (uid string,
 	request.Header.Set("Accept", w.Accept)
 	response, err := c.http.Do(request)
 	if err != nil {
-		return "", fmt.Errorf("writing as the operator did: %w", err)
+		return "", fmt.Errorf("repeating a write of the operator: %w", err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		return "", fmt.Errorf("writing as the operator did: %w", err)
+		return "", fmt.Errorf("repeating a write of the operator: %w", err)
 	}
 	if response.StatusCode >= http.StatusMultipleChoices {
-		return "", fmt.Errorf("writing as the operator did: %s %s: %s: %s", w.Method, path, response.Status, body)
+		return "", fmt.Errorf("repeating a write of the operator: %s %s: %s: %s", w.Method, path, response.Status, body)
 	}
 	return uidOf(response.Header.Get("Content-Type"), body)
 }
 
-// twins are the strings of the sample server and what stands for them with another one. Both have the same length, because some
-// bodies are protocol buffers, which say how long a string is. A record of Helm stays that of the sample: its text is compressed.
-type twins struct {
+// substitutions map strings of the sample server to those of another one. Both have the same length, because some bodies are
+// protocol buffers with length-prefixed strings. A Helm release record stays that of the sample, because it is compressed.
+type substitutions struct {
 	pairs [][2][]byte
 }
 
-func newTwins(l layout, i int) *twins {
-	t := &twins{}
+func newSubstitutions(l layout, i int) *substitutions {
+	t := &substitutions{}
 	t.add(name(0), name(i))
 	t.add(l.namespace(0), l.namespace(i))
 	return t
 }
 
-func (t *twins) add(sample, twin string) {
+func (t *substitutions) add(sample, substitute string) {
 	if sample == "" {
 		return
 	}
@@ -107,17 +107,17 @@ func (t *twins) add(sample, twin string) {
 			return
 		}
 	}
-	t.pairs = append(t.pairs, [2][]byte{[]byte(sample), []byte(twin)})
+	t.pairs = append(t.pairs, [2][]byte{[]byte(sample), []byte(substitute)})
 }
 
-func (t *twins) replace(text []byte) []byte {
+func (t *substitutions) replace(text []byte) []byte {
 	for _, pair := range t.pairs {
 		text = bytes.ReplaceAll(text, pair[0], pair[1])
 	}
 	return text
 }
 
-// list says what the plain client writes, in the words of the API server's metrics.
+// list returns the writes of the plain client in terms of the API server's metrics.
 func (r recording) list() plainWrites {
 	return plainWrites{Apply: callsOf(r.apply), Update: callsOf(r.update)}
 }
@@ -130,7 +130,7 @@ func callsOf(writes []*write) []string {
 	return out
 }
 
-// objects is how many objects a first release makes, with the server's Secret and without the record of the release.
+// objects returns the number of objects that the first release creates, with the server's Secret but without the release record.
 func (r recording) objects() int {
 	n := 0
 	for _, w := range r.apply {

@@ -14,10 +14,10 @@ import (
 // clockTicks is the unit of processor time in /proc, a hundredth of a second on all of Linux (proc(5), sysconf(_SC_CLK_TCK)).
 const clockTicks = 100
 
-// process is one that runs on this machine, by its id.
+// process is the ID of a process on this machine.
 type process int
 
-// cpu is the processor time of a process so far, in seconds.
+// cpu returns the processor time of a process so far, in seconds.
 func (p process) cpu() (float64, error) {
 	fields, err := p.stat()
 	if err != nil {
@@ -34,25 +34,25 @@ func (p process) cpu() (float64, error) {
 	return (user + system) / clockTicks, nil
 }
 
-// stat are the fields of /proc/PID/stat from the third on: the second is a name that may hold anything.
+// stat returns the fields of /proc/PID/stat from the third on. The second is a name that can contain any character.
 func (p process) stat() ([]string, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
 	if err != nil {
-		return nil, fmt.Errorf("looking at a process: %w", err)
+		return nil, fmt.Errorf("reading a process: %w", err)
 	}
 	_, rest, _ := strings.Cut(string(raw), ") ")
 	fields := strings.Fields(rest)
 	if len(fields) < 13 {
-		return nil, fmt.Errorf("looking at the process %d: %q", p, raw)
+		return nil, fmt.Errorf("parsing the process %d: %q", p, raw)
 	}
 	return fields, nil
 }
 
-// memory is VmRSS and VmHWM of a process, in bytes: what it holds, and the most that it ever held.
+// memory returns VmRSS and VmHWM of a process in bytes: its current and its peak memory.
 func (p process) memory() (now, peak int64, err error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p))
 	if err != nil {
-		return 0, 0, fmt.Errorf("looking at a process: %w", err)
+		return 0, 0, fmt.Errorf("reading a process: %w", err)
 	}
 	return kibibytes(string(raw), "VmRSS:"), kibibytes(string(raw), "VmHWM:"), nil
 }
@@ -67,7 +67,7 @@ func kibibytes(status, field string) int64 {
 	return value << 10
 }
 
-// child finds a child process of this one by the name of its program.
+// child finds a child process by the name of its program.
 func child(program string) (process, error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -86,5 +86,5 @@ func child(program string) (process, error) {
 			return process(pid), nil
 		}
 	}
-	return 0, fmt.Errorf("no process of %s was started here", program)
+	return 0, fmt.Errorf("no child process of %s", program)
 }

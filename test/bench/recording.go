@@ -24,20 +24,20 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// write is a request of the operator that changed something, for the sample server.
+// write is a request of the operator that changed an object of the sample server.
 type write struct {
 	Method      string
-	Path        string // with the query
+	Path        string // including the query
 	ContentType string
 	Accept      string
 	Body        []byte
-	// UID is that of the object in the answer.
+	// UID is that of the object in the response.
 	UID string
-	// done says that the API server did it.
+	// done is set once the API server has applied it.
 	done bool
 }
 
-// call is what the API server's metrics will say about the write.
+// call returns the write in terms of the API server's metrics.
 func (w *write) call() call {
 	request, err := http.NewRequest(w.Method, w.Path, http.NoBody)
 	if err != nil {
@@ -48,13 +48,13 @@ func (w *write) call() call {
 	return made
 }
 
-// recorder is a proxy in front of the API server that takes down what is written in the sample's namespace.
+// recorder is a proxy in front of the API server that records the writes in the sample's namespace.
 type recorder struct {
 	server    *http.Server
 	address   string
 	namespace string
 
-	underway sync.RWMutex // read-locked by requests that are not answered yet
+	inFlight sync.RWMutex // read-locked by requests in flight
 	mu       sync.Mutex
 	writes   []*write
 }
@@ -76,13 +76,13 @@ func startRecorder(config *rest.Config, namespace string) (*recorder, error) {
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(target)
-			p.Out.Header.Del("Accept-Encoding") // the transport asks for what it can unpack
+			p.Out.Header.Del("Accept-Encoding") // the transport negotiates compression
 		},
 		Transport:      transport,
-		FlushInterval:  -1, // watches
+		FlushInterval:  -1, // for watches
 		ModifyResponse: r.answered,
 	}
-	r.server = &http.Server{Handler: r.over(proxy), ReadHeaderTimeout: time.Minute}
+	r.server = &http.Server{Handler: r.wrap(proxy), ReadHeaderTimeout: time.Minute}
 	go func() { _ = r.server.Serve(listener) }() // ends with stop
 	return r, nil
 }
@@ -91,14 +91,14 @@ func (r *recorder) stop() { _ = r.server.Close() }
 
 type writeKey struct{}
 
-func (r *recorder) over(next http.Handler) http.Handler {
+func (r *recorder) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		if !r.wanted(request) {
+		if !r.match(request) {
 			next.ServeHTTP(w, request)
 			return
 		}
-		r.underway.RLock()
-		defer r.underway.RUnlock()
+		r.inFlight.RLock()
+		defer r.inFlight.RUnlock()
 		body, err := io.ReadAll(request.Body)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -116,8 +116,8 @@ func (r *recorder) over(next http.Handler) http.Handler {
 	})
 }
 
-// wanted says that a request is part of a release: events and dry runs are not.
-func (r *recorder) wanted(request *http.Request) bool {
+// match reports whether a request is part of a release: events and dry runs are not.
+func (r *recorder) match(request *http.Request) bool {
 	return request.Method != http.MethodGet && request.URL.Query().Get("dryRun") == "" &&
 		strings.Contains(request.URL.Path, "/namespaces/"+r.namespace+"/") && !strings.Contains(request.URL.Path, "/events")
 }
@@ -139,7 +139,7 @@ func (r *recorder) answered(response *http.Response) error {
 	return err
 }
 
-// withoutVersion is the body of a PUT without the resource version, which another server's object does not have.
+// withoutVersion returns the body of a PUT without the resource version, which differs for another server's object.
 func withoutVersion(w *write) ([]byte, error) {
 	codec := clientgoscheme.Codecs
 	info, ok := runtime.SerializerInfoForMediaType(codec.SupportedMediaTypes(), w.ContentType)
@@ -148,25 +148,25 @@ func withoutVersion(w *write) ([]byte, error) {
 	}
 	object, kind, err := codec.UniversalDeserializer().Decode(w.Body, nil, nil)
 	if err != nil {
-		return nil, fmt.Errorf("reading what was written: %w", err)
+		return nil, fmt.Errorf("decoding a write: %w", err)
 	}
 	accessor, err := meta.Accessor(object)
 	if err != nil {
-		return nil, fmt.Errorf("reading what was written: %w", err)
+		return nil, fmt.Errorf("decoding a write: %w", err)
 	}
 	accessor.SetResourceVersion("")
 	body, err := runtime.Encode(codec.EncoderForVersion(info.Serializer, kind.GroupVersion()), object)
 	if err != nil {
-		return nil, fmt.Errorf("writing it without its version: %w", err)
+		return nil, fmt.Errorf("encoding a write without its version: %w", err)
 	}
 	return body, nil
 }
 
-// take returns what was written so far, as it can be written again, and forgets it. The driver may have seen a write before the
-// operator has its answer.
+// take returns and clears the writes so far, in a form that can be repeated. It waits for requests in flight, because the driver may
+// see a write before the operator has its response.
 func (r *recorder) take() ([]*write, error) {
-	r.underway.Lock()
-	defer r.underway.Unlock()
+	r.inFlight.Lock()
+	defer r.inFlight.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := slices.DeleteFunc(r.writes, func(w *write) bool { return !w.done })
@@ -180,24 +180,24 @@ func (r *recorder) take() ([]*write, error) {
 	return out, nil
 }
 
-// uidOf is the UID of the object in an answer of the API server, or nothing where it holds none.
+// uidOf returns the UID of the object in a response of the API server, or "" if there is none.
 func uidOf(contentType string, body []byte) (string, error) {
 	if strings.HasPrefix(contentType, "application/json") {
 		var object struct {
 			Metadata struct{ UID string }
 		}
 		if err := json.Unmarshal(body, &object); err != nil {
-			return "", fmt.Errorf("reading an answer: %w", err)
+			return "", fmt.Errorf("decoding a response: %w", err)
 		}
 		return object.Metadata.UID, nil
 	}
 	object, _, err := clientgoscheme.Codecs.UniversalDeserializer().Decode(body, nil, nil)
 	if err != nil {
-		return "", fmt.Errorf("reading an answer: %w", err)
+		return "", fmt.Errorf("decoding a response: %w", err)
 	}
 	accessor, err := meta.Accessor(object)
 	if err != nil {
-		return "", nil //nolint:nilerr // a Status has none
+		return "", nil //nolint:nilerr // a Status has no UID
 	}
 	return string(accessor.GetUID()), nil
 }

@@ -26,13 +26,13 @@ func TestCallOfRequest(t *testing.T) {
 		none        bool
 	}{
 		{reason: "a create", method: "POST", path: "/api/v1/namespaces/a/secrets", want: call{verb: "POST", resource: "secrets"}},
-		{reason: "one is read", method: "GET", path: "/api/v1/namespaces/a/secrets/b", want: call{verb: "GET", resource: "secrets"}},
-		{reason: "many are read", method: "GET", path: "/api/v1/namespaces/a/secrets", want: call{verb: "LIST", resource: "secrets"}},
+		{reason: "a get", method: "GET", path: "/api/v1/namespaces/a/secrets/b", want: call{verb: "GET", resource: "secrets"}},
+		{reason: "a list", method: "GET", path: "/api/v1/namespaces/a/secrets", want: call{verb: "LIST", resource: "secrets"}},
 		{reason: "a watch", method: "GET", path: "/api/v1/secrets?watch=true", want: call{verb: "WATCH", resource: "secrets"}},
 		{reason: "a patch", method: "PATCH", path: "/apis/jupyterserver.dev/v1alpha1/namespaces/a/jupyterservers/b/status", contentType: "application/merge-patch+json", want: call{verb: "PATCH", resource: "jupyterservers/status"}},
 		{reason: "an apply", method: "PATCH", path: "/apis/apps/v1/namespaces/a/statefulsets/b?force=true", contentType: "application/apply-patch+yaml", want: call{verb: "APPLY", resource: "statefulsets"}},
 		{reason: "a dry run", method: "PATCH", path: "/apis/apps/v1/namespaces/a/statefulsets/b?dryRun=All", contentType: "application/apply-patch+yaml", want: call{verb: "APPLY", resource: "statefulsets", dryRun: true}},
-		{reason: "no resource", method: "GET", path: "/metrics", none: true},
+		{reason: "a non-resource request", method: "GET", path: "/metrics", none: true},
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestCallOfRequest(t *testing.T) {
 	}
 }
 
-func TestWhatIsRecorded(t *testing.T) {
+func TestRecordedRequests(t *testing.T) {
 	tests := []struct {
 		reason, method, path string
 		want                 bool
@@ -55,19 +55,19 @@ func TestWhatIsRecorded(t *testing.T) {
 		{"a read", "GET", "/api/v1/namespaces/bench-00000/secrets", false},
 		{"a dry run", "PATCH", "/apis/apps/v1/namespaces/bench-00000/statefulsets/a?dryRun=All", false},
 		{"an event", "POST", "/apis/events.k8s.io/v1/namespaces/bench-00000/events", false},
-		{"something elsewhere", "POST", "/api/v1/namespaces/default/secrets", false},
+		{"a write in another namespace", "POST", "/api/v1/namespaces/default/secrets", false},
 	}
 	r := &recorder{namespace: layout{}.namespace(0)}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
-			if got := r.wanted(httptest.NewRequest(test.method, test.path, http.NoBody)); got != test.want {
+			if got := r.match(httptest.NewRequest(test.method, test.path, http.NoBody)); got != test.want {
 				t.Errorf("%t, want %t", got, test.want)
 			}
 		})
 	}
 }
 
-func TestUIDOfAnAnswer(t *testing.T) {
+func TestUIDOfAResponse(t *testing.T) {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "a", UID: "u1"}}
 	for _, mediaType := range []string{runtime.ContentTypeJSON, runtime.ContentTypeProtobuf} {
 		info, ok := runtime.SerializerInfoForMediaType(clientgoscheme.Codecs.SupportedMediaTypes(), mediaType)
@@ -84,8 +84,8 @@ func TestUIDOfAnAnswer(t *testing.T) {
 	}
 }
 
-// TestTwinsAreAsLong: some bodies are protocol buffers, in which strings have their length before them.
-func TestTwinsAreAsLong(t *testing.T) {
+// TestSubstitutionsHaveEqualLength: some bodies are protocol buffers with length-prefixed strings.
+func TestSubstitutionsHaveEqualLength(t *testing.T) {
 	for _, l := range []layout{{}, {perNamespace: 20}} {
 		for _, i := range []int{1, 20, 21, 5000, 99999} {
 			if len(name(i)) != len(name(0)) || len(l.namespace(i)) != len(l.namespace(0)) {
@@ -95,13 +95,13 @@ func TestTwinsAreAsLong(t *testing.T) {
 	}
 }
 
-func TestTwins(t *testing.T) {
-	pair := newTwins(layout{perNamespace: 20}, 21)
-	pair.add("uid-of-sample", "uid-of-twin-1")
-	pair.add("uid-of-sample", "uid-of-another") // an answer to an update has the UID once more
-	pair.add("", "an answer without one")
+func TestSubstitutions(t *testing.T) {
+	pair := newSubstitutions(layout{perNamespace: 20}, 21)
+	pair.add("uid-of-sample", "uid-of-other1")
+	pair.add("uid-of-sample", "uid-of-another") // a response to an update contains the UID again
+	pair.add("", "a response without UID")
 	path := url.URL{Path: string(pair.replace([]byte("/namespaces/bench-00000/secrets/server-00000?uid=uid-of-sample")))}
-	if want := "/namespaces/bench-00002/secrets/server-00021?uid=uid-of-twin-1"; path.Path != want {
+	if want := "/namespaces/bench-00002/secrets/server-00021?uid=uid-of-other1"; path.Path != want {
 		t.Errorf("%s, want %s", path.Path, want)
 	}
 }
@@ -124,13 +124,13 @@ func TestLayout(t *testing.T) {
 				seen[test.layout.namespace(i)] = true
 			}
 			if len(seen) != test.want || test.layout.namespaces(test.servers) != test.want {
-				t.Errorf("%d namespaces, said %d, want %d", len(seen), test.layout.namespaces(test.servers), test.want)
+				t.Errorf("%d namespaces, namespaces() returned %d, want %d", len(seen), test.layout.namespaces(test.servers), test.want)
 			}
 		})
 	}
 }
 
-func TestAPutIsRepeatedWithoutItsVersion(t *testing.T) {
+func TestPutIsRepeatedWithoutResourceVersion(t *testing.T) {
 	info, ok := runtime.SerializerInfoForMediaType(clientgoscheme.Codecs.SupportedMediaTypes(), runtime.ContentTypeProtobuf)
 	if !ok {
 		t.Fatal("no serializer for protocol buffers")
@@ -147,8 +147,8 @@ func TestAPutIsRepeatedWithoutItsVersion(t *testing.T) {
 		reason, method string
 		want           []byte
 	}{
-		{"another object has another version", http.MethodPut, bodyOf("")},
-		{"only a PUT is guarded by it", http.MethodPost, bodyOf("7")},
+		{"another object has another resource version", http.MethodPut, bodyOf("")},
+		{"only a PUT contains a resource version", http.MethodPost, bodyOf("7")},
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {

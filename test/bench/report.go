@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// The report stands between these lines; what is around them stays.
+// The report is between these lines; the rest of the file is kept.
 const (
 	beginMark = "<!-- bench:begin -->"
 	endMark   = "<!-- bench:end -->"
@@ -21,7 +21,7 @@ const (
 
 const mebibyte = 1 << 20
 
-// String is for the progress of a run.
+// String summarizes the phase for the progress of a run.
 func (p phase) String() string {
 	text := fmt.Sprintf("%-8s %5d servers in %6.1f s: %6.1f/s, %.1f calls each", p.Name, p.Servers, p.Seconds, p.perSecond(), p.callsPerServer())
 	if p.Loop != nil {
@@ -30,7 +30,7 @@ func (p phase) String() string {
 	return text
 }
 
-// markdown is the report: what is measured, and nothing else.
+// markdown returns the report of the measurements.
 func markdown(r *result) string {
 	var out strings.Builder
 	m := r.Machine
@@ -46,7 +46,7 @@ func markdown(r *result) string {
 	return out.String()
 }
 
-// replaceSection puts a report between the marks of a file, or makes the file.
+// replaceSection replaces the report between the marks of a file, or creates the file.
 func replaceSection(path, report string) error {
 	section := beginMark + "\n\n" + strings.TrimSpace(report) + "\n\n" + endMark
 	old, err := os.ReadFile(path)
@@ -64,7 +64,7 @@ func replaceSection(path, report string) error {
 	return os.WriteFile(path, slices.Concat(before, []byte(section), after), 0o644)
 }
 
-// budget is a line of the table of budgets.
+// budget is a row of the table of budgets.
 type budget struct {
 	what     string
 	limit    float64
@@ -79,13 +79,13 @@ func (b budget) verdict() string {
 	case b.limit == 0:
 		return "missed"
 	}
-	if over := (b.measured/b.limit - 1) * 100; over < 99.5 {
-		return fmt.Sprintf("missed by %.2g %%", over)
+	if excess := (b.measured/b.limit - 1) * 100; excess < 99.5 {
+		return fmt.Sprintf("missed by %.2g %%", excess)
 	}
 	return fmt.Sprintf("missed: %.2g times as much", b.measured/b.limit)
 }
 
-// budgets compares what was measured with what was meant to be. What was not measured has no line.
+// budgets compares the measurements with their budgets. A budget without measurement has no row.
 func budgets(r *result) []budget {
 	var out []budget
 	for _, c := range r.Cases {
@@ -102,7 +102,7 @@ func budgets(r *result) []budget {
 	return out
 }
 
-// budgets are those of a case. Of several rounds the median counts, or the worst where the budget is none at all or of memory.
+// budgets returns the budgets of a case. The median of the rounds counts, or the worst if the budget is zero or for memory.
 func (c *testCase) budgets(objects int) []budget {
 	var out []budget
 	add := func(what string, limit float64, values []float64, of func([]float64) float64, unit string) {
@@ -130,7 +130,7 @@ func writeBudgets(out *strings.Builder, all []budget) {
 	out.WriteString("\n")
 }
 
-// where is how the servers of a case are spread.
+// where returns the distribution of the servers of a case.
 func (c *testCase) where() string {
 	if c.Namespaces == 1 {
 		return "one namespace"
@@ -138,7 +138,7 @@ func (c *testCase) where() string {
 	return fmt.Sprintf("%d namespaces", c.Namespaces)
 }
 
-// peaks are the most that the operator held, in each turn.
+// peaks returns the peak memory of the operator in each turn.
 func (c *testCase) peaks() []float64 {
 	var out []float64
 	for _, t := range c.Operator {
@@ -151,7 +151,7 @@ func (c *testCase) peaks() []float64 {
 
 func rss(p phase) float64 { return float64(p.Loop.RSS) / mebibyte }
 
-// values are those of one phase in all turns.
+// values returns the values of a phase in all turns.
 func values(turns []*turn, name string, of func(phase) float64) []float64 {
 	var out []float64
 	for _, t := range turns {
@@ -162,25 +162,25 @@ func values(turns []*turn, name string, of func(phase) float64) []float64 {
 	return out
 }
 
-func middle(turns []*turn, name string, of func(phase) float64) float64 {
+func medianOf(turns []*turn, name string, of func(phase) float64) float64 {
 	return median(values(turns, name, of))
 }
 
-// writeThroughput plots how fast both are.
+// writeThroughput plots the throughput of both.
 func writeThroughput(out *strings.Builder, cases []*testCase) {
 	var names []string
 	var operator, plain []float64
 	for _, c := range cases {
 		for _, name := range []string{applied, updated} {
 			names = append(names, fmt.Sprintf("%q", fmt.Sprintf("%s %d/%d", name, c.Servers, c.Namespaces)))
-			operator, plain = append(operator, middle(c.Operator, name, phase.perSecond)), append(plain, middle(c.Plain, name, phase.perSecond))
+			operator, plain = append(operator, medianOf(c.Operator, name, phase.perSecond)), append(plain, medianOf(c.Plain, name, phase.perSecond))
 		}
 	}
 	fmt.Fprintf(out, "Servers a second, by servers and namespaces: the line is the operator, the bars are the plain client.\n\n```mermaid\nxychart-beta\n  x-axis [%s]\n  y-axis \"servers/s\" 0 --> %.0f\n  bar [%s]\n  line [%s]\n```\n\n",
 		strings.Join(names, ", "), slices.Max(append(slices.Clone(operator), plain...))*1.1+1, floats(plain), floats(operator))
 }
 
-// writeMemory plots the memory of the case with the most servers.
+// writeMemory plots the operator's memory in the case with the most servers.
 func writeMemory(out *strings.Builder, cases []*testCase) {
 	largest := slices.MaxFunc(cases, func(a, b *testCase) int { return a.Servers - b.Servers })
 	samples := largest.Operator[0].Memory
@@ -210,7 +210,7 @@ func writeCase(out *strings.Builder, c *testCase) {
 	writeCalls(out, c)
 }
 
-// writeTimes tells the time of each round, and the processor time of the programs that matter.
+// writeTimes lists the time of each round and the processor time of the relevant programs.
 func writeTimes(out *strings.Builder, c *testCase) {
 	out.WriteString("| phase | servers | operator | plain client | times as long | CPU: operator | kube-apiserver | all, in times of the plain client's |\n|---|---|---|---|---|---|---|---|\n")
 	for _, first := range c.Operator[0].Phases {
@@ -223,17 +223,17 @@ func writeTimes(out *strings.Builder, c *testCase) {
 			took += fmt.Sprintf(" (ready after %s s)", floats(values(c.Operator, first.Name, func(p phase) float64 { return p.ReadySeconds })))
 		}
 		fmt.Fprintf(out, "| %s | %s | %s | %s | %s | %.1f s | %.1f s | %s |\n", first.Name, number(first.Servers), took, plain, longer,
-			middle(c.Operator, first.Name, cpuOf("operator")), middle(c.Operator, first.Name, cpuOf("kube-apiserver")), dearer)
+			medianOf(c.Operator, first.Name, cpuOf("operator")), medianOf(c.Operator, first.Name, cpuOf("kube-apiserver")), dearer)
 	}
 	out.WriteString("\n")
 }
 
-// writeLoop tells what the operator does in each phase. Of several rounds the median counts.
+// writeLoop lists the operator's activity in each phase, as the median of the rounds.
 func writeLoop(out *strings.Builder, c *testCase) {
 	fmt.Fprintf(out, "The operator has %.0f watches open.\n\n", c.Operator[0].Watches)
 	out.WriteString("| phase | API calls a server | events a server | turns a server | a turn, p50 / p99 | in the queue, mean / p50 / p99 | VmRSS | heap in use |\n|---|---|---|---|---|---|---|---|\n")
 	for _, first := range c.Operator[0].Phases {
-		of := func(of func(phase) float64) float64 { return middle(c.Operator, first.Name, of) }
+		of := func(of func(phase) float64) float64 { return medianOf(c.Operator, first.Name, of) }
 		fmt.Fprintf(out, "| %s | %.1f | %.1f | %.1f | %s / %s | %s / %s / %s | %.0f MiB | %.0f MiB |\n", first.Name,
 			of(phase.callsPerServer), of(phase.allCallsPerServer)-of(phase.callsPerServer), of(func(p phase) float64 { return p.Loop.Turns / float64(p.Servers) }),
 			duration(of(func(p phase) float64 { return p.Loop.P50 })), duration(of(func(p phase) float64 { return p.Loop.P99 })),
@@ -249,12 +249,12 @@ func cpuOf(program string) func(phase) float64 {
 
 func seconds(p phase) float64 { return p.Seconds }
 
-// writeCalls lists the requests of the two phases that both have. Watches are left out: they count when they end.
+// writeCalls lists the requests of the two common phases. Watches are omitted because they count when they end.
 func writeCalls(out *strings.Builder, c *testCase) {
 	out.WriteString("API calls for each server:\n\n| call | apply: operator | plain client | the API server takes, mean / p99 | update: operator | plain client | the API server takes, mean / p99 |\n|---|---|---|---|---|---|---|\n")
 	for _, name := range callNames(c) {
 		of := func(turns []*turn, phaseName string) string {
-			each := middle(turns, phaseName, func(p phase) float64 { return p.call(name).Count / float64(p.Servers) })
+			each := medianOf(turns, phaseName, func(p phase) float64 { return p.call(name).Count / float64(p.Servers) })
 			if each == 0 {
 				return ""
 			}
@@ -264,8 +264,8 @@ func writeCalls(out *strings.Builder, c *testCase) {
 			if of(c.Operator, phaseName) == "" {
 				return ""
 			}
-			return duration(middle(c.Operator, phaseName, func(p phase) float64 { return p.call(name).Mean })) + " / " +
-				duration(middle(c.Operator, phaseName, func(p phase) float64 { return p.call(name).P99 }))
+			return duration(medianOf(c.Operator, phaseName, func(p phase) float64 { return p.call(name).Mean })) + " / " +
+				duration(medianOf(c.Operator, phaseName, func(p phase) float64 { return p.call(name).P99 }))
 		}
 		fmt.Fprintf(out, "| %s | %s | %s | %s | %s | %s | %s |\n", name,
 			of(c.Operator, applied), of(c.Plain, applied), takes(applied), of(c.Operator, updated), of(c.Plain, updated), takes(updated))
@@ -288,7 +288,7 @@ func callNames(c *testCase) []string {
 	return names
 }
 
-// call is the count of a kind of requests, which may be none.
+// call returns the count of a kind of requests, which may be zero.
 func (p phase) call(name string) callCount {
 	i := slices.IndexFunc(p.Calls, func(c callCount) bool { return c.Call == name })
 	if i < 0 {
@@ -312,7 +312,7 @@ func writeBenchmarks(out *strings.Builder, all []benchmark) {
 	fmt.Fprintf(out, "\nEach is the median of %d runs.\n", all[0].Runs)
 }
 
-// number has commas between thousands.
+// number formats a number with commas between thousands.
 func number(n int) string {
 	text := strconv.Itoa(n)
 	for i := len(text) - 3; i > 0; i -= 3 {
@@ -321,14 +321,14 @@ func number(n int) string {
 	return text
 }
 
-// quantity is a number with as many decimals as tell something.
+// quantity formats a number with its significant decimals and a unit.
 func quantity(value float64, unit string) string {
 	text := strconv.FormatFloat(value, 'f', 2, 64)
 	text = strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
 	return strings.TrimSpace(text + " " + unit)
 }
 
-// duration is a number of seconds in the unit that suits it.
+// duration formats seconds in a suitable unit.
 func duration(seconds float64) string {
 	switch {
 	case seconds == 0:

@@ -12,7 +12,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/test/golden"
 )
 
-// sampleResult has two rounds, a missed budget, and a case whose size has no budget for memory.
+// sampleResult has two rounds, a missed budget, and a case without a budget for memory.
 func sampleResult() *result {
 	calls := func(all ...callCount) []callCount { return all }
 	operator := func(seconds float64, applyCalls float64) *turn {
@@ -68,12 +68,12 @@ func TestArithmetic(t *testing.T) {
 		reason    string
 		got, want float64
 	}{
-		{"events and watches are not among the calls of a server", apply.callsPerServer(), 10},
-		{"events are among all calls", apply.allCallsPerServer(), 11},
-		{"writes are all of them", apply.writes(), 11000},
+		{"calls per server exclude events and watches", apply.callsPerServer(), 10},
+		{"all calls include events", apply.allCallsPerServer(), 11},
+		{"all writes count", apply.writes(), 11000},
 		{"the ratio is that of the medians", c.ratio(applied), 45.0 / 20},
 		{"the processor time of all programs counts", c.cpuRatio(applied), 42.0 / 30},
-		{"a phase that one of the two does not have takes no time", middle(c.Plain, deleted, seconds), 0},
+		{"a missing phase takes no time", medianOf(c.Plain, deleted, seconds), 0},
 		{"the median of an even number is between two", median([]float64{4, 1, 3, 2}), 2.5},
 	}
 	for _, test := range tests {
@@ -89,10 +89,10 @@ func TestVerdict(t *testing.T) {
 		budget budget
 		want   string
 	}{
-		{"as much as the budget is met", budget{limit: 10, measured: 10}, "met"},
-		{"a missed one says by how much", budget{limit: 10, measured: 25}, "missed: 2.5 times as much"},
-		{"by how much, where that is less than once more", budget{limit: 10, measured: 10.08}, "missed by 0.8 %"},
-		{"nothing cannot be exceeded by a factor", budget{limit: 0, measured: 3}, "missed"},
+		{"a measurement equal to the budget is met", budget{limit: 10, measured: 10}, "met"},
+		{"a large excess is a factor", budget{limit: 10, measured: 25}, "missed: 2.5 times as much"},
+		{"a small excess is a percentage", budget{limit: 10, measured: 10.08}, "missed by 0.8 %"},
+		{"a zero budget has no factor", budget{limit: 0, measured: 3}, "missed"},
 	}
 	for _, test := range tests {
 		if got := test.budget.verdict(); got != test.want {
@@ -127,6 +127,6 @@ func TestReplaceSection(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := replaceSection(path, "third"); err == nil {
-		t.Error("a page without marks was written to")
+		t.Error("a page without marks was modified")
 	}
 }

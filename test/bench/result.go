@@ -8,23 +8,23 @@ import (
 	"strings"
 )
 
-// result is everything that was measured, as it is written to the JSON file. Times are in seconds, memory is in bytes.
+// result holds all measurements, as written to the JSON file. Times are in seconds, memory in bytes.
 type result struct {
 	Machine     machine     `json:"machine"`
 	Concurrency int         `json:"concurrency"`
-	Objects     int         `json:"objects"` // of a server: those of its release, and its Secret
+	Objects     int         `json:"objects"` // of a server: those of its release and its Secret
 	Writes      plainWrites `json:"plainWrites"`
 	Cases       []*testCase `json:"cases"`
 	Benchmarks  []benchmark `json:"benchmarks,omitempty"`
 }
 
-// plainWrites is what the plain client writes for one server, beside the JupyterServer.
+// plainWrites are the writes of the plain client for one server, in addition to the JupyterServer.
 type plainWrites struct {
 	Apply  []string `json:"apply"`
 	Update []string `json:"update"`
 }
 
-// machine is where it was measured.
+// machine is the hardware and the versions of the run.
 type machine struct {
 	CPU        string `json:"cpu"`
 	Cores      int    `json:"cores"`
@@ -35,7 +35,7 @@ type machine struct {
 	Date       string `json:"date"`
 }
 
-// testCase is a number of servers, spread in one way.
+// testCase is a number and distribution of servers.
 type testCase struct {
 	Servers    int     `json:"servers"`
 	Namespaces int     `json:"namespaces"`
@@ -43,16 +43,16 @@ type testCase struct {
 	Plain      []*turn `json:"plain"`
 }
 
-// turn is what one of the two did on one control plane.
+// turn is a run of the operator or the plain client on one control plane.
 type turn struct {
 	Phases []phase `json:"phases"`
-	// Watches is how many the operator has open.
+	// Watches is the number of the operator's open watches.
 	Watches float64 `json:"watches,omitempty"`
-	// Memory is what the operator held while it made the first releases.
+	// Memory is the operator's memory during the first releases.
 	Memory []memory `json:"memory,omitempty"`
 }
 
-// memory is VmRSS when so many servers were released.
+// memory is VmRSS by number of released servers.
 type memory struct {
 	Servers int   `json:"servers"`
 	RSS     int64 `json:"rss"`
@@ -69,21 +69,21 @@ const (
 	deleted   = "delete"
 )
 
-// phase is what happened to a number of servers.
+// phase is one operation on a number of servers.
 type phase struct {
 	Name    string  `json:"name"`
 	Servers int     `json:"servers"`
 	Seconds float64 `json:"seconds"`
-	// ReadySeconds is the time until the operator said that it is ready, where it was started.
+	// ReadySeconds is the time until a started operator was ready.
 	ReadySeconds float64 `json:"readySeconds,omitempty"`
-	// Calls are the requests that the API server answered, but for those of the driver.
+	// Calls are the requests that the API server answered, without those of the driver.
 	Calls []callCount `json:"calls"`
 	// CPU is processor time by program.
 	CPU  map[string]float64 `json:"cpu"`
 	Loop *loop              `json:"loop,omitempty"`
 }
 
-// callCount is one kind of requests. Mean and P99 are the API server's times, of all that asked for it.
+// callCount counts one kind of requests. Mean and P99 are the API server's response times for all clients.
 type callCount struct {
 	Call   string  `json:"call"`
 	Count  float64 `json:"count"`
@@ -92,7 +92,7 @@ type callCount struct {
 	P99    float64 `json:"p99"`
 }
 
-// loop is what the operator says about its loop, and the kernel about its memory at the end of the phase.
+// loop holds the operator's metrics of its loop, and its memory at the end of the phase according to the kernel.
 type loop struct {
 	Turns   float64 `json:"turns"`
 	Errors  float64 `json:"errors"`
@@ -108,23 +108,23 @@ type loop struct {
 
 func (p phase) perSecond() float64 { return float64(p.Servers) / p.Seconds }
 
-// callsPerServer is without watches and events. Events are sent beside the loop, and only tell.
+// callsPerServer excludes watches and events, which are sent asynchronously.
 func (p phase) callsPerServer() float64 {
 	return p.count(func(c callCount) bool { return !c.watch() && !c.event() }) / float64(p.Servers)
 }
 
-// allCallsPerServer is with events.
+// allCallsPerServer includes events.
 func (p phase) allCallsPerServer() float64 {
 	return p.count(func(c callCount) bool { return !c.watch() }) / float64(p.Servers)
 }
 
-// writes are all requests that changed something.
+// writes counts all requests that changed an object.
 func (p phase) writes() float64 { return p.count(func(c callCount) bool { return c.Writes }) }
 
-func (p phase) count(wanted func(callCount) bool) float64 {
+func (p phase) count(match func(callCount) bool) float64 {
 	var total float64
 	for _, c := range p.Calls {
-		if wanted(c) {
+		if match(c) {
 			total += c.Count
 		}
 	}
@@ -135,7 +135,7 @@ func (c callCount) watch() bool { return strings.HasPrefix(c.Call, "WATCH ") }
 
 func (c callCount) event() bool { return c.Writes && strings.HasSuffix(c.Call, " events") }
 
-// phase is the one of a name, or nil.
+// phase returns the phase with a name, or nil.
 func (t *turn) phase(name string) *phase {
 	for i := range t.Phases {
 		if t.Phases[i].Name == name {
@@ -145,15 +145,15 @@ func (t *turn) phase(name string) *phase {
 	return nil
 }
 
-// ratio is how many times as long as the plain client the operator takes for a phase.
+// ratio is the operator's time for a phase relative to that of the plain client.
 func (c *testCase) ratio(name string) float64 {
-	return middle(c.Operator, name, seconds) / middle(c.Plain, name, seconds)
+	return medianOf(c.Operator, name, seconds) / medianOf(c.Plain, name, seconds)
 }
 
-// cpuRatio is the processor time of all programs in the operator's turns, in times of what it is in the plain client's. Other work on
-// the machine makes less of a difference to it than to times.
+// cpuRatio is the processor time of all programs in the operator's turns relative to those of the plain client. It depends less on
+// other load on the machine than times do.
 func (c *testCase) cpuRatio(name string) float64 {
-	return middle(c.Operator, name, phase.cpu) / middle(c.Plain, name, phase.cpu)
+	return medianOf(c.Operator, name, phase.cpu) / medianOf(c.Plain, name, phase.cpu)
 }
 
 func (p phase) cpu() float64 {

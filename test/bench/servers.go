@@ -11,8 +11,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// layout says in which namespaces servers are. Server 0 is the sample, in a namespace of its own; the measured ones start at 1.
-// All names, and all namespaces, have the same length: so one can stand for another within an encoded body (see recording).
+// layout distributes servers over namespaces. Server 0 is the sample, in its own namespace; the measured ones start at 1. All names
+// and all namespaces have the same length, so that they can be substituted in an encoded body (see recording).
 type layout struct {
 	perNamespace int // 0: all in one
 }
@@ -29,7 +29,7 @@ func (l layout) namespace(i int) string {
 	return fmt.Sprintf("bench-%05d", 1+(i-1)/l.perNamespace)
 }
 
-// namespaces is in how many namespaces n servers are.
+// namespaces returns the number of namespaces of n servers.
 func (l layout) namespaces(n int) int {
 	if l.perNamespace == 0 {
 		return 1
@@ -37,7 +37,7 @@ func (l layout) namespaces(n int) int {
 	return (n + l.perNamespace - 1) / l.perNamespace
 }
 
-// server is what a person would apply: everything but the route is a default.
+// server returns the manifest of a user: everything but the route has its default.
 func (l layout) server(i int) *unstructured.Unstructured {
 	server := &unstructured.Unstructured{Object: map[string]any{
 		"spec": map[string]any{"routing": map[string]any{"host": "bench.example.org", "path": "/" + name(i)}},
@@ -48,5 +48,5 @@ func (l layout) server(i int) *unstructured.Unstructured {
 	return server
 }
 
-// newImage is what the servers are updated to.
+// newImage is the image that servers are updated to.
 const newImage = `{"spec":{"jupyterServer":{"image":"quay.io/jupyter/scipy-notebook:latest"}}}`

@@ -15,21 +15,21 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// driftedServers is how many servers somebody edits.
+// driftedServers is the number of servers with drift.
 const driftedServers = 100
 
-// phaseTime is how long a phase may take. One that takes longer has gone wrong.
+// phaseTime is the timeout of a phase.
 const phaseTime = 30 * time.Minute
 
-// bench measures.
+// bench measures the program and the plain client.
 type bench struct {
 	program     string // the operator
 	concurrency int
 	recording   recording
-	tell        func(format string, args ...any)
+	progress    func(format string, args ...any)
 }
 
-// world is a control plane, a driver of it, and what is measured there.
+// world is a control plane with its driver and its measurement.
 type world struct {
 	*measurement
 	bench   *bench
@@ -37,8 +37,8 @@ type world struct {
 	turn    *turn
 }
 
-// on starts a control plane with the namespaces of the servers, does something there, and stops it.
-func (b *bench) on(ctx context.Context, l layout, servers int, do func(context.Context, *world) error) (*turn, error) {
+// withControlPlane starts a control plane with the namespaces of the servers, calls do, and stops it.
+func (b *bench) withControlPlane(ctx context.Context, l layout, servers int, do func(context.Context, *world) error) (*turn, error) {
 	plane, err := startControlPlane()
 	if err != nil {
 		return nil, err
@@ -48,16 +48,16 @@ func (b *bench) on(ctx context.Context, l layout, servers int, do func(context.C
 	if err != nil {
 		return nil, err
 	}
-	if err := d.makeNamespaces(ctx, servers); err != nil {
+	if err := d.createNamespaces(ctx, servers); err != nil {
 		return nil, err
 	}
 	w := &world{measurement: &measurement{plane: plane, driver: d}, bench: b, servers: servers, turn: &turn{}}
 	return w.turn, do(ctx, w)
 }
 
-// record has the operator install and update the sample server, and takes down what it writes.
+// record makes the operator install and update the sample server and records its writes.
 func (b *bench) record(ctx context.Context) error {
-	_, err := b.on(ctx, layout{}, 0, func(ctx context.Context, w *world) error {
+	_, err := b.withControlPlane(ctx, layout{}, 0, func(ctx context.Context, w *world) error {
 		proxy, err := startRecorder(w.plane.config, w.driver.layout.namespace(0))
 		if err != nil {
 			return err
@@ -100,14 +100,14 @@ func (w *world) startOperator(ctx context.Context, address string) error {
 	return nil
 }
 
-// until waits for servers while something is done.
-func (w *world) until(ctx context.Context, n int, wanted func(client.Object) bool, seen func(int), do func(context.Context) error) error {
+// until calls do and waits for n matching servers.
+func (w *world) until(ctx context.Context, n int, match func(client.Object) bool, seen func(int), do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, phaseTime)
 	defer cancel()
 	if seen == nil {
 		seen = func(int) {}
 	}
-	return w.driver.until(ctx, &v1alpha1.JupyterServerList{}, n, wanted, seen, do)
+	return w.driver.until(ctx, &v1alpha1.JupyterServerList{}, n, match, seen, do)
 }
 
 // install waits until one server is released.
@@ -120,23 +120,23 @@ func (w *world) install(ctx context.Context, i int) (uid string, err error) {
 	return uid, err
 }
 
-// settle has the pod of one server run, and waits until the operator has nothing to do any more.
+// settle makes the pod of a server run and waits until the operator is idle.
 func (w *world) settle(ctx context.Context, i int) error {
 	if err := w.until(ctx, 1, running, nil, func(ctx context.Context) error { return w.driver.start(ctx, i) }); err != nil {
 		return err
 	}
-	_, err := w.operator.atRest(ctx, 1)
+	_, err := w.operator.waitIdle(ctx, 1)
 	return err
 }
 
-// all does something with all servers.
+// all returns a function that calls do with all servers.
 func (w *world) all(do func(ctx context.Context, i int) error) func(context.Context) error {
 	return func(ctx context.Context) error { return w.driver.each(ctx, w.servers, do) }
 }
 
 // operatorTurn is the operator's turn, with all phases.
 func (b *bench) operatorTurn(ctx context.Context, l layout, servers int) (*turn, error) {
-	return b.on(ctx, l, servers, func(ctx context.Context, w *world) error {
+	return b.withControlPlane(ctx, l, servers, func(ctx context.Context, w *world) error {
 		idle, err := w.plane.scrape(ctx)
 		if err != nil {
 			return err
@@ -144,7 +144,7 @@ func (b *bench) operatorTurn(ctx context.Context, l layout, servers int) (*turn,
 		if err := w.startOperator(ctx, w.plane.config.Host); err != nil {
 			return err
 		}
-		defer func() { w.operator.stop() }() // another one after the restart
+		defer func() { w.operator.stop() }() // a different one after the restart
 		if err := w.warm(ctx); err != nil {
 			return err
 		}
@@ -162,7 +162,7 @@ func (b *bench) operatorTurn(ctx context.Context, l layout, servers int) (*turn,
 	})
 }
 
-// warm has the operator make the sample server, so that nothing is done for the first time, and waits for a calm machine.
+// warm makes the operator create the sample server, so that nothing is done for the first time, and waits until the machine is idle.
 func (w *world) warm(ctx context.Context) error {
 	if _, err := w.install(ctx, 0); err != nil {
 		return err
@@ -170,12 +170,12 @@ func (w *world) warm(ctx context.Context) error {
 	if err := w.settle(ctx, 0); err != nil {
 		return err
 	}
-	return w.plane.calm(ctx)
+	return w.plane.waitIdle(ctx)
 }
 
-// measure does one phase. It returns when the phase ended, which may be before do returned.
+// measure runs one phase. do returns the end of the phase, which may be earlier than its return.
 func (w *world) measure(ctx context.Context, name string, servers int, do func(context.Context) (time.Time, error)) error {
-	before, err := w.now(ctx)
+	before, err := w.snapshot(ctx)
 	if err != nil {
 		return err
 	}
@@ -186,8 +186,8 @@ func (w *world) measure(ctx context.Context, name string, servers int, do func(c
 	return w.ended(ctx, name, servers, before, end)
 }
 
-func (w *world) ended(ctx context.Context, name string, servers int, before moment, end time.Time) error {
-	after, err := w.now(ctx)
+func (w *world) ended(ctx context.Context, name string, servers int, before snapshot, end time.Time) error {
+	after, err := w.snapshot(ctx)
 	if err != nil {
 		return err
 	}
@@ -196,21 +196,20 @@ func (w *world) ended(ctx context.Context, name string, servers int, before mome
 		return err
 	}
 	w.turn.Phases = append(w.turn.Phases, p)
-	w.bench.tell("    %s", p)
+	w.bench.progress("    %s", p)
 	return nil
 }
 
-// watched is a phase that ends when the last server is as wanted.
-func (w *world) watched(ctx context.Context, name string, wanted func(client.Object) bool, seen func(int), do func(ctx context.Context, i int) error) error {
+// measureUntil runs a phase that ends when all servers match.
+func (w *world) measureUntil(ctx context.Context, name string, match func(client.Object) bool, seen func(int), do func(ctx context.Context, i int) error) error {
 	return w.measure(ctx, name, w.servers, func(ctx context.Context) (time.Time, error) {
-		err := w.until(ctx, w.servers, wanted, seen, w.all(do))
+		err := w.until(ctx, w.servers, match, seen, w.all(do))
 		return time.Now(), err
 	})
 }
 
-// rested is a phase that ends when the operator has taken a turn for each of the servers that something was done with, or more of
-// them, and rests.
-func (w *world) rested(ctx context.Context, name string, servers int, turns float64, do func(ctx context.Context) error) error {
+// measureUntilIdle runs a phase that ends when the operator has made at least as many reconciliations and is idle.
+func (w *world) measureUntilIdle(ctx context.Context, name string, servers int, reconciles float64, do func(ctx context.Context) error) error {
 	return w.measure(ctx, name, servers, func(ctx context.Context) (time.Time, error) {
 		ctx, cancel := context.WithTimeout(ctx, phaseTime)
 		defer cancel()
@@ -221,7 +220,7 @@ func (w *world) rested(ctx context.Context, name string, servers int, turns floa
 		if err := do(ctx); err != nil {
 			return time.Time{}, err
 		}
-		return w.operator.atRest(ctx, now.turns()+turns)
+		return w.operator.waitIdle(ctx, now.reconciles()+reconciles)
 	})
 }
 
@@ -232,38 +231,38 @@ func (w *world) apply(ctx context.Context) error {
 			w.turn.Memory = append(w.turn.Memory, memory{n, now})
 		}
 	}
-	return w.watched(ctx, applied, released, seen, func(ctx context.Context, i int) error {
+	return w.measureUntil(ctx, applied, released, seen, func(ctx context.Context, i int) error {
 		_, err := w.driver.create(ctx, i)
 		return err
 	})
 }
 
 func (w *world) start(ctx context.Context) error {
-	return w.rested(ctx, started, w.servers, 1, func(ctx context.Context) error {
+	return w.measureUntilIdle(ctx, started, w.servers, 1, func(ctx context.Context) error {
 		return w.until(ctx, w.servers, running, nil, w.all(w.driver.start))
 	})
 }
 
 func (w *world) touch(ctx context.Context) error {
-	return w.rested(ctx, touched, w.servers, 1, w.all(w.driver.touch))
+	return w.measureUntilIdle(ctx, touched, w.servers, 1, w.all(w.driver.touch))
 }
 
-// update leaves all servers running again. Only the time until they are released counts.
+// update updates all servers and makes their pods run again. Only the time until they are released counts.
 func (w *world) update(ctx context.Context) error {
-	if err := w.watched(ctx, updated, releasedAgain, nil, w.driver.update); err != nil {
+	if err := w.measureUntil(ctx, updated, releasedAgain, nil, w.driver.update); err != nil {
 		return err
 	}
 	if err := w.until(ctx, w.servers, running, nil, w.all(w.driver.start)); err != nil {
 		return fmt.Errorf("starting the updated pods: %w", err)
 	}
-	_, err := w.operator.atRest(ctx, 1)
+	_, err := w.operator.waitIdle(ctx, 1)
 	return err
 }
 
 // restart kills the operator and starts it again.
 func (w *world) restart(ctx context.Context) error {
 	w.operator.stop()
-	before, err := (&measurement{plane: w.plane, driver: w.driver}).now(ctx)
+	before, err := (&measurement{plane: w.plane, driver: w.driver}).snapshot(ctx)
 	if err != nil {
 		return err
 	}
@@ -273,7 +272,7 @@ func (w *world) restart(ctx context.Context) error {
 	ready := time.Since(before.at).Seconds()
 	ctx, cancel := context.WithTimeout(ctx, phaseTime)
 	defer cancel()
-	end, err := w.operator.atRest(ctx, float64(w.servers))
+	end, err := w.operator.waitIdle(ctx, float64(w.servers))
 	if err != nil {
 		return err
 	}
@@ -289,21 +288,21 @@ func (w *world) drift(ctx context.Context) error {
 	return w.measure(ctx, drifted, n, func(ctx context.Context) (time.Time, error) {
 		ctx, cancel := context.WithTimeout(ctx, phaseTime)
 		defer cancel()
-		err := w.driver.until(ctx, &corev1.ServiceList{}, n, whole, func(int) {}, func(ctx context.Context) error {
-			return w.driver.each(ctx, n, w.driver.spoil)
+		err := w.driver.until(ctx, &corev1.ServiceList{}, n, isRendered, func(int) {}, func(ctx context.Context) error {
+			return w.driver.each(ctx, n, w.driver.introduceDrift)
 		})
 		return time.Now(), err
 	})
 }
 
-// remove deletes all servers. Their objects stay: nobody collects garbage here.
+// remove deletes all servers. Their objects stay, because there is no garbage collector.
 func (w *world) remove(ctx context.Context) error {
-	return w.rested(ctx, deleted, w.servers, float64(w.servers), w.all(w.driver.remove))
+	return w.measureUntilIdle(ctx, deleted, w.servers, float64(w.servers), w.all(w.driver.remove))
 }
 
-// plainTurn is the plain client's turn. Who waits for the servers watches them as in the operator's turn.
+// plainTurn is the turn of the plain client. The driver watches the servers like in the operator's turn.
 func (b *bench) plainTurn(ctx context.Context, l layout, servers int) (*turn, error) {
-	return b.on(ctx, l, servers, func(ctx context.Context, w *world) error {
+	return b.withControlPlane(ctx, l, servers, func(ctx context.Context, w *world) error {
 		plain, err := newPlainClient(w.plane.config, b.recording, l, servers)
 		if err != nil {
 			return err
@@ -318,13 +317,13 @@ func (b *bench) plainTurn(ctx context.Context, l layout, servers int) (*turn, er
 		if err := install(ctx, 0); err != nil {
 			return err
 		}
-		if err := w.plane.calm(ctx); err != nil {
+		if err := w.plane.waitIdle(ctx); err != nil {
 			return err
 		}
-		if err := w.watched(ctx, applied, released, nil, install); err != nil {
+		if err := w.measureUntil(ctx, applied, released, nil, install); err != nil {
 			return err
 		}
-		return w.watched(ctx, updated, releasedAgain, nil, func(ctx context.Context, i int) error {
+		return w.measureUntil(ctx, updated, releasedAgain, nil, func(ctx context.Context, i int) error {
 			if err := w.driver.update(ctx, i); err != nil {
 				return err
 			}
