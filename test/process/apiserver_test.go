@@ -12,8 +12,7 @@ import (
 	"testing"
 )
 
-// The API server goes away for longer than a lease lasts, and comes back, while people work. It is the suite's, so this test is not
-// parallel.
+// The API server is down for longer than a lease, while users work. All tests share it, so this test is not parallel.
 func TestAPIServerRestarts(t *testing.T) {
 	w := newWorld(t, 1)
 	servers := names(20)
@@ -26,7 +25,7 @@ func TestAPIServerRestarts(t *testing.T) {
 	stop := w.load(servers)
 
 	killAPIServer(t)
-	<-replica.ended // who cannot renew its lease may not go on
+	<-replica.ended // an operator that cannot renew its lease must exit
 	apiserver := suite.env.ControlPlane.GetAPIServer()
 	if err := errors.Join(apiserver.Stop(), apiserver.Start()); err != nil {
 		t.Fatalf("starting the API server: %v", err)
@@ -36,18 +35,18 @@ func TestAPIServerRestarts(t *testing.T) {
 	w.leads(replica)
 	stop()
 	w.released(w.namespace)
-	w.undone(w.namespace)
-	w.sound(w.namespace)
+	w.waitReverted(w.namespace)
+	w.releasesSound(w.namespace)
 
-	written := w.atRest(w.namespace)
+	written := w.waitIdle(w.namespace)
 	before := w.versions(w.namespace)
 	for _, o := range []*operator{alone, replica} {
 		o.stop()
 		o.start()
 	}
-	w.eventually("starting", alone.hasStarted)
-	w.eventually("starting", replica.hasStarted)
-	if now := w.atRest(w.namespace); now != written {
+	w.eventually("starting", alone.checkStarted)
+	w.eventually("starting", replica.checkStarted)
+	if now := w.waitIdle(w.namespace); now != written {
 		for _, write := range suite.audit.of(t, w.namespace, toServers)[written:] {
 			t.Errorf("a restart wrote: %s", write)
 		}
@@ -55,7 +54,7 @@ func TestAPIServerRestarts(t *testing.T) {
 	w.unchanged(w.namespace, before)
 }
 
-// killAPIServer is kill -9: when it is asked to stop, an API server waits a minute for whoever watches.
+// killAPIServer sends SIGKILL. On SIGTERM an API server waits up to a minute for watches.
 func killAPIServer(t *testing.T) {
 	t.Helper()
 	raw, err := os.ReadFile(suite.apiserverPID)

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// write is one write of an operator, as the API server took it down.
+// write is an audit event of a write of an operator.
 type write struct {
 	User struct {
 		Username string
@@ -26,7 +26,7 @@ type write struct {
 	}
 	ResponseStatus           struct{ Code int }
 	RequestReceivedTimestamp time.Time
-	StageTimestamp           time.Time // when it was answered
+	StageTimestamp           time.Time // time of the response
 }
 
 func (w write) String() string {
@@ -34,7 +34,7 @@ func (w write) String() string {
 	return strings.Join([]string{w.StageTimestamp.Format(time.TimeOnly + ".000"), w.User.Username, w.Verb, o.Resource, o.Namespace, o.Name, o.Subresource}, " ")
 }
 
-// auditLog is the API server's log of all writes of all operators. It is complete: the API server writes it before it answers.
+// auditLog is the API server's log of all writes of all operators. It is complete, because the API server logs before it responds.
 type auditLog struct {
 	path string
 
@@ -43,7 +43,7 @@ type auditLog struct {
 	writes []write
 }
 
-// of are the writes to a namespace so far which a test wants: without events, which come when they come.
+// of returns the matching writes to a namespace so far, without events, whose order is not deterministic.
 func (l *auditLog) of(t *testing.T, namespace string, wanted func(write) bool) []write {
 	t.Helper()
 	l.mu.Lock()
@@ -60,7 +60,7 @@ func (l *auditLog) of(t *testing.T, namespace string, wanted func(write) bool) [
 	return out
 }
 
-// update reads what is new. A line that is half written is for the next time.
+// update reads new lines. An incomplete line is left for the next call.
 func (l *auditLog) update() error {
 	file, err := os.Open(l.path)
 	if err != nil {
@@ -88,18 +88,18 @@ func (l *auditLog) update() error {
 	}
 }
 
-// toServers are writes to anything but leases.
+// toServers selects writes to anything but leases.
 func toServers(w write) bool { return w.ObjectRef.Resource != "leases" }
 
-// toObjects are writes to what belongs to servers.
+// toObjects selects writes to objects of servers.
 func toObjects(w write) bool { return toServers(w) && w.ObjectRef.Subresource != "status" }
 
-// by are the writes of one operator.
+// by selects the writes of one operator.
 func by(o *operator, wanted func(write) bool) func(write) bool {
 	return func(w write) bool { return w.User.Username == o.user && wanted(w) }
 }
 
-// concerns says whether the name of an object is that of a server, of its Secret, of an object of its release or of a record.
+// concerns reports whether an object name is that of a server, its Secret, an object of its release or a release record.
 func concerns(name, server string) bool {
 	return name == server || strings.HasPrefix(name, server+"-") || strings.HasPrefix(name, "sh.helm.release.v1."+server+".v")
 }

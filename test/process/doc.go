@@ -1,13 +1,13 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package process tests the operator as a process: the real program beside a real etcd and kube-apiserver, killed, stopped, cut off
-// from its API server, and one of several. There is no node and no other controller: no pod ever starts, nothing is
-// garbage-collected.
+// Package process tests the operator as a process: the real program with a real etcd and kube-apiserver, killed, stopped,
+// disconnected from its API server, and as one of several replicas. There is no node and no other controller: no pod starts, and
+// nothing is garbage-collected.
 //
-// The tests look at the state of the world, and at the API server's audit log, which says who wrote what and when: every operator
-// process has a user of its own, with the rights that the chart gives it.
+// The tests check the state of the cluster and the API server's audit log: every operator process has its own user, with the
+// permissions of the chart.
 //
-// What may live here: what only a process of its own can show. What may not: what one turn of the loop does, which the tests of
-// operator/internal/controller show faster.
+// What may live here: tests that need a separate process. What may not: tests of one reconciliation, which are faster in
+// operator/internal/controller.
 package process

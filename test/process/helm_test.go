@@ -18,8 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
-// What stock Helm shows of a release belongs together: the chart makes the manifest of the values, and the objects are there.
-func TestHelmShowsWhatIsThere(t *testing.T) {
+// Stock Helm shows a consistent release: its manifest is the chart's output for its values, and its objects exist.
+func TestHelmShowsTheRelease(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	w.operator()
@@ -33,12 +33,12 @@ func TestHelmShowsWhatIsThere(t *testing.T) {
 	manifest := parse(t, w.helm("get", "manifest", "alice"))
 	fresh := parse(t, w.helm("template", "alice", "../../chart-jupyter-server", "--values", values, "--kube-version", "1.37.2"))
 	if len(manifest) < 5 || !reflect.DeepEqual(manifest, fresh) {
-		t.Errorf("helm get manifest shows\n%v\nand the chart makes of helm get values\n%v", manifest, fresh)
+		t.Errorf("helm get manifest returns\n%v\nbut the chart renders helm get values to\n%v", manifest, fresh)
 	}
 	there := w.objects(w.namespace)
 	for key := range manifest {
 		if there[key] == nil {
-			t.Errorf("the manifest has %s, the cluster has not", key)
+			t.Errorf("the manifest has %s, which the cluster lacks", key)
 		}
 	}
 }
@@ -81,7 +81,7 @@ func (w *world) helm(args ...string) string {
 	return string(out)
 }
 
-// parse reads the objects of a manifest, by kind and name.
+// parse returns the objects of a manifest by kind and name.
 func parse(t *testing.T, manifest string) map[string]map[string]any {
 	t.Helper()
 	out := map[string]map[string]any{}

@@ -18,8 +18,8 @@ func pause(ctx context.Context, milliseconds int) {
 	}
 }
 
-// Whatever an operator that is killed was about to do: the next one ends up where an undisturbed one would have.
-func TestKilledAgainAndAgain(t *testing.T) {
+// Whatever a killed operator was about to do, the next one reaches the state of an undisturbed one.
+func TestRepeatedKills(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2)
 	chance := random(t)
@@ -34,14 +34,14 @@ func TestKilledAgainAndAgain(t *testing.T) {
 			w.create(w.namespace, rest[0], nil)
 			rest = rest[1:]
 		}
-		if i%4 != 0 { // else it is killed while it starts
-			w.eventually("starting", o.hasStarted)
+		if i%4 != 0 { // otherwise it is killed during its start
+			w.eventually("starting", o.checkStarted)
 		}
 		pause(t.Context(), 1200*chance.IntN(100)/100)
 		o.kill()
-		for name, token := range w.tokens(servers[switching:]) {
+		for name, token := range w.tokens(servers[objectEditServers:]) {
 			if before := tokens[name]; before != "" && before != token {
-				t.Errorf("the token of %s is another one", name)
+				t.Errorf("the token of %s changed", name)
 			}
 			tokens[name] = token
 		}
@@ -49,23 +49,23 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	}
 	stop()
 	w.released(w.namespace)
-	w.undone(w.namespace)
-	w.atRest(w.namespace)
-	w.sound(w.namespace)
-	after := w.tokens(servers[switching:])
+	w.waitReverted(w.namespace)
+	w.waitIdle(w.namespace)
+	w.releasesSound(w.namespace)
+	after := w.tokens(servers[objectEditServers:])
 	for name, token := range tokens {
 		if after[name] != token {
-			t.Errorf("the token of %s is another one", name)
+			t.Errorf("the token of %s changed", name)
 		}
 	}
-	w.twins(w.namespace, w.namespaces[1])
+	w.copyServers(w.namespace, w.namespaces[1])
 	w.released(w.namespaces[1])
-	w.atRest(w.namespaces[1])
-	w.asFresh(w.namespace, w.namespaces[1])
+	w.waitIdle(w.namespaces[1])
+	w.equalsFresh(w.namespace, w.namespaces[1])
 }
 
-// twins makes equal servers in another namespace.
-func (w *world) twins(namespace, other string) {
+// copyServers creates equal servers in another namespace.
+func (w *world) copyServers(namespace, other string) {
 	w.Helper()
 	for key, object := range w.objects(namespace) {
 		if object.GetKind() != v1alpha1.Kind {

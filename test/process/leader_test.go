@@ -12,13 +12,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// replica starts one of several replicas of an operator.
+// replica starts a replica of an operator with leader election.
 func (w *world) replica(flags ...string) *operator {
 	w.Helper()
 	return w.operator(append([]string{"--leader-elect", "--leader-election-namespace=" + w.namespace}, flags...)...)
 }
 
-// keepBusy makes and changes servers until it is stopped, so that whoever leads has something to write.
+// keepBusy creates and changes servers until it is stopped, so that the leader has writes to make.
 func (w *world) keepBusy(servers []string) (stop func()) {
 	w.Helper()
 	for _, name := range servers {
@@ -27,20 +27,20 @@ func (w *world) keepBusy(servers []string) (stop func()) {
 	return w.load(servers)
 }
 
-// leads waits until an operator leads, and has written something.
+// leads waits until an operator has written an object as the leader.
 func (w *world) leads(o *operator) {
 	w.Helper()
-	w.eventually("leading", o.hasStarted)
+	w.eventually("leading", o.checkStarted)
 	before := len(suite.audit.of(w.T, w.namespace, by(o, toServers)))
 	w.eventually("writing", func() error {
 		if len(suite.audit.of(w.T, w.namespace, by(o, toServers))) == before {
-			return fmt.Errorf("%s writes nothing", o.user)
+			return fmt.Errorf("%s does not write", o.user)
 		}
 		return nil
 	})
 }
 
-// holders are those of the leases in the test's namespace. The holder of a lease that was given up is "".
+// holders returns the holders of the leases in the test's namespace. The holder of a released lease is "".
 func (w *world) holders() []string {
 	w.Helper()
 	var leases coordinationv1.LeaseList
@@ -58,9 +58,9 @@ func (w *world) holders() []string {
 	return out
 }
 
-// tookTurns fails unless the operators wrote one after the other, so often: a request of one was answered before the first one of the
-// next came in, and in between the next one took the lease.
-func (w *world) tookTurns(want int) {
+// checkTurns fails unless leadership changed hands as often as expected without overlap: each request of one operator was answered
+// before the first of the next, which acquired the lease in between.
+func (w *world) checkTurns(want int) {
 	w.Helper()
 	writes := suite.audit.of(w.T, w.namespace, func(write) bool { return true })
 	slices.SortStableFunc(writes, func(a, b write) int { return a.RequestReceivedTimestamp.Compare(b.RequestReceivedTimestamp) })
@@ -68,7 +68,7 @@ func (w *world) tookTurns(want int) {
 	for _, is := range writes {
 		if !toServers(is) {
 			if is.ResponseStatus.Code < 300 {
-				leader = is.User.Username // or about to give it up
+				leader = is.User.Username // or it is about to release the lease
 			}
 			continue
 		}
@@ -78,7 +78,7 @@ func (w *world) tookTurns(want int) {
 		if is.User.Username != last.User.Username {
 			turns++
 			if last.StageTimestamp.After(is.RequestReceivedTimestamp) {
-				w.Errorf("%s was under way when %s came in", last, is)
+				w.Errorf("%s was in flight when %s arrived", last, is)
 			}
 		}
 		if is.User.Username != last.User.Username || is.StageTimestamp.After(last.StageTimestamp) {
@@ -99,17 +99,17 @@ func TestKilledLeaderIsReplaced(t *testing.T) {
 	second := w.replica()
 	first.kill()
 	if holders := w.holders(); len(holders) != 1 || holders[0] == "" {
-		t.Errorf("somebody gave up the lease: %q", holders)
+		t.Errorf("the lease was released: %q", holders)
 	}
 	w.leads(second)
 	stop()
 	w.released(w.namespace)
-	w.tookTurns(2)
-	w.sound(w.namespace)
+	w.checkTurns(2)
+	w.releasesSound(w.namespace)
 }
 
-// A leader that is asked to stop ends what it is at, then gives up the lease, and only then the next one begins.
-func TestStoppedLeaderHandsOver(t *testing.T) {
+// A leader that is stopped completes its work before it releases the lease, and only then the next one starts.
+func TestStoppedLeaderReleasesTheLease(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	first := w.replica()
@@ -124,8 +124,8 @@ func TestStoppedLeaderHandsOver(t *testing.T) {
 	}
 	stop()
 	w.released(w.namespace)
-	w.tookTurns(4)
-	w.sound(w.namespace)
+	w.checkTurns(4)
+	w.releasesSound(w.namespace)
 	first.stop()
 	second.stop()
 	if holders := w.holders(); len(holders) != 1 || holders[0] != "" {

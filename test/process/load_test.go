@@ -23,8 +23,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// edits are what people do to their servers.
-var edits = []string{
+// userEdits are patches that users apply to their servers.
+var userEdits = []string{
 	`{"spec":{"suspend":true}}`,
 	`{"spec":{"suspend":false}}`,
 	`{"spec":{"jupyterServer":{"defaultUrl":"/tree"}}}`,
@@ -40,16 +40,16 @@ var edits = []string{
 	`{"spec":{"patches":null}}`,
 }
 
-// moreEdits are for the first servers only: they add objects to a release and remove them again, and change what is in its Secret.
-var moreEdits = []string{
+// objectEdits are for the first servers only: they add and remove objects of a release and change the keys of its Secret.
+var objectEdits = []string{
 	`{"spec":{"auth":{"mode":"oidc","oidc":{"issuerUrl":"https://id.example.org","clientId":"jupyter","allow":{"users":["alice"]}}}}}`,
 	`{"spec":{"auth":null}}`,
 }
 
-// switching is how many servers get moreEdits.
-const switching = 8
+// objectEditServers is the number of servers that get objectEdits.
+const objectEditServers = 8
 
-// drifts are what people do to objects that are not theirs.
+// drifts are changes of objects that the operator owns.
 var drifts = []func(context.Context, metav1.ObjectMeta) error{
 	func(ctx context.Context, meta metav1.ObjectMeta) error {
 		return suite.client.Delete(ctx, &appsv1.StatefulSet{ObjectMeta: meta})
@@ -72,8 +72,8 @@ func merge(ctx context.Context, object client.Object, patch string) error {
 	return suite.client.Patch(ctx, object, client.RawPatch(types.MergePatchType, []byte(patch)))
 }
 
-// load has people at work on the servers of the first namespace until it is stopped: several at a time, and of ten things that they
-// do seven are to their servers.
+// load simulates users of the servers of the first namespace until it is stopped: several at a time, with seven of ten edits to
+// servers.
 func (w *world) load(servers []string) (stop func()) {
 	w.Helper()
 	ctx, cancel := context.WithCancel(w.ctx)
@@ -83,8 +83,8 @@ func (w *world) load(servers []string) (stop func()) {
 		own := rand.New(rand.NewPCG(chance.Uint64(), chance.Uint64()))
 		people.Go(func() {
 			for done := 0; ctx.Err() == nil; done++ {
-				if err := w.doSomething(w.ctx, own, servers); err != nil {
-					w.Errorf("a person: %v", err)
+				if err := w.edit(w.ctx, own, servers); err != nil {
+					w.Errorf("a user: %v", err)
 					return
 				}
 				pause(ctx, 20+own.IntN(60))
@@ -94,15 +94,15 @@ func (w *world) load(servers []string) (stop func()) {
 	return func() { cancel(); people.Wait() }
 }
 
-func (w *world) doSomething(ctx context.Context, chance *rand.Rand, servers []string) error {
+func (w *world) edit(ctx context.Context, chance *rand.Rand, servers []string) error {
 	server := chance.IntN(len(servers))
 	meta := metav1.ObjectMeta{Namespace: w.namespace, Name: servers[server]}
 	var what string
 	var err error
 	if chance.IntN(10) < 7 {
-		what = edits[chance.IntN(len(edits))]
-		if server < switching && chance.IntN(2) == 0 {
-			what = moreEdits[chance.IntN(len(moreEdits))]
+		what = userEdits[chance.IntN(len(userEdits))]
+		if server < objectEditServers && chance.IntN(2) == 0 {
+			what = objectEdits[chance.IntN(len(objectEdits))]
 		}
 		err = merge(ctx, &v1alpha1.JupyterServer{ObjectMeta: meta}, what)
 	} else {
@@ -110,7 +110,7 @@ func (w *world) doSomething(ctx context.Context, chance *rand.Rand, servers []st
 		what, err = fmt.Sprintf("drift %d", drift), drifts[drift](ctx, meta)
 	}
 	if apierrors.IsNotFound(err) || unreachable(err) {
-		return nil // not there yet, or just gone
+		return nil // not created yet, or deleted
 	}
 	if err != nil {
 		return fmt.Errorf("%s of %s: %w", what, meta.Name, err)
@@ -118,17 +118,17 @@ func (w *world) doSomething(ctx context.Context, chance *rand.Rand, servers []st
 	return nil
 }
 
-// undone waits until all drifts of a namespace are put right. That takes a while after a fight: what somebody changes again and again
-// is put back later and later, and its server says so for as long.
-func (w *world) undone(namespace string) {
+// waitReverted waits until all drifts of a namespace are reverted. The operator backs off before it reverts repeated changes and
+// reports that in the status, so this can take a while.
+func (w *world) waitReverted(namespace string) {
 	w.Helper()
-	w.eventually("undoing what people did", func() error {
+	w.eventually("reverting drift", func() error {
 		objects := w.objects(namespace)
 		for key, server := range objects {
 			if server.GetKind() != v1alpha1.Kind {
 				continue
 			}
-			if err := errors.Join(fights(server), asSpecified(server, objects)); err != nil {
+			if err := errors.Join(checkConflicts(server), checkSpec(server, objects)); err != nil {
 				return fmt.Errorf("%s: %w", key, err)
 			}
 		}
@@ -136,8 +136,8 @@ func (w *world) undone(namespace string) {
 	})
 }
 
-// fights says what a server waits to put back.
-func fights(server *unstructured.Unstructured) error {
+// checkConflicts returns an error with the conflict that a server reports.
+func checkConflicts(server *unstructured.Unstructured) error {
 	conditions, _, _ := unstructured.NestedSlice(server.Object, "status", "conditions")
 	for _, condition := range conditions {
 		if is, _ := condition.(map[string]any); is["reason"] == v1alpha1.ReasonContested {
@@ -147,17 +147,17 @@ func fights(server *unstructured.Unstructured) error {
 	return nil
 }
 
-// asSpecified says what of a server is missing, or is as one of the drifts leaves it.
-func asSpecified(server *unstructured.Unstructured, objects map[string]*unstructured.Unstructured) error {
+// checkSpec returns an error if an object of a server is missing or still has drift.
+func checkSpec(server *unstructured.Unstructured, objects map[string]*unstructured.Unstructured) error {
 	for _, kind := range []string{"StatefulSet", "Service", "Ingress"} {
 		if objects[kind+" "+server.GetName()] == nil {
-			return fmt.Errorf("there is no %s", kind)
+			return fmt.Errorf("no %s", kind)
 		}
 	}
 	suspend, _, _ := unstructured.NestedBool(server.Object, "spec", "suspend")
 	replicas, _, _ := unstructured.NestedInt64(objects["StatefulSet "+server.GetName()].Object, "spec", "replicas")
 	if suspend != (replicas == 0) || replicas > 1 {
-		return fmt.Errorf("suspend is %t, and the StatefulSet has %d replicas", suspend, replicas)
+		return fmt.Errorf("suspend is %t, but the StatefulSet has %d replicas", suspend, replicas)
 	}
 	want, _, _ := unstructured.NestedString(server.Object, "spec", "routing", "host")
 	rules, _, _ := unstructured.NestedSlice(objects["Ingress "+server.GetName()].Object, "spec", "rules")
@@ -169,7 +169,7 @@ func asSpecified(server *unstructured.Unstructured, objects map[string]*unstruct
 	return fmt.Errorf("the Ingress has the rules %v, want the host %s", rules, want)
 }
 
-// unreachable is what a person sees of an API server that is down, or comes up.
+// unreachable reports whether an error is that of an API server that is down or starting.
 func unreachable(err error) bool {
 	var status apierrors.APIStatus
 	return err != nil && !errors.As(err, &status) || net.IsConnectionRefused(err) || apierrors.IsServiceUnavailable(err) ||

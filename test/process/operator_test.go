@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// operator is an installation of the operator, of which one process runs at a time.
+// operator is an installation of the operator, with at most one process at a time.
 type operator struct {
 	*testing.T
 	user       string
@@ -27,13 +27,13 @@ type operator struct {
 	kubeconfig string
 	log        string
 
-	begin int // of the log of this process
+	begin int // offset of this process's log
 	cmd   *exec.Cmd
-	ended chan struct{} // closed when the process has ended
-	err   error         // how it ended
+	ended chan struct{} // closed when the process has exited
+	err   error         // its exit status
 }
 
-// users are numbered. One at a time is added: envtest's certificate authority is not for use by several.
+// users numbers the users. They are added one at a time, because envtest's certificate authority is not safe for concurrent use.
 var users struct {
 	sync.Mutex
 	added int
@@ -94,13 +94,13 @@ func (o *operator) start() {
 	}()
 }
 
-// kill is kill -9.
+// kill sends SIGKILL.
 func (o *operator) kill() {
 	_ = o.cmd.Process.Kill()
 	<-o.ended
 }
 
-// stop is what the kubelet does: SIGTERM. An operator ends without an error.
+// stop sends SIGTERM like the kubelet. The operator must exit without an error.
 func (o *operator) stop() {
 	o.Helper()
 	if err := o.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -109,15 +109,15 @@ func (o *operator) stop() {
 	select {
 	case <-o.ended:
 	case <-time.After(time.Minute):
-		o.Fatal("the operator does not stop")
+		o.Fatal("the operator did not stop")
 	}
 	if o.err != nil {
-		o.Errorf("the operator ended with %v", o.err)
+		o.Errorf("the operator exited with %v", o.err)
 	}
 }
 
-// runs says whether the process still runs.
-func (o *operator) runs() bool {
+// isRunning reports whether the process is running.
+func (o *operator) isRunning() bool {
 	select {
 	case <-o.ended:
 		return false
@@ -126,13 +126,13 @@ func (o *operator) runs() bool {
 	}
 }
 
-// hasStarted says whether the process that was started last works on servers.
-func (o *operator) hasStarted() error {
-	if !o.runs() {
-		o.Fatalf("%s ended: %v", o.user, o.err)
+// checkStarted returns an error until the last started process works on servers.
+func (o *operator) checkStarted() error {
+	if !o.isRunning() {
+		o.Fatalf("%s exited: %v", o.user, o.err)
 	}
 	if !bytes.Contains(o.output()[o.begin:], []byte("Starting workers")) {
-		return errors.New("the operator has not started to work yet")
+		return errors.New("the operator has not started its workers yet")
 	}
 	return nil
 }
@@ -155,6 +155,6 @@ func (o *operator) cleanUp() {
 	}
 	if o.Failed() {
 		const last = 8 << 10
-		o.Logf("the log of %s ends with:\n%s", o.user, out[max(0, len(out)-last):])
+		o.Logf("end of the log of %s:\n%s", o.user, out[max(0, len(out)-last):])
 	}
 }

@@ -13,13 +13,13 @@ func TestRestartWritesNothing(t *testing.T) {
 	}
 	o := w.operator()
 	w.released(w.namespace)
-	written := w.atRest(w.namespace)
+	written := w.waitIdle(w.namespace)
 	before := w.versions(w.namespace)
 	for range 2 {
 		o.stop()
 		o.start()
-		w.eventually("starting again", o.hasStarted)
-		if now := w.atRest(w.namespace); now != written {
+		w.eventually("starting again", o.checkStarted)
+		if now := w.waitIdle(w.namespace); now != written {
 			for _, write := range suite.audit.of(t, w.namespace, toServers)[written:] {
 				t.Errorf("a restart wrote: %s", write)
 			}

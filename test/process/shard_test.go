@@ -15,22 +15,22 @@ import (
 
 func shard(name string) map[string]string { return map[string]string{"shard": name} }
 
-// Two operators work on the servers of one namespace. Each keeps to its own, whatever becomes of the other.
-func TestShardsKeepToTheirOwn(t *testing.T) {
+// Two operators share the servers of one namespace. Each only writes to its own shard, whatever happens to the other.
+func TestShardsAreIsolated(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
-	a, rest := w.replica("--shard-selector=shard=a"), w.replica("--shard-selector=shard notin (a,nobody)")
+	a, rest := w.replica("--shard-selector=shard=a"), w.replica("--shard-selector=shard notin (a,none)")
 	of := map[*operator][]string{a: {"anne", "arno", "anton"}, rest: {"bert", "chloe"}}
 	for _, name := range of[a] {
 		w.create(w.namespace, name, shard("a"))
 	}
 	w.create(w.namespace, "bert", shard("b"))
 	w.create(w.namespace, "chloe", nil)
-	w.create(w.namespace, "nobodys", shard("nobody"))
+	w.create(w.namespace, "orphan", shard("none"))
 	w.released(w.namespace, append(of[a], of[rest]...)...)
 
 	a.kill()
-	w.atRest(w.namespace)
+	w.waitIdle(w.namespace)
 	before := w.versions(w.namespace)
 	w.change("anne", `{"spec":{"jupyterServer":{"defaultUrl":"/tree"}}}`)
 	w.patch(&networkingv1.Ingress{}, "arno", `{"spec":{"rules":[{"host":"elsewhere.example.org"}]}}`)
@@ -38,8 +38,8 @@ func TestShardsKeepToTheirOwn(t *testing.T) {
 	w.change("bert", `{"spec":{"jupyterServer":{"defaultUrl":"/tree"}}}`)
 	w.remove(&corev1.Service{}, "chloe")
 	w.released(w.namespace, of[rest]...)
-	w.eventually("putting back what is the other shard's", func() error { return w.tryGet(&corev1.Service{}, "chloe") })
-	w.atRest(w.namespace)
+	w.eventually("restoring an object of the other shard", func() error { return w.get(&corev1.Service{}, "chloe") })
+	w.waitIdle(w.namespace)
 	for key, version := range w.versions(w.namespace) {
 		for _, name := range of[a] {
 			if _, object, _ := strings.Cut(key, " "); concerns(object, name) && key != "JupyterServer anne" && key != "Ingress arno" && version != before[key] {
@@ -52,15 +52,15 @@ func TestShardsKeepToTheirOwn(t *testing.T) {
 	w.released(w.namespace, of[a]...)
 	w.eventually("catching up", func() error {
 		ingress := &networkingv1.Ingress{}
-		if err := w.tryGet(ingress, "arno"); err != nil {
+		if err := w.get(ingress, "arno"); err != nil {
 			return err
 		}
 		if host := ingress.Spec.Rules[0].Host; host != w.namespace+".localhost" {
 			return fmt.Errorf("the Ingress has the host %s", host)
 		}
-		return w.tryGet(&corev1.Service{}, "anton")
+		return w.get(&corev1.Service{}, "anton")
 	})
-	w.atRest(w.namespace)
+	w.waitIdle(w.namespace)
 	for o, names := range of {
 		for _, is := range suite.audit.of(t, w.namespace, by(o, toServers)) {
 			if !slices.ContainsFunc(names, func(name string) bool { return concerns(is.ObjectRef.Name, name) }) {
@@ -69,17 +69,17 @@ func TestShardsKeepToTheirOwn(t *testing.T) {
 		}
 	}
 	for key := range w.objects(w.namespace) {
-		if _, object, _ := strings.Cut(key, " "); concerns(object, "nobodys") && key != "JupyterServer nobodys" {
-			t.Errorf("there is %s, which no shard selects", key)
+		if _, object, _ := strings.Cut(key, " "); concerns(object, "orphan") && key != "JupyterServer orphan" {
+			t.Errorf("found %s, which no shard selects", key)
 		}
 	}
 	if holders := w.holders(); len(holders) != 2 || holders[0] == holders[1] {
 		t.Errorf("the leases are held by %q", holders)
 	}
-	w.sound(w.namespace)
+	w.releasesSound(w.namespace)
 }
 
-// A server that moves to another shard is taken up as it is, and its first operator has forgotten it.
+// A server that moves to another shard is adopted unchanged, and its first operator no longer writes to it.
 func TestServerMovesToAnotherShard(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
@@ -87,10 +87,10 @@ func TestServerMovesToAnotherShard(t *testing.T) {
 	w.create(w.namespace, "alice", shard("a"))
 	w.released(w.namespace)
 	for i, o := range []*operator{b, a} {
-		w.atRest(w.namespace)
+		w.waitIdle(w.namespace)
 		before := w.versions(w.namespace)
 		w.change("alice", `{"metadata":{"labels":{"shard":"`+[]string{"b", "a"}[i]+`"}}}`)
-		w.atRest(w.namespace)
+		w.waitIdle(w.namespace)
 		delete(before, "JupyterServer alice")
 		after := w.versions(w.namespace)
 		for key := range before {
@@ -101,16 +101,16 @@ func TestServerMovesToAnotherShard(t *testing.T) {
 		written := len(suite.audit.of(t, w.namespace, by(o, toObjects)))
 		w.change("alice", `{"spec":{"jupyterServer":{"defaultUrl":"/`+[]string{"tree", "doc"}[i]+`"}}}`)
 		w.released(w.namespace)
-		w.atRest(w.namespace)
+		w.waitIdle(w.namespace)
 		if len(suite.audit.of(t, w.namespace, by(o, toObjects))) == written {
-			t.Errorf("%s did not take the server up", o.user)
+			t.Errorf("%s did not adopt the server", o.user)
 		}
 	}
-	w.sound(w.namespace)
+	w.releasesSound(w.namespace)
 }
 
-// A route that a server of another shard has is taken all the same.
-func TestRoutesOfAnotherShardCount(t *testing.T) {
+// The route of a server of another shard is taken too.
+func TestRoutesOfAnotherShardAreTaken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	w.operator("--shard-selector=shard=a")

@@ -28,18 +28,18 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 )
 
-// operators is the group of the users that the operator processes have.
+// operators is the group of the users of operator processes.
 const operators = "operators"
 
-// suite is what all tests share: one control plane. A test that stops it is not parallel, and so runs before the others.
+// suite is shared by all tests: one control plane. A test that stops it is not parallel, so that it runs before the others.
 var suite struct {
 	env        *envtest.Environment
 	client     client.Client
 	audit      *auditLog
 	binary     string
-	kubeconfig string // of the admin
+	kubeconfig string // of the administrator
 	seed       uint64
-	// apiserverPID is a file with the id of the API server's process, which envtest does not tell.
+	// apiserverPID is a file with the process ID of the API server, which envtest does not expose.
 	apiserverPID string
 }
 
@@ -72,13 +72,13 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	suite.seed = uint64(time.Now().UnixNano())
-	if err := flag.Set("test.parallel", "8"); err != nil { // they wait most of the time
+	if err := flag.Set("test.parallel", "8"); err != nil { // tests mostly wait
 		return 1, err
 	}
 	return m.Run(), nil
 }
 
-// build builds the operator, with the race detector if this test has it.
+// build builds the operator, with the race detector if the test has it.
 func build(binary string) error {
 	args := []string{"build", "-o", binary, "-ldflags", "-s -w"}
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -120,7 +120,7 @@ func startControlPlane(dir string) error {
 	env, cfg, err := apiservertest.Start(func(env *envtest.Environment) {
 		server := env.ControlPlane.GetAPIServer()
 		server.Path = program
-		server.CertDir = certificates // a generated one goes when the API server is stopped, and its certificates with it
+		server.CertDir = certificates // a generated directory is removed when the API server stops
 		server.Configure().Set("audit-policy-file", policy).Set("audit-log-path", suite.audit.path)
 	})
 	if err != nil {
@@ -142,7 +142,7 @@ func prepare(cfg *rest.Config) error {
 	return grant(c)
 }
 
-// grant gives the operators what helm-chart gives them.
+// grant gives the operators the permissions of helm-chart.
 func grant(c client.Client) error {
 	raw, err := os.ReadFile("../../helm-chart/files/role.yaml")
 	if err != nil {
@@ -165,7 +165,7 @@ func grant(c client.Client) error {
 	return errors.Join(c.Create(ctx, role), c.Create(ctx, binding))
 }
 
-// random is a source of chance for a test, the same one for the same seed.
+// random returns a source of random numbers, which is deterministic for a seed.
 func random(t *testing.T) *rand.Rand {
 	t.Helper()
 	t.Cleanup(func() {

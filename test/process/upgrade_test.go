@@ -25,7 +25,7 @@ const (
 	newProxy = "docker.io/library/traefik:v3.8.0"
 )
 
-// configured is an operator with a configuration that a test replaces, as a new version of it would.
+// configured starts an operator and returns a function that replaces its configuration, as an upgrade would.
 func (w *world) configured(config string) (o *operator, replace func(config string)) {
 	w.Helper()
 	file := filepath.Join(w.TempDir(), "config.yaml")
@@ -41,15 +41,15 @@ func (w *world) configured(config string) (o *operator, replace func(config stri
 		o.stop()
 		write(config)
 		o.start()
-		w.eventually("starting again", o.hasStarted)
+		w.eventually("starting again", o.checkStarted)
 	}
 }
 
-// runs plays the kubelet: the pod of a server in which Jupyter runs.
-func (w *world) runs(name string) *corev1.Pod {
+// runPod acts as the kubelet: it creates the running pod of a server.
+func (w *world) runPod(name string) *corev1.Pod {
 	w.Helper()
 	set := &appsv1.StatefulSet{}
-	if err := w.tryGet(set, name); err != nil {
+	if err := w.get(set, name); err != nil {
 		w.Fatal(err)
 	}
 	hash := fmt.Sprintf("%s-%d", name, set.Generation)
@@ -71,10 +71,10 @@ func (w *world) runs(name string) *corev1.Pod {
 	return pod
 }
 
-// proxyOf is the image of a server's proxy, as the StatefulSet has it.
+// proxyOf returns an error unless the StatefulSet of a server has the new proxy image.
 func (w *world) proxyOf(name string) error {
 	set := &appsv1.StatefulSet{}
-	if err := w.tryGet(set, name); err != nil {
+	if err := w.get(set, name); err != nil {
 		return err
 	}
 	template := set.Spec.Template.Spec
@@ -83,14 +83,14 @@ func (w *world) proxyOf(name string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("the pod of %s has not got %s", name, newProxy)
+	return fmt.Errorf("the pod of %s does not have %s", name, newProxy)
 }
 
 func (w *world) upToDate(name string, wanted metav1.ConditionStatus) {
 	w.Helper()
 	w.eventually(fmt.Sprintf("UpToDate of %s being %s", name, wanted), func() error {
 		server := &v1alpha1.JupyterServer{}
-		if err := w.tryGet(server, name); err != nil {
+		if err := w.get(server, name); err != nil {
 			return err
 		}
 		if is := meta.FindStatusCondition(server.Status.Conditions, v1alpha1.ConditionUpToDate); is == nil || is.Status != wanted {
@@ -110,65 +110,65 @@ func oidcSpec() map[string]any {
 	}}}
 }
 
-// A new operator makes other pods. Who works in one keeps it until it stops; who does not gets the new one at once.
-func TestNewOperatorRestartsNobody(t *testing.T) {
+// An upgrade changes the pods. Running pods are kept until they stop; others are replaced immediately.
+func TestUpgradeKeepsRunningPods(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	w.createWith(w.namespace, "works", nil, oidcSpec())
 	w.createWith(w.namespace, "idle", nil, oidcSpec())
 	_, replace := w.configured(proxy(oldProxy, ""))
 	w.released(w.namespace)
-	pod := w.runs("works")
+	pod := w.runPod("works")
 
 	replace(proxy(newProxy, ""))
 	w.upToDate("works", metav1.ConditionFalse)
-	w.eventually("what does not run gets the new pod", func() error { return w.proxyOf("idle") })
+	w.eventually("the server that is not running gets the new pod", func() error { return w.proxyOf("idle") })
 	w.upToDate("idle", metav1.ConditionTrue)
 	if w.proxyOf("works") == nil {
-		t.Error("a pod in which somebody works was replaced")
+		t.Error("a running pod was replaced")
 	}
 
 	w.remove(&corev1.Service{}, "works")
-	w.eventually("what waits is kept in order", func() error { return w.tryGet(&corev1.Service{}, "works") })
-	w.atRest(w.namespace)
+	w.eventually("drift of the pending server is reverted", func() error { return w.get(&corev1.Service{}, "works") })
+	w.waitIdle(w.namespace)
 	if w.proxyOf("works") == nil {
-		t.Error("a repair brought the new pod along")
+		t.Error("reverting drift replaced the pod")
 	}
 
 	if err := suite.client.Delete(w.ctx, pod, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}
-	w.eventually("it stopped, and gets the new pod", func() error { return w.proxyOf("works") })
+	w.eventually("the stopped server gets the new pod", func() error { return w.proxyOf("works") })
 	w.upToDate("works", metav1.ConditionTrue)
 }
 
-func TestNewOperatorRestartsAllWhenTold(t *testing.T) {
+func TestUpgradeRestartsRunningPods(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	w.createWith(w.namespace, "works", nil, oidcSpec())
 	_, replace := w.configured(proxy(oldProxy, ""))
 	w.released(w.namespace)
-	w.runs("works")
+	w.runPod("works")
 	replace(proxy(newProxy, "release:\n  restartRunning: true\n"))
 	w.eventually("the pod is replaced", func() error { return w.proxyOf("works") })
 }
 
-// What does not touch the pod need not wait.
-func TestNewOperatorChangesWhatRestartsNobody(t *testing.T) {
+// Changes that do not affect the pod are applied immediately.
+func TestUpgradeAppliesChangesWithoutRestart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	w.createWith(w.namespace, "works", nil, oidcSpec())
 	_, replace := w.configured(proxy(oldProxy, "ingress:\n  className: old\n"))
 	w.released(w.namespace)
-	w.runs("works")
+	w.runPod("works")
 	replace(proxy(oldProxy, "ingress:\n  className: new\n"))
 	w.eventually("the Ingress changes", func() error {
 		ingress := &networkingv1.Ingress{}
-		if err := w.tryGet(ingress, "works"); err != nil {
+		if err := w.get(ingress, "works"); err != nil {
 			return err
 		}
 		if class := ingress.Spec.IngressClassName; class == nil || *class != "new" {
-			return errors.New("the class is still the old one")
+			return errors.New("the class is unchanged")
 		}
 		return nil
 	})

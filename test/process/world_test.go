@@ -27,10 +27,10 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// patience is how long a test waits for what takes a second on a calm machine.
-const patience = 2 * time.Minute
+// timeout bounds waits that take a second on an idle machine.
+const timeout = 2 * time.Minute
 
-// world is one test's namespaces, and what is done and seen in them.
+// world is the namespaces of one test, with helpers to change and check them.
 type world struct {
 	*testing.T
 	ctx        context.Context
@@ -44,7 +44,7 @@ func newWorld(t *testing.T, namespaces int) *world {
 	for range namespaces {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 		if err := suite.client.Create(w.ctx, namespace); err != nil {
-			t.Fatalf("making a namespace: %v", err)
+			t.Fatalf("creating a namespace: %v", err)
 		}
 		w.namespaces = append(w.namespaces, namespace.Name)
 	}
@@ -52,7 +52,7 @@ func newWorld(t *testing.T, namespaces int) *world {
 	return w
 }
 
-// names are those of n servers.
+// names returns the names of n servers.
 func names(n int) []string {
 	out := make([]string, n)
 	for i := range out {
@@ -61,7 +61,7 @@ func names(n int) []string {
 	return out
 }
 
-// create makes a server as somebody does who writes down only what matters.
+// create creates a server from a minimal manifest.
 func (w *world) create(namespace, name string, labels map[string]string) {
 	w.Helper()
 	w.createWith(namespace, name, labels, nil)
@@ -73,7 +73,7 @@ func (w *world) createWith(namespace, name string, labels map[string]string, spe
 		spec = map[string]any{}
 	}
 	server := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
-	for field, value := range map[string]string{"host": namespace + ".localhost", "path": "/" + name} { // two servers on one route are refused
+	for field, value := range map[string]string{"host": namespace + ".localhost", "path": "/" + name} { // routes must be unique
 		if _, found, _ := unstructured.NestedString(server.Object, "spec", "routing", field); found && field == "path" {
 			continue
 		}
@@ -109,7 +109,7 @@ func (w *world) remove(object client.Object, name string) {
 	}
 }
 
-func (w *world) tryGet(object client.Object, name string) error {
+func (w *world) get(object client.Object, name string) error {
 	return suite.client.Get(w.ctx, client.ObjectKey{Namespace: w.namespace, Name: name}, object)
 }
 
@@ -118,10 +118,10 @@ func (w *world) change(name, patch string) {
 	w.patch(&v1alpha1.JupyterServer{}, name, patch)
 }
 
-// eventually tries until it works, and says the last error when it never does.
+// eventually retries until it succeeds, and fails with the last error.
 func (w *world) eventually(what string, try func() error) {
 	w.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(timeout)
 	for {
 		err := try()
 		if err == nil {
@@ -134,7 +134,7 @@ func (w *world) eventually(what string, try func() error) {
 	}
 }
 
-// released waits until all servers of a namespace, or the named ones, are released as their specs say.
+// released waits until the current specs of all servers of a namespace, or of the given ones, are released.
 func (w *world) released(namespace string, servers ...string) {
 	w.Helper()
 	w.eventually("releasing the servers", func() error {
@@ -151,12 +151,12 @@ func (w *world) released(namespace string, servers ...string) {
 	})
 }
 
-// stalled waits until a server is blocked for a reason.
+// stalled waits until a server is blocked with a reason.
 func (w *world) stalled(name, reason string) {
 	w.Helper()
 	w.eventually("stalling with "+reason, func() error {
 		server := &v1alpha1.JupyterServer{}
-		if err := w.tryGet(server, name); err != nil {
+		if err := w.get(server, name); err != nil {
 			return err
 		}
 		if is := meta.FindStatusCondition(server.Status.Conditions, v1alpha1.ConditionStalled); is == nil || is.Status != metav1.ConditionTrue || is.Reason != reason {
@@ -171,11 +171,11 @@ func isReleased(server *v1alpha1.JupyterServer) bool {
 	return is != nil && is.Status == metav1.ConditionTrue && is.ObservedGeneration == server.Generation
 }
 
-// atRest waits until no operator has written to a namespace for some seconds, and returns how often any has.
-func (w *world) atRest(namespace string) int {
+// waitIdle waits until no operator has written to a namespace for some seconds, and returns the number of writes.
+func (w *world) waitIdle(namespace string) int {
 	w.Helper()
 	last, since := -1, time.Now()
-	w.eventually("coming to rest", func() error {
+	w.eventually("becoming idle", func() error {
 		if now := len(suite.audit.of(w.T, namespace, toServers)); now != last {
 			last, since = now, time.Now()
 		}
@@ -187,7 +187,7 @@ func (w *world) atRest(namespace string) int {
 	return last
 }
 
-// kinds are those of a server, its objects, its Secret and its records.
+// kinds are the kinds of a server, its objects, its Secret and its release records.
 var kinds = []schema.GroupVersionKind{
 	v1alpha1.GroupVersion.WithKind(v1alpha1.Kind),
 	{Group: "apps", Version: "v1", Kind: "StatefulSet"},
@@ -199,7 +199,7 @@ var kinds = []schema.GroupVersionKind{
 	{Group: "networking.k8s.io", Version: "v1", Kind: "NetworkPolicy"},
 }
 
-// objects are all objects of a namespace that have to do with servers, by kind and name.
+// objects returns all objects of servers in a namespace, by kind and name.
 func (w *world) objects(namespace string) map[string]*unstructured.Unstructured {
 	w.Helper()
 	out := map[string]*unstructured.Unstructured{}
@@ -216,7 +216,7 @@ func (w *world) objects(namespace string) map[string]*unstructured.Unstructured 
 	return out
 }
 
-// versions are the resource versions of all objects: whoever writes anything changes them.
+// versions returns the resource versions of all objects, which any write changes.
 func (w *world) versions(namespace string) map[string]string {
 	w.Helper()
 	out := map[string]string{}
@@ -226,7 +226,7 @@ func (w *world) versions(namespace string) map[string]string {
 	return out
 }
 
-// unchanged fails when something was written since versions were taken.
+// unchanged fails if an object was written since versions was called.
 func (w *world) unchanged(namespace string, before map[string]string) {
 	w.Helper()
 	after := w.versions(namespace)
@@ -244,15 +244,16 @@ func (w *world) unchanged(namespace string, before map[string]string) {
 
 const recordPrefix = "Secret sh.helm.release.v1."
 
-// sound waits until all releases of a namespace are whole: the operator looks at the records some time after it repaired something.
-func (w *world) sound(namespace string) {
+// releasesSound waits until all releases of a namespace are sound. The operator reviews release records some time after reverting
+// drift.
+func (w *world) releasesSound(namespace string) {
 	w.Helper()
-	w.eventually("making the releases whole", func() error { return w.unsound(namespace) })
+	w.eventually("the releases become sound", func() error { return w.checkReleases(namespace) })
 }
 
-// unsound says what is wrong with the releases of a namespace: of each one record is deployed, the newest; none is pending; everything
-// is owned by a server, so that nothing outlives it.
-func (w *world) unsound(namespace string) error {
+// checkReleases returns the errors in the releases of a namespace: only the newest record of each is deployed, none is pending, and
+// every object has a server as owner, so that it is garbage-collected.
+func (w *world) checkReleases(namespace string) error {
 	w.Helper()
 	objects := w.objects(namespace)
 	owners := map[types.UID]string{}
@@ -288,15 +289,15 @@ func (w *world) unsound(namespace string) error {
 		records[server][revision] = labels["status"]
 	}
 	for _, server := range owners {
-		if !isWhole(records[server]) {
+		if !isSound(records[server]) {
 			errs = append(errs, fmt.Errorf("the revisions of the release %s are %v", server, records[server]))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// isWhole says whether the newest of the revisions is deployed, and of all others none, and none is pending.
-func isWhole(revisions map[int]string) bool {
+// isSound reports whether only the newest revision is deployed and none is pending.
+func isSound(revisions map[int]string) bool {
 	if len(revisions) == 0 {
 		return false
 	}
@@ -309,8 +310,8 @@ func isWhole(revisions map[int]string) bool {
 	return true
 }
 
-// asFresh fails when the objects of the servers of a namespace differ from those of equal servers that another one has.
-func (w *world) asFresh(namespace, fresh string) {
+// equalsFresh fails if the objects of the servers of a namespace differ from those of equal servers in another one.
+func (w *world) equalsFresh(namespace, fresh string) {
 	w.Helper()
 	got, want := w.comparable(namespace), w.comparable(fresh)
 	for _, key := range slices.Sorted(maps.Keys(want)) {
@@ -325,18 +326,18 @@ func (w *world) asFresh(namespace, fresh string) {
 	}
 }
 
-// comparable are the contents of the objects, without what differs between any two namespaces.
+// comparable returns the objects as JSON without the fields that differ between namespaces.
 func (w *world) comparable(namespace string) map[string]string {
 	w.Helper()
 	out := map[string]string{}
 	for key, object := range w.objects(namespace) {
 		if object.GetKind() == "Secret" || object.GetKind() == v1alpha1.Kind {
-			continue // what was generated stays, whatever the spec says meanwhile
+			continue // generated values are kept, whatever the specs in between
 		}
 		for _, field := range []string{"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences"} {
 			unstructured.RemoveNestedField(object.Object, "metadata", field)
 		}
-		unstructured.RemoveNestedField(object.Object, "metadata", "annotations", "jupyterserver.dev/applied") // a digest of all else
+		unstructured.RemoveNestedField(object.Object, "metadata", "annotations", "jupyterserver.dev/applied") // a digest of the rest
 		unstructured.RemoveNestedField(object.Object, "status")
 		for _, field := range []string{"clusterIP", "clusterIPs"} {
 			unstructured.RemoveNestedField(object.Object, "spec", field)
@@ -350,23 +351,23 @@ func (w *world) comparable(namespace string) map[string]string {
 	return out
 }
 
-// digests are those of secrets and of the namespace's name, and the names of cookies.
+// digests matches digests of secrets and of the namespace's name, and names of cookies.
 var digests = regexp.MustCompile(`js-[0-9a-f]{16}|\b[0-9a-f]{32,64}\b`)
 
 func firstDifference(got, want string) string {
 	if got == "" {
-		return "it is missing"
+		return "missing"
 	}
 	a, b := strings.Split(got, "\n"), strings.Split(want, "\n")
 	for i := range a {
 		if i >= len(b) || a[i] != b[i] {
-			return fmt.Sprintf("line %d is\n%s\nand fresh\n%s", i+1, a[i], b[min(i, len(b)-1)])
+			return fmt.Sprintf("line %d is\n%s\nbut in a fresh install\n%s", i+1, a[i], b[min(i, len(b)-1)])
 		}
 	}
-	return "it ends earlier"
+	return "shorter"
 }
 
-// tokens are the generated tokens of servers, as far as there are any yet.
+// tokens returns the generated tokens of servers that have one.
 func (w *world) tokens(servers []string) map[string]string {
 	w.Helper()
 	objects, out := w.objects(w.namespace), map[string]string{}
@@ -377,7 +378,7 @@ func (w *world) tokens(servers []string) map[string]string {
 		}
 		token, _, err := unstructured.NestedString(secret.Object, "data", "token")
 		if err != nil || token == "" {
-			w.Errorf("the Secret of %s holds no token: %v", server, err)
+			w.Errorf("the Secret of %s has no token: %v", server, err)
 		}
 		out[server] = token
 	}
