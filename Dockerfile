@@ -20,8 +20,8 @@ LABEL org.opencontainers.image.title="jupyter-server-operator" \
       org.opencontainers.image.source="https://github.com/jupyterserver/jupyter-server-operator" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION"
-# For the authorization service, which asks OpenID providers how they are. The operator itself talks to the API server, whose
-# certificate comes with its pod, and to pods.
+# For the authorization service, which connects to OpenID providers. The operator only connects to pods and to the API server, whose
+# CA certificate is mounted into its pod.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/jupyter-server-operator /jupyter-server-operator
 COPY --from=build /out/authorization /authorization

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Runs the project on a cluster: the operator, and a first Jupyter server that is shown to work.
+# Runs the project on a cluster: the operator and a first Jupyter server, which is verified.
 #
 #   test/run.sh            the operator and examples/token.yaml (make run)
 #   test/run.sh oidc       the operator, an OpenID provider and examples/oidc.yaml (make run MODE=oidc)
-#   test/run.sh operator   the operator alone
-#   test/run.sh e2e [...]  the operator and the end-to-end suite (make test-e2e); more arguments go to `go test`
+#   test/run.sh operator   only the operator
+#   test/run.sh e2e [...]  the operator and the end-to-end suite (make test-e2e); more arguments are passed to `go test`
 #
 # CLUSTER=local (the default) starts the cluster of test/localcluster and builds the operator from this checkout.
-# CLUSTER=current takes the cluster of the current kubectl context, and needs IMAGE, an operator image it can pull.
-# E2E_OAUTH2_PROXY names a binary of oauth2-proxy, which is then the authentication plugin of the local cluster. Without it that
-# is Apache with mod_auth_openidc, because no package registry has oauth2-proxy.
+# CLUSTER=current uses the cluster of the current kubectl context and needs IMAGE, an operator image that it can pull.
+# E2E_OAUTH2_PROXY is the path of an oauth2-proxy binary, which becomes the authentication plugin of the local cluster. The default is
+# Apache with mod_auth_openidc, because no package registry has oauth2-proxy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,11 +18,11 @@ release=jupyter-server-operator
 namespace=jupyter-server-operator
 server=alice
 example=examples/token.yaml
-local_jupyter=localhost/jupyterlab:4.0 # is on the node of the local cluster
+local_jupyter=localhost/jupyterlab:4.0 # present on the node of the local cluster
 
 say() { printf '==> %s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
-need() { command -v "$1" >/dev/null || die "$1 is not on the PATH: $2"; }
+need() { command -v "$1" >/dev/null || die "$1 not found in PATH: $2"; }
 
 localcluster() { go -C test/localcluster run . "$@"; }
 
@@ -49,8 +49,8 @@ build_local_image() {
 
 digest_of() { cat "$@" | sha256sum | cut -c1-12; }
 
-# load_image REF ARGUMENT... packs an image, unless the node has one of that name. Tags of what is built here hold a digest, so
-# that a changed binary rolls what runs it and an unchanged one costs nothing.
+# load_image REF ARGUMENT... packs and loads an image, unless the node has one of that name. Tags contain a digest of the binaries, so
+# that only a changed binary causes a rollout.
 load_image() {
     local ref=$1 archive
     shift
@@ -63,12 +63,12 @@ load_image() {
     localcluster load-image "$archive"
 }
 
-# The authentication plugin of the local cluster, and the values of helm-chart that name it.
+# choose_plugin loads the authentication plugin of the local cluster and writes the values of helm-chart for it.
 choose_plugin() {
     printf 'config:\n  access:\n    proxyImage: localhost/traefik:3.7.9\n' >bin/local-values.yaml
     if [ -n "${E2E_OAUTH2_PROXY:-}" ]; then
         say "the authentication plugin is oauth2-proxy, from $E2E_OAUTH2_PROXY"
-        # Under the name that the built-in profile has.
+        # The image name is that of the built-in profile.
         load_image "$(sed -n 's/^image: //p' postrender/profiles/oauth2-proxy.yaml)" \
             --file "$E2E_OAUTH2_PROXY=/bin/oauth2-proxy" --file /etc/ssl/certs/ca-certificates.crt=/etc/ssl/certs/ca-certificates.crt:0444 \
             --entrypoint /bin/oauth2-proxy
@@ -80,7 +80,7 @@ choose_plugin() {
     } >>bin/local-values.yaml
 }
 
-# An OpenID provider with the users alice, bob and carol, whose passwords are their names.
+# start_provider starts an OpenID provider with the users alice, bob and carol, whose passwords are their names.
 start_provider() {
     local image
     say 'starting the OpenID provider'
@@ -91,14 +91,14 @@ start_provider() {
     kubectl -n openid-provider rollout status deployment/provider --timeout=2m >/dev/null
 }
 
-# What stands in for Jupyter where a test wants to see what reaches it.
+# load_echo loads a replacement for Jupyter for tests that check the requests that reach it.
 load_echo() {
     build test/e2e echo ./echo
     echo_image=localhost/echo:dev-$(digest_of bin/echo)
     load_image "$echo_image" --file "$PWD/bin/echo=/usr/bin/jupyter" --env PATH=/usr/bin
 }
 
-# The browser of the end-to-end suite.
+# install_browser installs the browser of the end-to-end suite.
 install_browser() {
     command -v chromium >/dev/null && return
     say 'installing chromium'
@@ -107,18 +107,18 @@ install_browser() {
 }
 
 use_current_cluster() {
-    need kubectl 'install it, and point it at your cluster'
+    need kubectl 'install it and configure a context for your cluster'
     need helm 'install Helm 3'
-    [ -n "${IMAGE:-}" ] || die "IMAGE is not set. The cluster of the current context has to pull the operator from somewhere:
+    [ -n "${IMAGE:-}" ] || die "IMAGE is not set. The cluster of the current context must be able to pull an operator image:
   docker build -t registry.example.org/you/jupyter-server-operator:dev . && docker push registry.example.org/you/jupyter-server-operator:dev
   make run CLUSTER=current IMAGE=registry.example.org/you/jupyter-server-operator:dev"
     say "using the cluster of the kubectl context $(kubectl config current-context)"
 }
 
 install_operator() {
-    say "installing the operator with Helm into the namespace $namespace"
+    say "installing the operator with Helm in namespace $namespace"
     local values=()
-    case ${IMAGE##*/} in # a host may have a port
+    case ${IMAGE##*/} in # a registry host may have a port
     *@*) values+=(--set "image.repository=${IMAGE%@*}" --set "image.digest=${IMAGE##*@}") ;;
     *:*) values+=(--set "image.repository=${IMAGE%:*}" --set "image.tag=${IMAGE##*:}") ;;
     *) values+=(--set "image.repository=$IMAGE" --set image.tag=latest) ;;
@@ -131,11 +131,11 @@ install_operator() {
         cat bin/helm.log >&2
         explain "kubectl -n $namespace get pods -o wide" "kubectl -n $namespace describe pods" \
             "kubectl -n $namespace logs deployment/$release --tail=20" "kubectl -n $namespace get events --sort-by=.lastTimestamp"
-        die 'the operator was not installed'
+        die 'installing the operator failed'
     fi
 }
 
-# explain runs commands that tell what went wrong, and shows them, so that they can be run again.
+# explain runs and prints commands for troubleshooting.
 explain() {
     local command
     for command in "$@"; do
@@ -147,7 +147,7 @@ explain() {
 
 run_server() {
     if [ "$CLUSTER" = local ]; then
-        say "applying $example, with the image that the node has: $local_jupyter"
+        say "applying $example with the image on the node: $local_jupyter"
         sed "s|^\( *image:\).*|\1 $local_jupyter|" "$example" | kubectl apply -f -
     else
         say "applying $example"
@@ -157,7 +157,7 @@ run_server() {
 }
 
 wait_for_server() {
-    say 'waiting until it is ready'
+    say 'waiting until the server is ready'
     if ! kubectl wait --for=condition=Ready "jupyterserver/$server" --timeout=10m; then
         explain_server
         die "the server is not ready: $(kubectl get jupyterserver "$server" -o jsonpath='{.status.message}')"
@@ -165,10 +165,10 @@ wait_for_server() {
 }
 
 run_oidc_server() {
-    [ "$CLUSTER" = local ] || die 'MODE=oidc brings an OpenID provider along, which works in the local cluster alone: edit examples/oidc.yaml for yours, and apply it'
+    [ "$CLUSTER" = local ] || die 'MODE=oidc starts an OpenID provider, which only works in the local cluster: edit examples/oidc.yaml for your provider and apply it'
     start_provider
     kubectl create secret generic "$server-oidc" --from-literal=client-secret=local-cluster-only --dry-run=client -o yaml | kubectl apply -f - >/dev/null
-    say "applying $example, with the provider and the image of the local cluster"
+    say "applying $example with the provider and the image of the local cluster"
     sed -e "s|^\( *image:\).*|\1 $local_jupyter|" -e 's|^\( *issuerUrl:\).*|\1 http://10.213.0.1:5556|' \
         -e 's|^\( *host:\).*|\1 jupyter.localhost|' -e '/^ *tls:/,/^ *enabled:/d' "$example" | kubectl apply -f -
     wait_for_server
@@ -179,7 +179,7 @@ explain_server() {
         "kubectl get events --sort-by=.lastTimestamp" "kubectl -n $namespace logs deployment/$release --tail=20"
 }
 
-prove_server() {
+verify_server() {
     local url token ways=()
     go -C test/e2e build -o "$PWD/bin/prove" ./prove
     url=$(kubectl get jupyterserver "$server" -o jsonpath='{.status.url}')
@@ -189,63 +189,63 @@ prove_server() {
         forward
         ways+=(-or "http://127.0.0.1:$forwarded$(printf %s "$url" | sed 's|^[a-z]*://[^/]*||')")
     fi
-    say "proving that it works"
+    say 'verifying the server'
     if ! JUPYTER_TOKEN=$token bin/prove "${ways[@]}"; then
         explain_server
         die "the server is ready, but a kernel did not compute 6*7 at $url"
     fi
 }
 
-# forward opens a way to the server for the case that its host name leads nowhere from here.
+# forward forwards a local port to the server, in case its host name does not resolve here.
 forward() {
     kubectl port-forward "service/$server" :80 >bin/port-forward.log 2>&1 &
     forwarder=$!
     trap 'kill "$forwarder" 2>/dev/null || true' EXIT
     forwarded=
     until [ -n "$forwarded" ]; do
-        kill -0 "$forwarder" 2>/dev/null || die "kubectl port-forward ended: $(cat bin/port-forward.log)"
+        kill -0 "$forwarder" 2>/dev/null || die "kubectl port-forward exited: $(cat bin/port-forward.log)"
         sleep 0.2
         forwarded=$(sed -n 's/^Forwarding from 127\.0\.0\.1:\([0-9]*\) .*/\1/p' bin/port-forward.log)
     done
 }
 
-# Somebody signs in, as a browser does, and computes.
-prove_sign_in() {
+# verify_sign_in signs in like a browser and runs a computation.
+verify_sign_in() {
     local url
     url=$(kubectl get jupyterserver "$server" -o jsonpath='{.status.url}')
-    say 'proving that it works'
-    for refused in "${url}api/status" "${url}api/kernels"; do
-        [ "$(curl -s -o /dev/null -w '%{http_code}' --resolve 'jupyter.localhost:8000:127.0.0.1' "$refused")" = 401 ] ||
-            die "$refused answers somebody who has not signed in"
+    say 'verifying the server'
+    for denied in "${url}api/status" "${url}api/kernels"; do
+        [ "$(curl -s -o /dev/null -w '%{http_code}' --resolve 'jupyter.localhost:8000:127.0.0.1' "$denied")" = 401 ] ||
+            die "$denied is accessible without signing in"
     done
     go -C test/e2e build -o "$PWD/bin/prove" ./prove
     if ! SIGN_IN_PASSWORD=alice bin/prove -url "$url" -user alice; then
         explain_server
-        die "the server is ready, but nobody could sign in and compute 6*7 at $url"
+        die "the server is ready, but signing in and computing 6*7 failed at $url"
     fi
 }
 
-tell_oidc() {
+print_oidc() {
     cat <<END
 
 State:    $(kubectl get jupyterserver "$server" -o jsonpath='{.status.state}')
 URL:      $(kubectl get jupyterserver "$server" -o jsonpath='{.status.url}')
-Sign in:  as alice (password alice), who is let in; as bob (password bob), who is not
+Sign in:  as alice (password alice), who has access; as bob (password bob), who does not
 END
-    tell_tools
+    print_tools
 }
 
-tell() {
+print_server() {
     cat <<END
 
 State:  $(kubectl get jupyterserver "$server" -o jsonpath='{.status.state}')
 URL:    $(kubectl get jupyterserver "$server" -o jsonpath='{.status.url}')
 Token:  kubectl get secret $server-jupyter -o jsonpath='{.data.token}' | base64 -d
 END
-    [ "$CLUSTER" != local ] || tell_tools
+    [ "$CLUSTER" != local ] || print_tools
 }
 
-tell_tools() {
+print_tools() {
     cat <<END
 
 kubectl and helm for this cluster:
@@ -273,7 +273,7 @@ prepare() {
         choose_plugin
         ;;
     current) use_current_cluster ;;
-    *) die "CLUSTER=$CLUSTER is neither local nor current" ;;
+    *) die "CLUSTER=$CLUSTER is invalid: use local or current" ;;
     esac
     install_operator
 }
@@ -282,22 +282,22 @@ case ${1:-server} in
 server)
     prepare
     run_server
-    prove_server
-    tell
+    verify_server
+    print_server
     ;;
 oidc)
     example=examples/oidc.yaml
     prepare
     run_oidc_server
-    prove_sign_in
-    tell_oidc
+    verify_sign_in
+    print_oidc
     ;;
 operator)
     prepare
     ;;
 e2e)
     shift
-    prepare >&2 # stdout is that of `go test` alone, which a program may read
+    prepare >&2 # stdout is reserved for `go test`, which a program may parse
     if [ "$CLUSTER" = local ]; then
         {
             install_browser
@@ -308,6 +308,6 @@ e2e)
     run_e2e "$@"
     ;;
 *)
-    die "$1 is none of server, oidc, operator and e2e"
+    die "unknown command $1: use server, oidc, operator or e2e"
     ;;
 esac

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Takes down what test/run.sh has started: the local cluster as a whole, or, with CLUSTER=current, the example and the
-# operator. There the CRD stays, and with it every other JupyterServer of the cluster.
+# Stops what test/run.sh started: the local cluster, or with CLUSTER=current the example and the operator. In that cluster the CRD
+# is kept, and with it every other JupyterServer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,7 @@ current)
     helm uninstall jupyter-server-operator --namespace jupyter-server-operator --ignore-not-found --wait
     ;;
 *)
-    echo "error: CLUSTER=$CLUSTER is neither local nor current" >&2
+    echo "error: CLUSTER=$CLUSTER is invalid: use local or current" >&2
     exit 1
     ;;
 esac

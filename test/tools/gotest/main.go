@@ -1,9 +1,9 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command gotest reads what `go test -json` prints and says what came of it: a line for each package and each slow test,
-// and the whole output of what failed. It fails when a test failed, when none ran, and in CI (CI=true) when one was
-// skipped: a test that skips itself because something is missing must not pass for one that ran.
+// Command gotest summarizes the output of `go test -json`: a line for each package and each slow test, and the whole output of
+// failures. It fails if a test failed, if none ran, and in CI (CI=true) if one was skipped: a test that skips itself because of a
+// missing dependency must not count as passed.
 //
 //	go test -json ./... | gotest
 package main
@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// slow is what a test may take without a line of its own.
+// slow is the duration above which a test has its own line.
 const slow = 2 * time.Second
 
 // event is a line of `go test -json` (go doc test2json), or of `go build -json` (go help buildjson).
@@ -32,14 +32,14 @@ type event struct {
 	Output     string
 }
 
-// summary is what was seen so far.
+// summary accumulates events.
 type summary struct {
 	out                     io.Writer
 	passed, failed, skipped []string
 	packages                int
 	failedPackages          []string
-	output                  map[string]*strings.Builder // of a test or package that has not ended yet
-	tests                   map[string]int              // passed, by package
+	output                  map[string]*strings.Builder // of tests and packages that are still running
+	tests                   map[string]int              // number of passed tests by package
 }
 
 func main() {
@@ -73,7 +73,7 @@ func (s *summary) read(in io.Reader) error {
 func (s *summary) line(line string) {
 	var e event
 	if !strings.HasPrefix(line, "{") || json.Unmarshal([]byte(line), &e) != nil || e.Action == "" {
-		fmt.Fprint(s.out, line) // of a program around it
+		fmt.Fprint(s.out, line) // output of another program
 		return
 	}
 	switch e.Action {
@@ -133,9 +133,9 @@ func (s *summary) packageEnded(e event, text string) {
 }
 
 func (s *summary) verdict(ci bool) error {
-	fmt.Fprintf(s.out, "%d tests passed in %d packages, %d failed, %d were skipped\n", len(s.passed), s.packages, len(s.failed), len(s.skipped))
-	for _, left := range s.output { // of what was killed
-		fmt.Fprint(s.out, left.String())
+	fmt.Fprintf(s.out, "%d tests passed in %d packages, %d failed, %d skipped\n", len(s.passed), s.packages, len(s.failed), len(s.skipped))
+	for _, output := range s.output { // of killed tests
+		fmt.Fprint(s.out, output.String())
 	}
 	switch {
 	case len(s.failed) > 0:
@@ -145,7 +145,7 @@ func (s *summary) verdict(ci bool) error {
 	case len(s.passed) == 0:
 		return errors.New("no test ran")
 	case len(s.skipped) > 0 && ci:
-		return fmt.Errorf("skipped, which CI does not allow: %s", strings.Join(s.skipped, ", "))
+		return fmt.Errorf("skipped tests are not allowed in CI: %s", strings.Join(s.skipped, ", "))
 	}
 	return nil
 }

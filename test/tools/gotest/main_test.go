@@ -25,12 +25,12 @@ func TestVerdict(t *testing.T) {
 		"passed":            {in: pass + ended, ci: true, reason: "one test ran"},
 		"failed":            {in: pass + fail, err: "TestB", reason: "a failed test is named"},
 		"skipped in CI":     {in: pass + skip + ended, ci: true, err: "TestC", reason: "a skipped test is named"},
-		"skipped elsewhere": {in: pass + skip + ended, reason: "it is shown, and does not fail"},
-		"none":              {in: ended, err: "no test ran", reason: "nothing was tested"},
-		"nothing":           {in: "", err: "no test ran", reason: "the run broke off"},
+		"skipped elsewhere": {in: pass + skip + ended, reason: "a skipped test is reported and does not fail"},
+		"none":              {in: ended, err: "no test ran", reason: "no test ran"},
+		"nothing":           {in: "", err: "no test ran", reason: "the run was aborted"},
 		"package":           {in: pass + `{"Action":"fail","Package":"q"}`, err: "q", reason: "a package can fail before its tests"},
-		"no test files":     {in: pass + `{"Action":"skip","Package":"q"}` + "\n" + ended, ci: true, reason: "a package without tests skips none"},
-		"other lines":       {in: "==> installing\n{oddly}\n" + pass + ended, ci: true, reason: "programs around it print as well"},
+		"no test files":     {in: pass + `{"Action":"skip","Package":"q"}` + "\n" + ended, ci: true, reason: "a package without tests is not a skipped test"},
+		"other lines":       {in: "==> installing\n{oddly}\n" + pass + ended, ci: true, reason: "other programs print as well"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
