@@ -1,7 +1,7 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Addons: what runs in the cluster from the start, in YAML below addons.
+// Addons: the workloads of a new cluster, in YAML below addons.
 
 package main
 
@@ -28,7 +28,7 @@ type deployment struct{ namespace, name string }
 
 var systemDeployments = []deployment{{"kube-system", "coredns"}, {"ingress", "traefik"}}
 
-// addonConfig is what the addons' templates may use.
+// addonConfig are the fields of the addons' templates.
 type addonConfig struct {
 	ProvisionerName, ProvisionerUser string
 	APIServerUser                    string
@@ -38,7 +38,7 @@ type addonConfig struct {
 	IngressPort, IngressTLSPort      int
 }
 
-// applyCluster applies what the cluster needs whether or not it runs pods.
+// applyCluster applies the objects that the cluster needs with or without a node.
 func (c *cluster) applyCluster(ctx context.Context) error {
 	return c.apply(ctx, "addons/cluster.yaml", addonConfig{
 		ProvisionerName: provisionerName,
@@ -47,8 +47,8 @@ func (c *cluster) applyCluster(ctx context.Context) error {
 	})
 }
 
-// applyAddons applies the addons that are pods. They carry their archive's
-// identity, so that a rebuilt image rolls them.
+// applyAddons applies the addons that run as pods. They contain the ID of their
+// image archive, so that a rebuilt image causes a rollout.
 func (c *cluster) applyAddons(ctx context.Context, ingressPort int) error {
 	config := addonConfig{
 		CoreDNSImage: corednsImage,
@@ -104,14 +104,14 @@ func (c *cluster) waitForAddons(ctx context.Context) error {
 			return err
 		}
 		if !ok {
-			return fmt.Errorf("%s/%s does not become ready: %w%s", d.namespace, d.name, last, c.describePods(ctx, d))
+			return fmt.Errorf("%s/%s did not become ready: %w%s", d.namespace, d.name, last, c.describePods(ctx, d))
 		}
 	}
 	return nil
 }
 
-// ready returns why a Deployment is not ready. A pod that the node cannot vouch
-// for, right after a restart, does not count.
+// ready returns why a Deployment is not ready. Pods whose status predates a
+// restart of the node do not count.
 func (d deployment) ready(ctx context.Context, client kubernetes.Interface) error {
 	have, err := client.AppsV1().Deployments(d.namespace).Get(ctx, d.name, metav1.GetOptions{})
 	if err != nil {
@@ -132,7 +132,7 @@ func rolledOut(d *appsv1.Deployment) bool {
 	return s.UpdatedReplicas == wanted && s.ReadyReplicas == wanted && s.Replicas == wanted
 }
 
-// describePods says what keeps a Deployment's pods, as far as can be found out.
+// describePods returns the recent events of a Deployment's pods, if available.
 func (c *cluster) describePods(ctx context.Context, d deployment) string {
 	client, err := c.client()
 	if err != nil {

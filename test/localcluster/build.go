@@ -1,7 +1,7 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Building: what the cluster takes from package artefacts, which knows how it is made.
+// Building: the programs and images of the cluster, from package artefacts.
 
 package main
 
@@ -18,11 +18,11 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/test/localcluster/artefacts"
 )
 
-// nodePackages are what the node runs that is not built here. kube-proxy calls nft, containerd calls runc and the
-// network plugins, the kubelet calls mount.
+// nodePackages are the Debian packages of programs that the node runs: kube-proxy calls nft, containerd calls runc and
+// the network plugins, the kubelet calls mount.
 var nodePackages = []string{"runc", "containernetworking-plugins", "nftables", "mount"}
 
-// controlPlaneArtefacts are all that a machine needs that cannot run pods.
+// controlPlaneArtefacts are the artefacts for a machine that cannot run pods.
 var controlPlaneArtefacts = []string{"kubernetes", "helm"}
 
 // build builds the named artefacts, or all of them.
@@ -41,7 +41,7 @@ func (c *cluster) build(ctx context.Context, names []string) error {
 	return nil
 }
 
-// parseImageFile reads SRC=DEST[:MODE].
+// parseImageFile parses SRC=DEST[:MODE].
 func parseImageFile(text string) (artefacts.ImageFile, error) {
 	source, rest, ok := strings.Cut(text, "=")
 	target, mode, hasMode := strings.Cut(rest, ":")
@@ -58,7 +58,7 @@ func parseImageFile(text string) (artefacts.ImageFile, error) {
 	return artefacts.ImageFile{Source: source, Dest: path.Clean(target), Mode: os.FileMode(bits)}, nil
 }
 
-// runQuietly shows what a command said only when it fails.
+// runQuietly shows the output of a command only if it fails.
 func runQuietly(cmd *exec.Cmd) error {
 	output, err := cmd.CombinedOutput()
 	if err == nil {

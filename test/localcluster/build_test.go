@@ -14,32 +14,32 @@ func TestParseImageFile(t *testing.T) {
 		reason, text string
 		source, dest string
 		mode         os.FileMode
-		refused      bool
+		invalid      bool
 	}{
 		{reason: "a program is executable", text: "bin/x=/x", source: "bin/x", dest: "/x", mode: 0o755},
 		{reason: "a mode is octal", text: "f=/etc/f:0644", source: "f", dest: "/etc/f", mode: 0o644},
 		{reason: "a path is cleaned", text: "f=/a//b/../c", source: "f", dest: "/a/c", mode: 0o755},
-		{reason: "a relative target leads nowhere", text: "f=x", refused: true},
-		{reason: "a folder is no file", text: "f=/x/", refused: true},
-		{reason: "a target is needed", text: "f", refused: true},
-		{reason: "a source is needed", text: "=/x", refused: true},
-		{reason: "a mode in decimal is a mistake", text: "f=/x:999", refused: true},
-		{reason: "a file that nobody may read is a mistake", text: "f=/x:0", refused: true},
+		{reason: "a relative target is invalid", text: "f=x", invalid: true},
+		{reason: "a folder is not a file", text: "f=/x/", invalid: true},
+		{reason: "a target is required", text: "f", invalid: true},
+		{reason: "a source is required", text: "=/x", invalid: true},
+		{reason: "a decimal mode is invalid", text: "f=/x:999", invalid: true},
+		{reason: "an unreadable file is invalid", text: "f=/x:0", invalid: true},
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
 			got, err := parseImageFile(test.text)
-			if (err != nil) != test.refused {
-				t.Fatalf("error %v, refused should be %t", err, test.refused)
+			if (err != nil) != test.invalid {
+				t.Fatalf("got error %v, want error: %t", err, test.invalid)
 			}
-			if !test.refused && (got.Source != test.source || got.Dest != test.dest || got.Mode != test.mode) {
+			if !test.invalid && (got.Source != test.source || got.Dest != test.dest || got.Mode != test.mode) {
 				t.Errorf("got %+v", got)
 			}
 		})
 	}
 }
 
-// A pid alone proves nothing: it is given to another process later.
+// A PID alone does not identify a process, because it is reused.
 func TestIdentity(t *testing.T) {
 	cmd := exec.Command("sleep", "60")
 	if err := cmd.Start(); err != nil {
@@ -52,16 +52,16 @@ func TestIdentity(t *testing.T) {
 	ours := identity{PID: cmd.Process.Pid, Started: started}
 	other := identity{PID: cmd.Process.Pid, Started: started + "1"}
 	if !ours.alive() {
-		t.Error("our process runs, and counts as gone")
+		t.Error("the running process is not alive")
 	}
 	if other.alive() {
-		t.Error("another process with the pid counts as ours")
+		t.Error("another process with the PID is taken for ours")
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // it was killed
+	_ = cmd.Wait() // returns that it was killed
 	if ours.alive() {
-		t.Error("our process is gone, and counts as running")
+		t.Error("the killed process is alive")
 	}
 }

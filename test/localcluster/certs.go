@@ -1,7 +1,7 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Certificates, keys and kubeconfigs: made once per cluster.
+// Certificates, keys and kubeconfigs: created once per cluster.
 
 package main
 
@@ -25,7 +25,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// validity is longer than any local cluster lives.
+// validity exceeds the lifetime of a local cluster.
 const validity = 5 * 365 * 24 * time.Hour
 
 // authority signs certificates.
@@ -35,23 +35,23 @@ type authority struct {
 	key         crypto.Signer
 }
 
-// leaf is a certificate to make.
+// leaf is a certificate to create.
 type leaf struct {
 	file   string
 	user   string
 	groups []string
-	hosts  []string // set for servers
+	hosts  []string // of server certificates
 }
 
-// user is somebody who has a kubeconfig.
+// user is a user with a kubeconfig.
 type user struct {
 	name   string
 	cn     string
 	groups []string
 }
 
-// The names are those that the default RBAC policy of the API server and its Node
-// authorizer know (plugin/pkg/auth/authorizer in k8s.io/kubernetes).
+// The names are those of the default RBAC policy of the API server and of its Node
+// authorizer (plugin/pkg/auth/authorizer in k8s.io/kubernetes).
 var users = []user{
 	{name: "admin", cn: "localcluster-admin", groups: []string{"system:masters"}},
 	{name: "kube-controller-manager", cn: "system:kube-controller-manager"},
@@ -61,8 +61,8 @@ var users = []user{
 	{name: "provisioner", cn: "localcluster:provisioner"},
 }
 
-// makeCertificates makes what is missing. The last file written says that all of
-// them are there, for this address of the API server.
+// makeCertificates creates missing files. The last file written marks all of them
+// as complete for this address of the API server.
 func (c *cluster) makeCertificates(apiHost string) error {
 	done := c.layout.pki("complete")
 	if have, err := os.ReadFile(done); err == nil && string(have) == apiHost {
@@ -105,11 +105,11 @@ func (c *cluster) makeCertificates(apiHost string) error {
 	return writeFile(done, []byte(apiHost), 0o600)
 }
 
-// apiserverUser is who the API server is to the kubelet; addons/cluster.yaml lets
-// it do what logs, exec and port-forward need.
+// apiserverUser is the user of the API server at the kubelet. addons/cluster.yaml
+// grants it the permissions for logs, exec and port-forward.
 const apiserverUser = "localcluster:kube-apiserver"
 
-// newAuthority reads the authority of an earlier run or makes a new one.
+// newAuthority reads the authority of an earlier run or creates a new one.
 func (c *cluster) newAuthority(name string) (authority, error) {
 	a, err := c.readAuthority(name)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -117,7 +117,7 @@ func (c *cluster) newAuthority(name string) (authority, error) {
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return authority{}, fmt.Errorf("make the key of %s: %w", name, err)
+		return authority{}, fmt.Errorf("create the key of %s: %w", name, err)
 	}
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
@@ -130,7 +130,7 @@ func (c *cluster) newAuthority(name string) (authority, error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return authority{}, fmt.Errorf("make the certificate of %s: %w", name, err)
+		return authority{}, fmt.Errorf("create the certificate of %s: %w", name, err)
 	}
 	if err := c.writePair(name, der, key); err != nil {
 		return authority{}, err
@@ -165,11 +165,11 @@ func (c *cluster) readAuthority(name string) (authority, error) {
 func (a authority) sign(l leaf) ([]byte, *ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a key for %s: %w", l.user, err)
+		return nil, nil, fmt.Errorf("create a key for %s: %w", l.user, err)
 	}
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a serial number for %s: %w", l.user, err)
+		return nil, nil, fmt.Errorf("create a serial number for %s: %w", l.user, err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial,
@@ -209,7 +209,7 @@ func (c *cluster) writePair(name string, der []byte, key *ecdsa.PrivateKey) erro
 	if err != nil {
 		return err
 	}
-	// The certificate comes last: with it the pair is complete.
+	// The certificate is written last, so that the pair is complete if it exists.
 	if err := writeFile(c.layout.pki(name+".key"), keyPEM, 0o600); err != nil {
 		return fmt.Errorf("write the key of %s: %w", name, err)
 	}
@@ -228,7 +228,7 @@ func (c *cluster) makeServiceAccountKey() error {
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return fmt.Errorf("make the service account key: %w", err)
+		return fmt.Errorf("create the service account key: %w", err)
 	}
 	keyPEM, err := encodeKey(key)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// The cluster: what up, down and restart-node do, step by step.
+// The cluster: the commands up, down and restart-node, step by step.
 
 package main
 
@@ -27,7 +27,7 @@ type cluster struct {
 	out      io.Writer
 }
 
-// mode is how a cluster was started. restart-node and status need it.
+// mode is how a cluster was started, for restart-node and status.
 type mode struct {
 	Node        bool `json:"node"`
 	IngressPort int  `json:"ingressPort"`
@@ -38,7 +38,7 @@ type upOptions struct {
 	ingressPort      int
 }
 
-// Long-lived processes in the order of starting; they are stopped in reverse.
+// Long-lived processes in their start order; they are stopped in reverse.
 var (
 	controlPlaneProcesses = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
 	nodeProcesses         = []string{"containerd", "kubelet", "kube-proxy", "provisioner"}
@@ -63,28 +63,28 @@ func (c *cluster) readMode() (mode, error) {
 	var m mode
 	content, err := os.ReadFile(c.layout.modeRecord())
 	if errors.Is(err, fs.ErrNotExist) {
-		return m, errors.New("no cluster is up")
+		return m, errors.New("no cluster is running")
 	}
 	if err != nil {
 		return m, err
 	}
 	if err := json.Unmarshal(content, &m); err != nil {
-		return m, fmt.Errorf("read how the cluster was started: %w", err)
+		return m, fmt.Errorf("read the mode of the cluster: %w", err)
 	}
 	return m, nil
 }
 
-// chooseMode decides what to start, and refuses to make another kind of cluster
-// out of one that is there.
+// chooseMode returns what to start. It is an error if a cluster of another mode
+// exists.
 func (c *cluster) chooseMode(o upOptions) (mode, error) {
 	m := mode{Node: !o.controlPlaneOnly, IngressPort: o.ingressPort}
 	if why := runsPods(); m.Node && why != "" {
-		c.progress.say("%s: starting the control plane alone", why)
+		c.progress.say("%s: starting only the control plane", why)
 		m.Node = false
 	}
 	have, err := c.readMode()
 	if err == nil && have.Node != m.Node {
-		return mode{}, errors.New("the cluster that is there was started the other way about --control-plane-only: run down first")
+		return mode{}, errors.New("the existing cluster was started with another value of --control-plane-only: run down first")
 	}
 	return m, nil
 }
@@ -122,7 +122,7 @@ func (c *cluster) buildFor(ctx context.Context, m mode) error {
 }
 
 func (c *cluster) start(ctx context.Context, m mode) error {
-	if err := keepFilesToOurselves(); err != nil {
+	if err := closeInheritedOnExec(); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(c.layout.state, 0o755); err != nil {
@@ -178,8 +178,8 @@ func (c *cluster) startNodeAndWait(ctx context.Context, m mode) error {
 	return c.waitForIngress(ctx, m)
 }
 
-// waitForIngress waits until the port answers: right after a restart the API
-// still tells of the pods of before.
+// waitForIngress waits until the port accepts connections: right after a restart
+// the API still returns the previous status of pods.
 func (c *cluster) waitForIngress(ctx context.Context, m mode) error {
 	address := net.JoinHostPort(loopback, strconv.Itoa(m.IngressPort))
 	ok, err := eventually(ctx, 2*time.Minute, func() (bool, error) { return listens(address), nil })
@@ -187,7 +187,7 @@ func (c *cluster) waitForIngress(ctx context.Context, m mode) error {
 		return err
 	}
 	if !ok {
-		return fmt.Errorf("nothing listens on %s, the ingress's address%s", address, c.describePods(ctx, deployment{"ingress", "traefik"}))
+		return fmt.Errorf("the ingress does not listen on %s%s", address, c.describePods(ctx, deployment{"ingress", "traefik"}))
 	}
 	return nil
 }
@@ -200,8 +200,8 @@ func (c *cluster) writeMode(m mode) error {
 	return writeFile(c.layout.modeRecord(), content, 0o644)
 }
 
-// checkPorts fails when somebody else has a port that the cluster needs. It looks
-// only at those whose owner among our processes does not run.
+// checkPorts fails if another program uses a port that the cluster needs. It only
+// checks ports whose component is not running.
 func (c *cluster) checkPorts(m mode) error {
 	type port struct {
 		owner, host string
@@ -223,13 +223,13 @@ func (c *cluster) checkPorts(m mode) error {
 	}
 	for _, p := range ports {
 		if address := net.JoinHostPort(p.host, strconv.Itoa(p.number)); !c.processAlive(p.owner) && listens(address) {
-			return fmt.Errorf("port %d is taken: another program listens on %s, which %s needs", p.number, address, p.owner)
+			return fmt.Errorf("port %d is in use: another program listens on %s, which %s needs", p.number, address, p.owner)
 		}
 	}
 	return c.checkIngressPort(m)
 }
 
-// checkIngressPort counts the port as ours as long as our ingress has it: a
+// checkIngressPort accepts a port that the cluster's own ingress uses: its
 // container outlives the kubelet and containerd.
 func (c *cluster) checkIngressPort(m mode) error {
 	address := net.JoinHostPort(loopback, strconv.Itoa(m.IngressPort))
@@ -240,10 +240,10 @@ func (c *cluster) checkIngressPort(m mode) error {
 	if err == nil && have.IngressPort == m.IngressPort && c.containersRun() {
 		return nil
 	}
-	return fmt.Errorf("port %d is taken: another program listens on %s, which the ingress needs; end it or choose another with --ingress-port", m.IngressPort, address)
+	return fmt.Errorf("port %d is in use: another program listens on %s, which the ingress needs; stop it or choose another port with --ingress-port", m.IngressPort, address)
 }
 
-// listens asks only addresses of this machine: before the bridge is there, the way to the node's address leads outside.
+// listens only connects to addresses of this machine: before the bridge exists, the node's address is routed outside.
 func listens(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil || !isLocal(net.ParseIP(host)) {
@@ -253,7 +253,7 @@ func listens(address string) bool {
 	if err != nil {
 		return false
 	}
-	_ = connection.Close() // only asked whether it answers
+	_ = connection.Close() // nothing is sent
 	return true
 }
 
@@ -278,7 +278,7 @@ func (c *cluster) down(ctx context.Context) error {
 	defer unlock()
 	m, err := c.readMode()
 	if err != nil && !c.leftovers() {
-		c.progress.say("no cluster is up")
+		c.progress.say("no cluster is running")
 		return nil
 	}
 	if runsPods() == "" {
@@ -286,7 +286,7 @@ func (c *cluster) down(ctx context.Context) error {
 			return err
 		}
 	} else if m.Node {
-		return errors.New("the cluster runs pods: take it down as root")
+		return errors.New("the cluster runs pods: run down as root")
 	}
 	for i := len(controlPlaneProcesses) - 1; i >= 0; i-- {
 		if err := c.stopProcess(ctx, controlPlaneProcesses[i]); err != nil {
@@ -301,11 +301,11 @@ func (c *cluster) down(ctx context.Context) error {
 	if err := os.RemoveAll(c.layout.state); err != nil {
 		return fmt.Errorf("remove the state: %w", err)
 	}
-	c.progress.say("the cluster is down")
+	c.progress.say("the cluster is stopped")
 	return nil
 }
 
-// leftovers says whether an earlier run left anything.
+// leftovers reports whether an earlier run left files or processes.
 func (c *cluster) leftovers() bool {
 	for _, folder := range []string{c.layout.state, c.layout.run} {
 		if _, err := os.Stat(folder); err == nil {
@@ -315,9 +315,9 @@ func (c *cluster) leftovers() bool {
 	return false
 }
 
-// stopNode cuts the node's power: everything of it is killed at once, and what
-// was mounted is unmounted. It comes before any removal of folders, because
-// volumes are mounted below them.
+// stopNode simulates a power loss: it kills all processes of the node and unmounts
+// its mounts. It must run before folders are removed, because volumes are mounted
+// below them.
 func (c *cluster) stopNode(ctx context.Context) error {
 	for i := len(nodeProcesses) - 1; i >= 0; i-- {
 		if err := c.killProcess(ctx, nodeProcesses[i]); err != nil {
@@ -343,12 +343,12 @@ func (c *cluster) restartNode(ctx context.Context) error {
 	if !m.Node {
 		return errors.New("the cluster has no node")
 	}
-	err = c.progress.step(ctx, "cut the node's power", func(ctx context.Context) error {
+	err = c.progress.step(ctx, "stop the node without shutdown", func(ctx context.Context) error {
 		if err := c.stopNode(ctx); err != nil {
 			return err
 		}
-		// What a machine keeps in memory is lost: sockets, the containers' state,
-		// network and rules.
+		// State that a machine keeps in memory is lost: sockets, the state of containers,
+		// the network and its rules.
 		return errors.Join(removeCgroups(ctx), os.RemoveAll(c.layout.run), removeRules(ctx))
 	})
 	if err != nil {
@@ -361,7 +361,7 @@ func (c *cluster) restartNode(ctx context.Context) error {
 	return c.printAccess(m)
 }
 
-// printAccess says how to reach the cluster.
+// printAccess prints how to reach the cluster.
 func (c *cluster) printAccess(m mode) error {
 	fmt.Fprintf(c.out, "kubeconfig  %s\nprograms    %s\n", c.layout.kubeconfig(), c.layout.bin)
 	if m.Node {

@@ -19,10 +19,10 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// startControlPlane starts what is not running yet, and waits until it works.
+// startControlPlane starts missing processes and waits until they are healthy.
 func (c *cluster) startControlPlane(ctx context.Context, apiHost string, withNode bool) error {
 	if err := os.MkdirAll(c.layout.etcdData(), 0o700); err != nil {
-		return fmt.Errorf("make etcd's folder: %w", err)
+		return fmt.Errorf("create etcd's folder: %w", err)
 	}
 	if err := c.startAndWait(ctx, c.etcd(), 30*time.Second, "answer", c.etcdReady); err != nil {
 		return err
@@ -37,14 +37,14 @@ func (c *cluster) startControlPlane(ctx context.Context, apiHost string, withNod
 	return c.startAndWait(ctx, c.scheduler(), time.Minute, "answer", healthy("https", 10259))
 }
 
-// healthy asks a component on loopback whether it works. Its certificate is one that it made itself.
+// healthy checks a component on loopback, which has a self-signed certificate.
 func healthy(scheme string, port int) func() error {
 	return func() error {
 		return healthAt(fmt.Sprintf("%s://%s:%d/healthz", scheme, loopback, port), &tls.Config{InsecureSkipVerify: true})
 	}
 }
 
-// healthAt returns why a health check does not say OK.
+// healthAt returns why a health check fails.
 func healthAt(url string, config *tls.Config) error {
 	transport := &http.Transport{TLSClientConfig: config}
 	defer transport.CloseIdleConnections()
@@ -53,9 +53,9 @@ func healthAt(url string, config *tls.Config) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = answer.Body.Close() }() // nothing of it is read
+	defer func() { _ = answer.Body.Close() }() // the body is not read
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("it says %s", answer.Status)
+		return fmt.Errorf("status %s", answer.Status)
 	}
 	return nil
 }
@@ -93,7 +93,7 @@ func (c *cluster) etcd() process {
 			"--peer-trusted-ca-file=" + c.layout.pki("etcd-ca.crt"),
 			"--peer-cert-file=" + c.layout.pki("etcd.crt"),
 			"--peer-key-file=" + c.layout.pki("etcd.key"),
-			// A killed process loses nothing by this; only a killed machine does.
+			// Data is lost only if the machine crashes, not if the process is killed.
 			"--unsafe-no-fsync",
 			"--log-level=warn",
 		},
@@ -138,11 +138,11 @@ func (c *cluster) apiserver(apiHost string, withNode bool) process {
 		"--service-cluster-ip-range=" + serviceCIDR,
 		"--authorization-mode=Node,RBAC",
 		"--enable-admission-plugins=NodeRestriction",
-		"--allow-privileged=true", // local volumes and PodSecurity decide per namespace
+		"--allow-privileged=true", // PodSecurity decides per namespace
 		"--profiling=false",
 	}
 	if !withNode {
-		// An endpoint on loopback is not valid, and no pod could use it.
+		// An endpoint on loopback is invalid, and no pod could use it.
 		args = append(args, "--endpoint-reconciler-type=none")
 	}
 	return process{
@@ -190,7 +190,7 @@ func (c *cluster) scheduler() process {
 	}
 }
 
-// client speaks to the API server as the administrator.
+// client returns a client of the API server as the administrator.
 func (c *cluster) client() (kubernetes.Interface, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", c.layout.kubeconfig())
 	if err != nil {
@@ -199,7 +199,7 @@ func (c *cluster) client() (kubernetes.Interface, error) {
 	config.Timeout = 10 * time.Second
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("make a client: %w", err)
+		return nil, fmt.Errorf("create a client: %w", err)
 	}
 	return client, nil
 }
@@ -212,7 +212,7 @@ func (c *cluster) apiReady(ctx context.Context) error {
 	if err := client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error(); err != nil {
 		return err
 	}
-	// The addons go into this namespace, which the API server makes a moment after it is ready.
+	// The addons use this namespace, which the API server creates shortly after it is ready.
 	_, err = client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
 	return err
 }

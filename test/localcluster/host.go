@@ -1,8 +1,8 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// The host: what running a node changes on it, remembered so that down can put it
-// back.
+// The host: the changes that a node makes to it, recorded so that down can restore
+// its state.
 
 package main
 
@@ -19,8 +19,8 @@ import (
 	"syscall"
 )
 
-// hostFolders are made by components outside of the cluster's own folders, at
-// paths that they do not let one choose. The comment says by whom.
+// hostFolders are folders outside the cluster's own that components create at fixed
+// paths. The comments name the component.
 var hostFolders = []string{
 	"/run/containerd",     // shim sockets: pkg/shim/util_unix.go in containerd
 	"/run/netns",          // network plugins: plugins/pkg/ns
@@ -47,7 +47,7 @@ var hostSettings = []string{
 	"vm/panic_on_oom",
 }
 
-// hostRecord is how the host was before the first start.
+// hostRecord is the state of the host before the first start.
 type hostRecord struct {
 	Missing  []string          `json:"missing"`
 	Settings map[string]string `json:"settings"`
@@ -55,7 +55,7 @@ type hostRecord struct {
 
 func settingPath(name string) string { return filepath.Join("/proc/sys", name) }
 
-// rememberHost writes down how the host is, once.
+// rememberHost records the state of the host once.
 func (c *cluster) rememberHost() error {
 	if _, err := os.Stat(c.layout.hostRecord()); err == nil {
 		return nil
@@ -83,7 +83,7 @@ func (c *cluster) rememberHost() error {
 	return writeFile(c.layout.hostRecord(), content, 0o644)
 }
 
-// restoreHost puts the host back to how it was.
+// restoreHost restores the recorded state of the host.
 func (c *cluster) restoreHost() error {
 	content, err := os.ReadFile(c.layout.hostRecord())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -94,7 +94,7 @@ func (c *cluster) restoreHost() error {
 	}
 	var r hostRecord
 	if err := json.Unmarshal(content, &r); err != nil {
-		return fmt.Errorf("read how the host was: %w", err)
+		return fmt.Errorf("read the recorded state of the host: %w", err)
 	}
 	var failed []error
 	for name, value := range r.Settings {
@@ -113,8 +113,8 @@ func (c *cluster) restoreHost() error {
 	return errors.Join(failed...)
 }
 
-// removeEmptyFolders removes a folder and those in it, as far as they hold no file: another runtime may have put some
-// there since.
+// removeEmptyFolders removes a folder and its subfolders, except those with files, which another runtime may have
+// created since.
 func removeEmptyFolders(top string) error {
 	var folders []string
 	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
@@ -127,7 +127,7 @@ func removeEmptyFolders(top string) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("look into %s: %w", top, err)
+		return fmt.Errorf("read %s: %w", top, err)
 	}
 	for _, folder := range slices.Backward(folders) {
 		if err := os.Remove(folder); err != nil && !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) {
@@ -137,15 +137,15 @@ func removeEmptyFolders(top string) error {
 	return nil
 }
 
-// hostFiles are what our components leave in folders of the host, by folder: they count as ours where the folder was
-// not there before.
+// hostFiles are the files that the cluster's components leave in folders of the host, by folder. They are removed if
+// the folder did not exist before.
 var hostFiles = map[string][]string{
 	"/var/lib/kubelet": {"device-plugins/DEPRECATION", "device-plugins/kubelet.sock", "device-plugins/kubelet_internal_checkpoint"},
 	"/run/containerd":  {"s/*"},
 	"/var/lib/cni":     {"results/cni-loopback-*"},
 }
 
-// removeLeftovers removes our files from folders that others may use too.
+// removeLeftovers removes the cluster's files from folders that other programs may use too.
 func (c *cluster) removeLeftovers(missing []string) error {
 	leftovers, err := filepath.Glob("/var/lib/cni/results/" + cniNetwork + "-*")
 	if err != nil {
@@ -172,18 +172,18 @@ func (c *cluster) removeLeftovers(missing []string) error {
 	}
 	for _, path := range leftovers {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove what the node left: %w", err)
+			return fmt.Errorf("remove leftovers of the node: %w", err)
 		}
 	}
 	return nil
 }
 
-// answers says whether a file is a socket that somebody listens on.
+// answers reports whether a file is a socket with a listener.
 func answers(path string) bool {
 	connection, err := net.Dial("unix", path)
 	if err != nil {
 		return false
 	}
-	_ = connection.Close() // only asked whether it answers
+	_ = connection.Close() // nothing is sent
 	return true
 }

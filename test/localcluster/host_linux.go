@@ -22,7 +22,7 @@ import (
 
 const cgroupMount = "/sys/fs/cgroup"
 
-// runsPods returns why pods cannot run here, and nothing when they can.
+// runsPods returns why pods cannot run here, or "" if they can.
 func runsPods() string {
 	if os.Geteuid() != 0 {
 		return "pods can only run as root"
@@ -46,8 +46,8 @@ func cgroupFolders() ([]string, error) {
 	return mounts, nil
 }
 
-// makeCgroups makes the folder that all pods are below. The kubelet wants its
-// cgroupRoot to be there.
+// makeCgroups creates the parent cgroup of all pods. The kubelet requires that its
+// cgroupRoot exists.
 func makeCgroups() error {
 	folders, err := cgroupFolders()
 	if err != nil {
@@ -60,9 +60,9 @@ func makeCgroups() error {
 	}
 	for _, folder := range folders {
 		if err := os.MkdirAll(folder, 0o755); err != nil {
-			return fmt.Errorf("make the cgroup: %w", err)
+			return fmt.Errorf("create the cgroup: %w", err)
 		}
-		// A cpuset of v1 starts empty, and takes no process before it is set.
+		// A cpuset of v1 is initially empty and accepts no process.
 		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
 			if err := inheritCpuset(filepath.Dir(folder), folder, name); err != nil {
 				return err
@@ -72,7 +72,7 @@ func makeCgroups() error {
 	return nil
 }
 
-// kubeletControllers are those that the kubelet asks for (pkg/kubelet/cm/cgroup_manager_linux.go).
+// kubeletControllers are the controllers that the kubelet requires (pkg/kubelet/cm/cgroup_manager_linux.go).
 var kubeletControllers = []string{"cpu", "cpuset", "memory", "pids", "hugetlb"}
 
 func delegateControllers() error {
@@ -101,7 +101,7 @@ func inheritCpuset(parent, folder, name string) error {
 		return fmt.Errorf("read the cgroup: %w", err)
 	}
 	if _, err := os.Stat(filepath.Join(parent, "cgroup.controllers")); err == nil {
-		return nil // v2: empty means the parent's
+		return nil // v2: an empty value is inherited
 	}
 	value, err := os.ReadFile(filepath.Join(parent, name))
 	if err != nil {
@@ -113,7 +113,7 @@ func inheritCpuset(parent, folder, name string) error {
 	return nil
 }
 
-// containersRun says whether any container of the cluster runs. One may outlive its shim, when that was killed.
+// containersRun reports whether any container of the cluster is running. A container outlives a killed shim.
 func (c *cluster) containersRun() bool {
 	shims, err := c.shims()
 	if err == nil && len(shims) > 0 {
@@ -123,7 +123,7 @@ func (c *cluster) containersRun() bool {
 	return err == nil && len(contained) > 0
 }
 
-// containedProcesses are those in the cluster's cgroups.
+// containedProcesses returns the processes in the cluster's cgroups.
 func containedProcesses() ([]identity, error) {
 	folders, err := cgroupFolders()
 	if err != nil {
@@ -140,8 +140,8 @@ func containedProcesses() ([]identity, error) {
 	return contained, nil
 }
 
-// killContainers ends the shims, so that none restarts or reports anything, and
-// then every process in the cluster's cgroups.
+// killContainers kills the shims, so that none restarts or reports a container, and
+// then all processes in the cluster's cgroups.
 func (c *cluster) killContainers(ctx context.Context) error {
 	shims, err := c.shims()
 	if err != nil {
@@ -160,7 +160,7 @@ func (c *cluster) killContainers(ctx context.Context) error {
 	return nil
 }
 
-// shims are known by being our executable and serving our containerd.
+// shims returns the processes that run the cluster's shim for its containerd.
 func (c *cluster) shims() ([]identity, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -172,7 +172,7 @@ func (c *cluster) shims() ([]identity, error) {
 		if err != nil {
 			continue
 		}
-		// A process that ends meanwhile is none of them.
+		// A process that exits meanwhile is skipped.
 		exe, _ := os.Readlink(filepath.Join("/proc", e.Name(), "exe"))
 		cmdline, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
 		args := strings.Split(string(cmdline), "\x00")
@@ -191,14 +191,14 @@ func processesBelow(cgroup string) ([]identity, error) {
 	var found []identity
 	err := filepath.WalkDir(cgroup, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // gone meanwhile
+			return nil // removed meanwhile
 		}
 		if err != nil || d.Name() != "cgroup.procs" {
 			return err
 		}
 		pids, err := os.ReadFile(path)
 		if err != nil {
-			return nil //nolint:nilerr // gone meanwhile: ENODEV
+			return nil //nolint:nilerr // removed meanwhile: ENODEV
 		}
 		for _, field := range strings.Fields(string(pids)) {
 			pid, err := strconv.Atoi(field)
@@ -212,12 +212,12 @@ func processesBelow(cgroup string) ([]identity, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("look for containers in %s: %w", cgroup, err)
+		return nil, fmt.Errorf("find containers in %s: %w", cgroup, err)
 	}
 	return found, nil
 }
 
-// removeCgroups removes the cluster's cgroups, the innermost first.
+// removeCgroups removes the cluster's cgroups, innermost first.
 func removeCgroups(ctx context.Context) error {
 	folders, err := cgroupFolders()
 	if err != nil {
@@ -247,8 +247,8 @@ func removeCgroups(ctx context.Context) error {
 	return nil
 }
 
-// removeCgroup waits for killed processes to leave the cgroup: they do when their
-// parent has taken notice.
+// removeCgroup waits until killed processes leave the cgroup, which happens when
+// their parent reaps them.
 func removeCgroup(ctx context.Context, path string) error {
 	var last error
 	gone, err := eventually(ctx, 5*time.Second, func() (bool, error) {
@@ -267,7 +267,7 @@ func removeCgroup(ctx context.Context, path string) error {
 	return err
 }
 
-// unmountBelow unmounts everything below the folders, the last mounted first.
+// unmountBelow unmounts everything below the folders in reverse order of mounting.
 func unmountBelow(folders ...string) error {
 	mounts, err := mountPoints(func(_, _ string) bool { return true })
 	if err != nil {
@@ -298,7 +298,7 @@ func mountPoints(want func(point, kind string) bool) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the mounts: %w", err)
 	}
-	// The kernel writes these four characters in octal.
+	// The kernel escapes these four characters in octal.
 	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	var points []string
 	for line := range strings.Lines(string(content)) {

@@ -18,7 +18,7 @@ func runsPods() string {
 	return "pods need Linux, and this is " + runtime.GOOS
 }
 
-// Without pods there is no node to set up or to tear down.
+// Without pods there is no node to set up or tear down.
 
 func makeCgroups() error                                { return errNoPods }
 func removeCgroups(context.Context) error               { return nil }

@@ -21,20 +21,20 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// Images that the node has from the start: the names of their archives in the store.
+// preloadedImages are the archives in the store that a new node loads.
 var preloadedImages = []string{"pause", "coredns", "traefik", "jupyterlab", "mod-auth-openidc"}
 
-// Their names in the node, as package artefacts packs them.
+// Names of preloaded images, as packed by package artefacts.
 const (
 	pauseImage   = "localhost/pause:1"
 	corednsImage = "localhost/coredns:1"
 	traefikImage = "localhost/traefik:3.7.9"
 )
 
-// loadImage imports an archive unless this very content is there already.
+// loadImage imports an archive unless its content is already present.
 func (c *cluster) loadImage(ctx context.Context, archive string) error {
 	if !c.processAlive("containerd") {
-		return errors.New("load the image: no node is running (up starts one)")
+		return errors.New("load the image: no node is running: run up first")
 	}
 	id, err := archiveID(archive)
 	if err != nil {
@@ -62,7 +62,7 @@ func (c *cluster) loadImage(ctx context.Context, archive string) error {
 	return writeFile(record, refs, 0o644)
 }
 
-// ctr runs containerd's client in the namespace that the kubelet uses.
+// ctr returns a command of containerd's client in the namespace of the kubelet.
 func (c *cluster) ctr(ctx context.Context, args ...string) *exec.Cmd {
 	args = append([]string{"--address", c.layout.containerdSocket(), "--namespace", "k8s.io"}, args...)
 	return exec.CommandContext(ctx, c.layout.program("ctr"), args...)
@@ -85,8 +85,8 @@ func (c *cluster) haveImages(ctx context.Context, refs []string) bool {
 	return true
 }
 
-// forgetImages drops the records of other archives with the same names: the names
-// now mean the archive that was just imported.
+// forgetImages removes the records of other archives with the same names, which now
+// refer to the imported archive.
 func (c *cluster) forgetImages(refs string) error {
 	entries, err := os.ReadDir(c.layout.loadedImages())
 	if errors.Is(err, os.ErrNotExist) {
@@ -111,7 +111,7 @@ func (c *cluster) forgetImages(refs string) error {
 }
 
 // archiveID identifies an archive's content without reading its layers: the index
-// of a Docker or an OCI archive names everything else by its digest.
+// of a Docker or an OCI archive contains the digests of the rest.
 func archiveID(archive string) (string, error) {
 	for _, index := range []string{"manifest.json", "index.json"} {
 		content, err := readFromTar(archive, index)
@@ -125,8 +125,8 @@ func archiveID(archive string) (string, error) {
 	return "", errors.New("neither a Docker nor an OCI archive: no manifest.json, no index.json")
 }
 
-// archiveRefs returns the names that an archive's images get, one per line. For an OCI archive, which import has just
-// accepted, it returns none; the record of its import then only says that it happened.
+// archiveRefs returns the names of an archive's images, one per line. It returns none for an OCI archive, whose record
+// then only states that it was imported.
 func archiveRefs(archive string) []byte {
 	manifest, err := tarball.LoadManifest(func() (io.ReadCloser, error) { return os.Open(archive) })
 	if err != nil {
@@ -144,7 +144,7 @@ func readFromTar(archive, wanted string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // only read from
+	defer func() { _ = f.Close() }() // opened only for reading
 	for r := tar.NewReader(f); ; {
 		header, err := r.Next()
 		if errors.Is(err, io.EOF) {

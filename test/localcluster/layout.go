@@ -1,7 +1,7 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Paths and addresses: where everything of the cluster lives, and nothing else.
+// Paths and addresses of the cluster.
 
 package main
 
@@ -13,8 +13,8 @@ import (
 	"path/filepath"
 )
 
-// Addresses. The two ranges are unlikely to be used by anything else; up refuses
-// to start when a route of the host overlaps them.
+// Addresses. The two ranges are rarely used otherwise; up fails if a route of the
+// host overlaps them.
 const (
 	clusterCIDR  = "10.213.0.0/19"
 	podCIDR      = "10.213.0.0/20"
@@ -28,7 +28,7 @@ const (
 	etcdClientPort     = 12379
 	etcdPeerPort       = 12380
 	defaultIngressPort = 8000
-	tlsPortOffset      = 443 // from the ingress's port to the one with TLS: 8443
+	tlsPortOffset      = 443 // between the ingress's ports without and with TLS: 8443
 )
 
 // Names on the host and in the cluster.
@@ -40,17 +40,17 @@ const (
 	cniNetwork = "jupyter-localcluster"
 )
 
-// runtimeFolder is short because containerd's sockets live in it, and a Unix
-// socket's path holds at most 107 bytes (unix(7)).
+// runtimeFolder is short because it contains containerd's sockets, and the path of
+// a Unix socket has at most 107 bytes (unix(7)).
 const runtimeFolder = "/run/jupyter-localcluster"
 
-// layout says where things are.
+// layout holds the paths of the cluster.
 type layout struct {
-	cache  string // everything; survives down
+	cache  string // parent of all others; kept by down
 	bin    string // built programs
 	images string // image archives
-	state  string // one cluster; removed by down
-	run    string // sockets, container runtime state; lost with the node's power
+	state  string // of the cluster; removed by down
+	run    string // sockets and state of the container runtime; lost when the node stops
 }
 
 func newLayout() (layout, error) {
@@ -88,9 +88,8 @@ func (l layout) modeRecord() string           { return filepath.Join(l.state, "m
 func (l layout) clusterLock() string          { return filepath.Join(l.cache, "cluster.lock") }
 func (l layout) kubeconfigOf(u string) string { return l.config(u + ".kubeconfig") }
 
-// findSource returns this command's source folder, which holds what the
-// components are built from. They are Go modules of their own, which an embed
-// pattern cannot reach.
+// findSource returns this command's source folder with the sources of the
+// components. They are separate Go modules, which an embed pattern cannot include.
 func findSource() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -103,19 +102,19 @@ func findSource() (string, error) {
 				return candidate, nil
 			}
 			if !errors.Is(err, fs.ErrNotExist) {
-				return "", fmt.Errorf("look for the components: %w", err)
+				return "", fmt.Errorf("find the components: %w", err)
 			}
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("no folder components/kubernetes: run this from a checkout, in test/localcluster")
+			return "", errors.New("folder components/kubernetes not found: run this in test/localcluster of a checkout")
 		}
 		dir = parent
 	}
 }
 
-// writeFile replaces path in one step, so that a killed run leaves the old file
-// or the new one and never half of one.
+// writeFile replaces a file atomically, so that a killed run leaves the old or the
+// new content.
 func writeFile(path string, content []byte, mode os.FileMode) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
@@ -124,7 +123,7 @@ func writeFile(path string, content []byte, mode os.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(tmp.Name()) }() // gone already after the rename
+	defer func() { _ = os.Remove(tmp.Name()) }() // fails after the rename
 	_, writeErr := tmp.Write(content)
 	if err := errors.Join(writeErr, tmp.Chmod(mode), tmp.Close()); err != nil {
 		return err

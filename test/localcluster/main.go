@@ -1,9 +1,9 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command localcluster runs a real one-node Kubernetes out of source: no container
-// engine and no image registry. This file holds its commands; README.md says how
-// to use them.
+// Command localcluster runs a real one-node Kubernetes built from source, without a
+// container engine and an image registry. This file holds its commands; README.md
+// documents them.
 package main
 
 import (
@@ -56,7 +56,7 @@ func newUpCommand() *cobra.Command {
 	o := upOptions{}
 	cmd := &cobra.Command{
 		Use:   "up",
-		Short: "Install and build what is missing, start the cluster, wait until it is ready",
+		Short: "Install and build missing components, start the cluster and wait until it is ready",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := newCluster(cmd.OutOrStdout())
@@ -67,7 +67,7 @@ func newUpCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&o.controlPlaneOnly, "control-plane-only", false,
-		"start etcd, the API server, the controllers and the scheduler on loopback, and no node")
+		"start only etcd, the API server, the controllers and the scheduler, on loopback, without a node")
 	cmd.Flags().IntVar(&o.ingressPort, "ingress-port", defaultIngressPort, "port of the ingress on 127.0.0.1")
 	return cmd
 }
@@ -75,7 +75,7 @@ func newUpCommand() *cobra.Command {
 func newDownCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "down",
-		Short: "Stop the cluster and remove everything it made, except the cache of what was built",
+		Short: "Stop the cluster and remove everything that it created, except the build cache",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := newCluster(cmd.OutOrStdout())
@@ -90,7 +90,7 @@ func newDownCommand() *cobra.Command {
 func newRestartNodeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "restart-node",
-		Short: "Cut the node's power and start it again; volumes and the control plane stay",
+		Short: "Simulate a power loss of the node and start it again; volumes and the control plane stay",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := newCluster(cmd.OutOrStdout())
@@ -105,7 +105,7 @@ func newRestartNodeCommand() *cobra.Command {
 func newStatusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
-		Short: "Print one line per component; exit 1 unless the cluster is ready",
+		Short: "Print one line per component; exits with 1 unless the cluster is ready",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := newCluster(cmd.OutOrStdout())
@@ -120,8 +120,8 @@ func newStatusCommand() *cobra.Command {
 func newBuildCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:       "build [NAME...]",
-		Short:     "Build artefacts without starting anything: all, or the named ones",
-		Long:      "Build artefacts without starting anything: all, or the named ones.\n\nNames: " + strings.Join(artefacts.Names(), ", "),
+		Short:     "Build all or the given artefacts without starting anything",
+		Long:      "Build all or the given artefacts without starting anything.\n\nNames: " + strings.Join(artefacts.Names(), ", "),
 		ValidArgs: artefacts.Names(),
 		Args:      cobra.OnlyValidArgs,
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -174,7 +174,7 @@ func newPackImageCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:     "pack-image --ref REF --output FILE [--file SRC=DEST[:MODE]]... [flags]",
-		Short:   "Make an image archive FROM scratch out of files, the same bytes every time",
+		Short:   "Create a reproducible image archive FROM scratch from files",
 		Example: "  localcluster pack-image --ref localhost/operator:dev --output /tmp/operator.tar \\\n    --file bin/operator=/operator:0755 --entrypoint /operator --user 65532",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -191,13 +191,13 @@ func newPackImageCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&spec.Ref, "ref", "", "name of the image, such as localhost/operator:dev")
 	flags.StringVar(&output, "output", "", "archive to write")
-	flags.StringArrayVar(&files, "file", nil, "SRC=DEST[:MODE]; MODE is octal, 0755 when left out")
-	flags.StringSliceVar(&spec.Entrypoint, "entrypoint", nil, "entrypoint and its arguments, separated by commas")
-	flags.StringVar(&spec.User, "user", "", "user to run as, better a number so that runAsNonRoot can be verified")
+	flags.StringArrayVar(&files, "file", nil, "SRC=DEST[:MODE]; MODE is octal (default 0755)")
+	flags.StringSliceVar(&spec.Entrypoint, "entrypoint", nil, "entrypoint and its arguments, comma-separated")
+	flags.StringVar(&spec.User, "user", "", "user to run as; runAsNonRoot requires a numeric one")
 	flags.StringArrayVar(&spec.Env, "env", nil, "environment variable NAME=VALUE")
 	for _, name := range []string{"ref", "output"} {
 		if err := cmd.MarkFlagRequired(name); err != nil {
-			panic(err) // only when the flag is not defined above
+			panic(err) // the flag is not defined above
 		}
 	}
 	return cmd
@@ -222,7 +222,7 @@ func newProvisionerCommand() *cobra.Command {
 	o := provisionerOptions{}
 	cmd := &cobra.Command{
 		Use:    "provisioner",
-		Short:  "Make and remove the volumes of the cluster (up starts this)",
+		Short:  "Create and delete the volumes of the cluster (started by up)",
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -234,6 +234,6 @@ func newProvisionerCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig of the provisioner")
-	cmd.Flags().StringVar(&o.volumes, "volumes", "", "folder to make volumes in")
+	cmd.Flags().StringVar(&o.volumes, "volumes", "", "folder for volumes")
 	return cmd
 }

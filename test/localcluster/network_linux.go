@@ -15,17 +15,17 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// makeNetwork makes the node's address and the rules that keep its traffic here.
+// makeNetwork creates the node's address and the rules that confine its traffic.
 //
-// The bridge carries the address and nothing else: pods get point-to-point links,
-// so that all of their traffic passes the host's routing, where kube-proxy works,
-// whether or not the host lets bridges call nftables.
+// The bridge only carries the address. Pods have point-to-point links, so that all
+// of their traffic passes the host's routing, where kube-proxy works, whether or
+// not the host passes bridged traffic to nftables.
 func makeNetwork(ctx context.Context) error {
 	if err := makeBridge(); err != nil {
 		return err
 	}
 	if err := os.WriteFile(settingPath("net/ipv4/ip_forward"), []byte("1"), 0o644); err != nil {
-		return fmt.Errorf("turn forwarding on: %w", err)
+		return fmt.Errorf("enable forwarding: %w", err)
 	}
 	return fenceIn(ctx)
 }
@@ -40,7 +40,7 @@ func makeBridge() error {
 		attributes := netlink.NewLinkAttrs()
 		attributes.Name = bridgeName
 		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attributes}); err != nil {
-			return fmt.Errorf("make the bridge %s: %w", bridgeName, err)
+			return fmt.Errorf("create the bridge %s: %w", bridgeName, err)
 		}
 		link, err = netlink.LinkByName(bridgeName)
 	}
@@ -49,16 +49,16 @@ func makeBridge() error {
 	}
 	address := &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(nodeIP), Mask: net.CIDRMask(32, 32)}}
 	if err := netlink.AddrReplace(link, address); err != nil {
-		return fmt.Errorf("give the bridge %s its address: %w", bridgeName, err)
+		return fmt.Errorf("add the address of the bridge %s: %w", bridgeName, err)
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
-		return fmt.Errorf("bring the bridge %s up: %w", bridgeName, err)
+		return fmt.Errorf("bring up the bridge %s: %w", bridgeName, err)
 	}
 	return nil
 }
 
-// refuseOverlap looks for routes of the host into the cluster's range. Pods' links of an earlier run may outlive its
-// bridge for a moment: their routes are to one address of the pods' range, over a link of the ptp plugin.
+// refuseOverlap fails if a route of the host overlaps the cluster's range. It ignores links of pods of an earlier run,
+// which briefly outlive its bridge: their routes are to one address of the pods' range, over a link of the ptp plugin.
 func refuseOverlap() error {
 	_, ours, err := net.ParseCIDR(clusterCIDR)
 	if err != nil {
@@ -94,7 +94,7 @@ func isPodRoute(r netlink.Route) bool {
 	return err == nil && link.Type() == "veth"
 }
 
-// fenceIn keeps pods from reaching beyond the host, and others from reaching them.
+// fenceIn blocks traffic between pods and addresses beyond the host.
 func fenceIn(ctx context.Context) error {
 	rules := fmt.Sprintf(`
 table ip %[1]s
@@ -110,10 +110,10 @@ table ip %[1]s {
 	return nft(ctx, rules)
 }
 
-// removeRules removes the tables of ours and of kube-proxy.
+// removeRules removes the nftables tables of the cluster and of kube-proxy.
 func removeRules(ctx context.Context) error {
 	for _, table := range []string{"ip " + nftTable, "ip kube-proxy", "ip6 kube-proxy"} {
-		// Adding it first makes deleting succeed when there is none.
+		// Adding the table first makes deleting it succeed if it does not exist.
 		if err := nft(ctx, fmt.Sprintf("table %[1]s\ndelete table %[1]s\n", table)); err != nil {
 			return err
 		}
@@ -136,7 +136,7 @@ func removeBridge() error {
 	return nil
 }
 
-// nft applies rules, all or none.
+// nft applies rules atomically.
 func nft(ctx context.Context, rules string) error {
 	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(rules)

@@ -1,8 +1,8 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// The node: the container runtime, the kubelet and the service proxy, and what
-// they are configured with.
+// The node: the container runtime, the kubelet and the service proxy, and their
+// configuration.
 
 package main
 
@@ -25,10 +25,10 @@ import (
 //go:embed config
 var configFiles embed.FS
 
-// cniPlugins is where Debian's containernetworking-plugins puts them.
+// cniPlugins is the folder of Debian's containernetworking-plugins.
 const cniPlugins = "/usr/lib/cni"
 
-// nodeConfig is what the configuration templates may use.
+// nodeConfig are the fields of the configuration templates.
 type nodeConfig struct {
 	State, Run, Bin                   string
 	Runc                              string
@@ -41,7 +41,7 @@ type nodeConfig struct {
 	Registry, Kubelet, ContainerdRoot string
 }
 
-// startNode brings the node up on a running control plane.
+// startNode starts the node with a running control plane.
 func (c *cluster) startNode(ctx context.Context) error {
 	if err := c.writeNodeConfig(); err != nil {
 		return err
@@ -53,7 +53,7 @@ func (c *cluster) startNode(ctx context.Context) error {
 	if err := c.startAndWait(ctx, c.containerdProcess(), 30*time.Second, "answer", ready); err != nil {
 		return err
 	}
-	// Before the kubelet, which would not find them otherwise.
+	// Before the kubelet, which needs them.
 	for _, image := range preloadedImages {
 		if err := c.loadImage(ctx, c.layout.archive(image)); err != nil {
 			return err
@@ -69,7 +69,7 @@ func (c *cluster) startNode(ctx context.Context) error {
 	return err
 }
 
-// waitForNode waits until the kubelet of this boot has said that it is ready.
+// waitForNode waits until the kubelet reports the node as ready after this start.
 func (c *cluster) waitForNode(ctx context.Context, since time.Time) error {
 	return c.waitFor(ctx, "kubelet", 2*time.Minute, "have a ready node", func() error {
 		return c.nodeIsReady(ctx, since)
@@ -89,7 +89,7 @@ func (c *cluster) nodeIsReady(ctx context.Context, since time.Time) error {
 	return nodeReady(node, since)
 }
 
-// nodeReady returns why a node is not ready. What it said before since does not
+// nodeReady returns why a node is not ready. Conditions from before since do not
 // count.
 func nodeReady(node *corev1.Node, since time.Time) error {
 	for _, condition := range node.Status.Conditions {
@@ -100,11 +100,11 @@ func nodeReady(node *corev1.Node, since time.Time) error {
 			return errors.New(condition.Message)
 		}
 		if condition.LastHeartbeatTime.Time.Before(since.Truncate(time.Second)) {
-			return errors.New("no news from it yet")
+			return errors.New("not reported since the start")
 		}
 		return nil
 	}
-	return errors.New("it has not said whether it is ready")
+	return errors.New("no condition Ready")
 }
 
 func (c *cluster) nodeConfig() (nodeConfig, error) {
@@ -161,7 +161,7 @@ func render(files embed.FS, name string, data any) ([]byte, error) {
 	}
 	var out bytes.Buffer
 	if err := t.Execute(&out, data); err != nil {
-		return nil, fmt.Errorf("fill the template %s: %w", name, err)
+		return nil, fmt.Errorf("execute the template %s: %w", name, err)
 	}
 	return out.Bytes(), nil
 }
@@ -204,7 +204,7 @@ func (c *cluster) proxyProcess() process {
 			"--nodeport-addresses=" + nodeIP + "/32",
 			"--healthz-bind-address=" + loopback + ":10256",
 			"--metrics-bind-address=" + loopback + ":10249",
-			// Leave the host's own connection tracking as it is.
+			// Keep the host's connection tracking settings.
 			"--conntrack-max-per-core=0",
 			"--conntrack-tcp-timeout-established=0s",
 			"--conntrack-tcp-timeout-close-wait=0s",
@@ -226,9 +226,9 @@ func (c *cluster) provisionerProcess() process {
 	}
 }
 
-// keepOwnProgram puts this program where the provisioner can be started from:
-// `go run` removes its own copy. The same program is not written twice, so that
-// the provisioner does not restart for nothing.
+// keepOwnProgram copies this program for the provisioner, because `go run` removes
+// its own copy. An unchanged program is not written again, so that the provisioner
+// is not restarted.
 func (c *cluster) keepOwnProgram() error {
 	self, err := os.Executable()
 	if err != nil {
@@ -243,7 +243,7 @@ func (c *cluster) keepOwnProgram() error {
 		return nil
 	}
 	if err := writeFile(kept, content, 0o755); err != nil {
-		return fmt.Errorf("keep this program: %w", err)
+		return fmt.Errorf("copy this program: %w", err)
 	}
 	return nil
 }

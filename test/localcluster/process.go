@@ -1,8 +1,8 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Processes: started detached, known by pid and start time, and ended only when
-// they are provably the ones that were started.
+// Processes: started detached, identified by PID and start time, and stopped only if
+// they are provably the started ones.
 
 package main
 
@@ -29,18 +29,17 @@ type process struct {
 	path    string
 	args    []string
 	env     []string
-	configs []string // files whose change calls for a restart
+	configs []string // files whose change requires a restart
 }
 
-// identity tells a process from every other, also after its pid was given to
-// another one.
+// identity identifies a process even after its PID was reused.
 type identity struct {
 	PID int `json:"pid"`
-	// Started is what the system says about the process's start, boot included.
+	// Started is the start of the process according to the system, including the boot.
 	Started string `json:"started"`
 }
 
-// record is what is kept about a started process.
+// record is the stored record of a started process.
 type record struct {
 	identity
 	// Spec identifies program, arguments and configuration.
@@ -52,7 +51,7 @@ func (i identity) alive() bool {
 	return err == nil && started != "" && started == i.Started
 }
 
-// spec changes when the process would be started differently.
+// spec changes if the process has to be started differently.
 func (p process) spec() (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q %q\n", p.path, p.args, p.env)
@@ -81,7 +80,7 @@ func (c *cluster) readRecord(name string) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	// An unreadable record proves nothing, so it is no record.
+	// An unreadable record proves nothing, so it is ignored.
 	if err := json.Unmarshal(content, &r); err != nil {
 		return record{}, fs.ErrNotExist
 	}
@@ -93,8 +92,8 @@ func (c *cluster) processAlive(name string) bool {
 	return err == nil && r.alive()
 }
 
-// ensureProcess leaves a running process alone, replaces one that should run
-// differently by now, and starts a missing one. It says whether it started one.
+// ensureProcess keeps a running process, replaces one with another spec, and starts
+// a missing one. It reports whether it started one.
 func (c *cluster) ensureProcess(ctx context.Context, p process) (bool, error) {
 	spec, err := p.spec()
 	if err != nil {
@@ -105,7 +104,7 @@ func (c *cluster) ensureProcess(ctx context.Context, p process) (bool, error) {
 	case err == nil && r.alive() && r.Spec == spec:
 		return false, nil
 	case err == nil && r.alive():
-		c.progress.say("%s changed: restarting it", p.name)
+		c.progress.say("restarting %s, which changed", p.name)
 		if err := c.stopProcess(ctx, p.name); err != nil {
 			return false, err
 		}
@@ -150,12 +149,12 @@ func (c *cluster) startProcess(p process, spec string) error {
 	return nil
 }
 
-// stopProcess asks a process to end, and makes it after ten seconds.
+// stopProcess sends SIGTERM to a process, and SIGKILL after ten seconds.
 func (c *cluster) stopProcess(ctx context.Context, name string) error {
 	return c.endProcess(ctx, name, syscall.SIGTERM)
 }
 
-// killProcess ends a process at once, as a loss of power does.
+// killProcess kills a process, as a power loss would.
 func (c *cluster) killProcess(ctx context.Context, name string) error {
 	return c.endProcess(ctx, name, syscall.SIGKILL)
 }
@@ -174,7 +173,7 @@ func (c *cluster) endProcess(ctx context.Context, name string, first syscall.Sig
 	return os.Remove(c.recordFile(name))
 }
 
-// endIdentities signals processes and waits until they are gone.
+// endIdentities signals processes and waits until they have exited.
 func endIdentities(ctx context.Context, all []identity, first syscall.Signal) error {
 	for _, step := range []struct {
 		signal syscall.Signal
@@ -193,7 +192,7 @@ func endIdentities(ctx context.Context, all []identity, first syscall.Signal) er
 			return err
 		}
 	}
-	return errors.New("it does not end, not even when killed")
+	return errors.New("still running after SIGKILL")
 }
 
 func anyAlive(all []identity) bool {
@@ -205,7 +204,7 @@ func anyAlive(all []identity) bool {
 	return false
 }
 
-// eventually asks until the answer is yes, an error, or time is up.
+// eventually polls until the check succeeds, returns an error, or times out.
 func eventually(ctx context.Context, limit time.Duration, ask func() (bool, error)) (bool, error) {
 	deadline := time.Now().Add(limit)
 	for {
@@ -224,8 +223,8 @@ func eventually(ctx context.Context, limit time.Duration, ask func() (bool, erro
 	}
 }
 
-// waitFor waits for a process to do its part. It fails at once when the process
-// ends, and then or when time is up shows the end of its log.
+// waitFor waits until a check of a process succeeds. It fails on a timeout, or
+// immediately if the process exits, with the end of its log.
 func (c *cluster) waitFor(ctx context.Context, name string, limit time.Duration, what string, ask func() error) error {
 	var last error
 	ok, err := eventually(ctx, limit, func() (bool, error) {
@@ -233,7 +232,7 @@ func (c *cluster) waitFor(ctx context.Context, name string, limit time.Duration,
 			return true, nil
 		}
 		if !c.processAlive(name) {
-			return false, fmt.Errorf("it ended while starting")
+			return false, fmt.Errorf("exited during its start")
 		}
 		return false, nil
 	})
@@ -244,9 +243,9 @@ func (c *cluster) waitFor(ctx context.Context, name string, limit time.Duration,
 		return ctx.Err()
 	}
 	if err == nil {
-		err = fmt.Errorf("%s: not after %.0f s: %w", what, limit.Seconds(), last)
+		err = fmt.Errorf("%s: timed out after %.0f s: %w", what, limit.Seconds(), last)
 	}
-	return fmt.Errorf("%s: %w\nthe end of %s:\n%s", name, err, c.layout.log(name), c.tailLog(name))
+	return fmt.Errorf("%s: %w\nend of %s:\n%s", name, err, c.layout.log(name), c.tailLog(name))
 }
 
 func (c *cluster) tailLog(name string) string {

@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keepFilesToOurselves makes what this program has inherited end with it (see process_linux.go).
-func keepFilesToOurselves() error {
+// closeInheritedOnExec keeps child processes from inheriting files of this program (see process_linux.go).
+func closeInheritedOnExec() error {
 	for fd := 3; fd < 256; fd++ {
 		unix.CloseOnExec(fd)
 	}
 	return nil
 }
 
-// startTime returns when a process started, to the microsecond.
+// startTime returns the start time of a process in microseconds.
 func startTime(pid int) (string, error) {
 	info, err := unix.SysctlKinfoProc("kern.proc.pid", pid)
 	if err != nil {

@@ -13,23 +13,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keepFilesToOurselves makes what this program has inherited end with it: a daemon that kept the pipe of a caller's shell
-// open would let that shell wait for ever.
-func keepFilesToOurselves() error {
+// closeInheritedOnExec keeps child processes from inheriting files of this program: a daemon that keeps a pipe of the calling
+// shell open would block that shell.
+func closeInheritedOnExec() error {
 	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return fmt.Errorf("keep inherited files from the processes to start: %w", err)
+		return fmt.Errorf("set close-on-exec of inherited files: %w", err)
 	}
 	return nil
 }
 
-// startTime returns the boot and the clock tick at which a process started
-// (proc(5), field 22 of stat), and nothing for a zombie.
+// startTime returns the boot ID and the clock tick of a process's start (proc(5),
+// field 22 of stat), or "" for a zombie.
 func startTime(pid int) (string, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return "", err
 	}
-	// The second field is in parentheses and may itself hold anything.
+	// The second field is in parentheses and can contain any character.
 	_, rest, ok := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')'):]), ") ")
 	fields := strings.Fields(rest)
 	if !ok || len(fields) < 20 {

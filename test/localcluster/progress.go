@@ -1,7 +1,7 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Progress: says what is happening, and for how long.
+// Progress: prints the steps and their duration.
 
 package main
 
@@ -13,15 +13,15 @@ import (
 	"time"
 )
 
-// heartbeat is how often a step that is still running says so.
+// heartbeat is the interval of progress lines of a running step.
 const heartbeat = 30 * time.Second
 
-// progress prints steps as they happen.
+// progress prints steps with the elapsed time.
 type progress struct {
 	out   io.Writer
 	began time.Time
 
-	mu sync.Mutex // a step says that it still runs while others speak
+	mu sync.Mutex // steps print concurrently
 }
 
 func newProgress(out io.Writer) *progress {
@@ -34,8 +34,8 @@ func (p *progress) say(format string, args ...any) {
 	fmt.Fprintf(p.out, "[%6.1fs] %s\n", time.Since(p.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// step runs one long thing: it prints a line at the start, one every 30 seconds,
-// and one at the end.
+// step runs a long step and prints a line at its start, every 30 seconds, and at its
+// end.
 func (p *progress) step(ctx context.Context, name string, run func(context.Context) error) error {
 	began := time.Now()
 	p.say("%s ...", name)

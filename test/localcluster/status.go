@@ -29,7 +29,7 @@ func (c *cluster) status(ctx context.Context) error {
 		return err
 	}
 	if !healthy {
-		return errors.New("the cluster is not ready: up repairs it")
+		return errors.New("the cluster is not ready: run up to repair it")
 	}
 	return nil
 }
@@ -51,14 +51,14 @@ func (c *cluster) printProcesses(w *tabwriter.Writer, m mode) bool {
 			fmt.Fprintf(w, "%s\trunning\tpid %d\t%s\n", name, r.PID, c.layout.log(name))
 			continue
 		default:
-			fmt.Fprintf(w, "%s\tended\tpid was %d\t%s\n", name, r.PID, c.layout.log(name))
+			fmt.Fprintf(w, "%s\texited\tpid was %d\t%s\n", name, r.PID, c.layout.log(name))
 		}
 		healthy = false
 	}
 	return healthy
 }
 
-// printReady asks the cluster itself.
+// printReady prints the readiness according to the cluster.
 func (c *cluster) printReady(ctx context.Context, w *tabwriter.Writer, m mode) bool {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()

@@ -1,13 +1,12 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Volumes: a provisioner that makes folders of this machine into volumes, and lets
-// them grow.
+// Volumes: a provisioner of volumes in folders of this machine, with expansion.
 //
-// Kubernetes' own host path provisioner is of no use to a pod that is not root: it
-// makes root's folders, and a hostPath volume takes no notice of fsGroup
+// Kubernetes' host path provisioner does not work for non-root pods: it creates
+// folders owned by root, and a hostPath volume ignores fsGroup
 // (pkg/volume/hostpath/host_path.go: mode 0750, Managed false). A local volume
-// does take notice of it (pkg/volume/local/local.go).
+// supports it (pkg/volume/local/local.go).
 
 package main
 
@@ -31,7 +30,7 @@ import (
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 )
 
-// provisionerName is the one that addons/cluster.yaml's StorageClass names.
+// provisionerName is the provisioner of the StorageClass in addons/cluster.yaml.
 const provisionerName = "jupyterserver.dev/localcluster"
 
 type provisionerOptions struct {
@@ -39,7 +38,7 @@ type provisionerOptions struct {
 	volumes    string
 }
 
-// runProvisioner works until the context ends.
+// runProvisioner provisions volumes until the context ends.
 func runProvisioner(ctx context.Context, o provisionerOptions) error {
 	config, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
 	if err != nil {
@@ -47,7 +46,7 @@ func runProvisioner(ctx context.Context, o provisionerOptions) error {
 	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return fmt.Errorf("make a client: %w", err)
+		return fmt.Errorf("create a client: %w", err)
 	}
 	if err := startGrower(ctx, client); err != nil {
 		return err
@@ -59,24 +58,24 @@ func runProvisioner(ctx context.Context, o provisionerOptions) error {
 	return ctx.Err()
 }
 
-// folderProvisioner makes one folder per volume.
+// folderProvisioner creates one folder per volume.
 type folderProvisioner struct {
 	root string
 }
 
-// Provision makes the folder and describes it as a local volume of this node.
+// Provision creates the folder and returns it as a local volume of this node.
 func (p folderProvisioner) Provision(_ context.Context, o controller.ProvisionOptions) (*corev1.PersistentVolume, controller.ProvisioningState, error) {
 	if mode := o.PVC.Spec.VolumeMode; mode != nil && *mode != corev1.PersistentVolumeFilesystem {
-		return nil, controller.ProvisioningFinished, fmt.Errorf("volume mode %s: only file systems are served", *mode)
+		return nil, controller.ProvisioningFinished, fmt.Errorf("volume mode %s is not supported: use Filesystem", *mode)
 	}
 	path := filepath.Join(p.root, o.PVName)
-	// Open to all, as a new disk would be once the kubelet has given it its fsGroup:
-	// a pod without fsGroup can write, too.
+	// Writable by all, so that a pod without fsGroup can write too, as on a new disk
+	// with the fsGroup set by the kubelet.
 	if err := os.MkdirAll(path, 0o777); err != nil {
-		return nil, controller.ProvisioningFinished, fmt.Errorf("make the volume's folder: %w", err)
+		return nil, controller.ProvisioningFinished, fmt.Errorf("create the volume's folder: %w", err)
 	}
-	if err := os.Chmod(path, 0o777); err != nil { // whatever the umask is
-		return nil, controller.ProvisioningFinished, fmt.Errorf("open the volume's folder: %w", err)
+	if err := os.Chmod(path, 0o777); err != nil { // independently of the umask
+		return nil, controller.ProvisioningFinished, fmt.Errorf("set the mode of the volume's folder: %w", err)
 	}
 	return &corev1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{Name: o.PVName},
@@ -102,12 +101,12 @@ func (p folderProvisioner) Provision(_ context.Context, o controller.ProvisionOp
 	}, controller.ProvisioningFinished, nil
 }
 
-// Delete removes the folder and what is in it.
+// Delete removes the folder and its content.
 func (p folderProvisioner) Delete(_ context.Context, volume *corev1.PersistentVolume) error {
-	// Only ever what Provision has made, whatever the object says by now.
+	// Only folders created by Provision are removed, whatever the object contains.
 	path := filepath.Join(p.root, volume.Name)
 	if volume.Spec.Local == nil || volume.Spec.Local.Path != path {
-		return &controller.IgnoredError{Reason: "its folder is not one of this provisioner's"}
+		return &controller.IgnoredError{Reason: "its folder was not created by this provisioner"}
 	}
 	if err := os.RemoveAll(path); err != nil {
 		return fmt.Errorf("remove the volume's folder: %w", err)
@@ -115,8 +114,8 @@ func (p folderProvisioner) Delete(_ context.Context, volume *corev1.PersistentVo
 	return nil
 }
 
-// grower gives claims the larger size that they ask for. A folder has no size of
-// its own, so that all there is to do is to say so.
+// grower expands claims to their requested size. A folder has no size limit, so it
+// only updates the objects.
 type grower struct {
 	client kubernetes.Interface
 }
@@ -130,7 +129,7 @@ func startGrower(ctx context.Context, client kubernetes.Interface) error {
 			if !ok {
 				return
 			}
-			// What fails now is tried again when the informer resyncs.
+			// Failures are retried when the informer resyncs.
 			if err := g.grow(ctx, claim); err != nil {
 				fmt.Fprintf(os.Stderr, "grow %s/%s: %v\n", claim.Namespace, claim.Name, err)
 			}
@@ -165,7 +164,7 @@ func (g grower) grow(ctx context.Context, claim *corev1.PersistentVolumeClaim) e
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	// The volume first: a claim must never have more than its volume.
+	// The volume first: a claim must not exceed its volume.
 	_, err = g.client.CoreV1().PersistentVolumes().Patch(ctx, volume.Name, types.StrategicMergePatchType, volumePatch, metav1.PatchOptions{})
 	if err != nil {
 		return fmt.Errorf("grow the volume: %w", err)

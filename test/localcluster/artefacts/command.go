@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// lastLines is how much of a failed command's output is shown.
+// lastLines is the number of lines of a failed command's output that are shown.
 const lastLines = 30
 
-// command is a program of the machine, run for what it does.
+// command is an invocation of a program of the machine.
 type command struct {
 	folder      string
 	environment []string
@@ -26,7 +26,7 @@ type command struct {
 	arguments   []string
 }
 
-// run runs the command, and shows the end of what it said when it fails.
+// run runs the command. Its error contains the end of the output.
 func (c command) run(ctx context.Context) error {
 	output, err := c.start(ctx)
 	if err == nil {
@@ -39,7 +39,7 @@ func (c command) run(ctx context.Context) error {
 	if said == "" {
 		return fmt.Errorf("%s: %w", c.name, err)
 	}
-	return fmt.Errorf("%s: %w, and said last:\n%s", c.name, err, said)
+	return fmt.Errorf("%s: %w, end of its output:\n%s", c.name, err, said)
 }
 
 func (c command) start(ctx context.Context) (string, error) {
@@ -48,8 +48,8 @@ func (c command) start(ctx context.Context) (string, error) {
 	cmd.Dir = c.folder
 	cmd.Env = append(os.Environ(), c.environment...)
 	cmd.Stdout, cmd.Stderr = &output, &output
-	// What the command starts ends with it: all of them are one group. The system ends the command when the
-	// thread that started it does, so that this thread has to stay.
+	// The command and its children are one process group, which is killed as a whole. The kernel kills the command
+	// when the thread that started it exits, so this goroutine stays on its thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = ownGroup()
@@ -59,7 +59,7 @@ func (c command) start(ctx context.Context) (string, error) {
 	return output.String(), err
 }
 
-// tail keeps the last lines of a text.
+// tail returns the last lines of a text.
 func tail(text string, lines int) string {
 	all := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")

@@ -5,7 +5,7 @@ package artefacts
 
 import "syscall"
 
-// ownGroup starts a command in a group of its own, which ends with this process even when this one is killed.
+// ownGroup starts a command in its own process group, which ends with this process even if this one is killed.
 func ownGroup() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

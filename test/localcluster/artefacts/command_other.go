@@ -7,7 +7,7 @@ package artefacts
 
 import "syscall"
 
-// ownGroup starts a command in a group of its own.
+// ownGroup starts a command in its own process group.
 func ownGroup() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }

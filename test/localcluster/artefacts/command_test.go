@@ -29,9 +29,9 @@ func TestCommandEndsWithItsChildren(t *testing.T) {
 	start := time.Now()
 	err := command{name: "sh", arguments: []string{"-c", "sleep 60 & wait"}}.run(ctx)
 	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("want the reason why it was ended, got %v", err)
+		t.Errorf("want the cause of its end, got %v", err)
 	}
 	if time.Since(start) > 5*time.Second {
-		t.Error("a child that holds the output open must not hold up its end")
+		t.Error("a child that keeps the output open must not delay its end")
 	}
 }

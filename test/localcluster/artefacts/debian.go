@@ -15,20 +15,20 @@ import (
 	"strings"
 )
 
-// defaultMirror is where Debian comes from on a machine that names no mirror of its own.
+// defaultMirror is used on machines without a configured mirror.
 const defaultMirror = "http://deb.debian.org/debian"
 
-// InstallPackages installs those of the Debian packages that are missing.
+// InstallPackages installs missing Debian packages.
 func InstallPackages(ctx context.Context, progress io.Writer, packages ...string) error {
 	missing := missingPackages(ctx, packages)
 	if len(missing) == 0 {
 		return nil
 	}
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		return fmt.Errorf("%s must be installed, and there is no apt-get to do so", strings.Join(missing, ", "))
+		return fmt.Errorf("%s must be installed, but there is no apt-get", strings.Join(missing, ", "))
 	}
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("%s must be installed, which only root can do: apt-get install %s",
+		return fmt.Errorf("%s must be installed, which requires root: apt-get install %s",
 			strings.Join(missing, ", "), strings.Join(missing, " "))
 	}
 	if progress == nil {
@@ -62,7 +62,7 @@ func missingPackages(ctx context.Context, packages []string) []string {
 	return missing
 }
 
-// mirror is the place that this machine gets Debian itself from.
+// mirror returns the Debian mirror that this machine is configured with.
 func mirror(etcApt string) (string, error) {
 	files := []string{filepath.Join(etcApt, "sources.list")}
 	for _, pattern := range []string{"*.list", "*.sources"} {
@@ -87,8 +87,8 @@ func mirror(etcApt string) (string, error) {
 	return defaultMirror, nil
 }
 
-// debianURI finds the first address of Debian's main archive in a file of apt's, of the one-line style or of
-// the deb822 style. Debian's archive ends in /debian on every mirror; others, debian-security among them, do not.
+// debianURI returns the first URI of Debian's main archive in an apt sources file, in one-line or deb822 style. The
+// main archive ends in /debian on every mirror; others, such as debian-security, do not.
 func debianURI(sources string) string {
 	lines := bufio.NewScanner(strings.NewReader(sources))
 	for lines.Scan() {

@@ -16,22 +16,22 @@ func TestMirror(t *testing.T) {
 		want   string
 	}{
 		"None": {
-			reason: "a machine that names no mirror takes Debian's own",
+			reason: "without a mirror, Debian's own is used",
 			want:   defaultMirror,
 		},
 		"OneLine": {
-			reason: "options stand between the type and the address",
+			reason: "options are between the type and the URI",
 			files:  map[string]string{"sources.list": "# deb http://old.example/debian x main\ndeb [signed-by=/k.gpg] http://one.example/debian/ bookworm main\n"},
 			want:   "http://one.example/debian",
 		},
 		"Deb822": {
-			reason: "the deb822 style names addresses in a field, of which security is not the archive",
+			reason: "deb822 style has URIs in a field, and security is not the main archive",
 			files: map[string]string{"sources.list.d/debian.sources": "Types: deb\nURIs: http://two.example/debian-security\n\n" +
 				"Types: deb\n# URIs: http://old.example/debian\nURIs: http://two.example/mirror/debian\n"},
 			want: "http://two.example/mirror/debian",
 		},
 		"OthersOnly": {
-			reason: "the sources of other programs are no mirror of Debian",
+			reason: "sources of other programs are not Debian mirrors",
 			files: map[string]string{
 				"sources.list.d/a.list":    "deb https://packages.example/apt stable main\n",
 				"sources.list.d/b.sources": "Types: deb\nURIs: https://deb.example/node_20.x\n",
@@ -39,7 +39,7 @@ func TestMirror(t *testing.T) {
 			want: defaultMirror,
 		},
 		"ListFirst": {
-			reason: "the machine's main file goes before the added ones",
+			reason: "sources.list takes precedence over sources.list.d",
 			files: map[string]string{
 				"sources.list":                  "deb http://one.example/debian bookworm main\n",
 				"sources.list.d/debian.sources": "URIs: http://two.example/debian\n",

@@ -23,9 +23,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// ImageSpec says what an image holds and how it starts.
+// ImageSpec describes the content and the entry point of an image.
 type ImageSpec struct {
-	// Ref is the image's name and tag. Pods name it so, with imagePullPolicy Never or IfNotPresent.
+	// Ref is the image's name and tag, for pods with imagePullPolicy Never or IfNotPresent.
 	Ref              string
 	Files            []ImageFile
 	Entrypoint, Cmd  []string
@@ -33,15 +33,15 @@ type ImageSpec struct {
 	Env              []string
 }
 
-// ImageFile is one file of an image, owned by root.
+// ImageFile is a file of an image, owned by root.
 type ImageFile struct {
 	Source string
 	Dest   string
 	Mode   os.FileMode
 }
 
-// Pack writes an image of the spec's files, and of nothing else, as an archive for `ctr images import`. The
-// same files give the same bytes.
+// Pack writes an image with only the spec's files as an archive for `ctr images import`. The archive is
+// reproducible.
 func Pack(spec ImageSpec, output string) error {
 	layer := output + ".layer"
 	defer os.Remove(layer)
@@ -51,7 +51,7 @@ func Pack(spec ImageSpec, output string) error {
 	return packLayer(spec, layer, output)
 }
 
-// packLayer writes an image of one layer, a tar file.
+// packLayer writes an image with one layer, a tar file.
 func packLayer(spec ImageSpec, layer, output string) error {
 	tag, err := name.NewTag(spec.Ref, name.StrictValidation)
 	if err != nil {
@@ -93,7 +93,7 @@ func (spec ImageSpec) image(layer string) (v1.Image, error) {
 	return mutate.ConfigFile(image, config)
 }
 
-// writeLayer writes files, and the folders above them, into a tar file without times.
+// writeLayer writes files and their parent folders into a tar file without times.
 func writeLayer(files []ImageFile, output string) error {
 	file, err := os.Create(output)
 	if err != nil {
@@ -155,8 +155,8 @@ func writeFile(archive *tar.Writer, f ImageFile, dest string) error {
 	return err
 }
 
-// layer is a tar file that goes into an image as it is. Nothing is sent over a network, so that compressing
-// it would only cost time, here and at every import.
+// layer is a tar file that becomes a layer unchanged. Images are not sent over a network, so compression would only
+// cost time, here and at every import.
 type layer struct {
 	path string
 	hash v1.Hash
@@ -178,10 +178,10 @@ func openLayer(path string) (v1.Layer, error) {
 	return layer{path: path, hash: hash, size: size}, nil
 }
 
-// Digest is the hash of the file.
+// Digest returns the hash of the file.
 func (l layer) Digest() (v1.Hash, error) { return l.hash, nil }
 
-// DiffID is the hash of the file too, for it is not compressed.
+// DiffID returns the hash of the uncompressed file, which is the same.
 func (l layer) DiffID() (v1.Hash, error) { return l.hash, nil }
 
 // Compressed opens the file.
@@ -190,8 +190,8 @@ func (l layer) Compressed() (io.ReadCloser, error) { return os.Open(l.path) }
 // Uncompressed opens the file.
 func (l layer) Uncompressed() (io.ReadCloser, error) { return os.Open(l.path) }
 
-// Size is the file's size.
+// Size returns the size of the file.
 func (l layer) Size() (int64, error) { return l.size, nil }
 
-// MediaType says that the layer is not compressed.
+// MediaType returns the type of an uncompressed layer.
 func (l layer) MediaType() (types.MediaType, error) { return types.DockerUncompressedLayer, nil }

@@ -37,11 +37,11 @@ func TestPack(t *testing.T) {
 	pack(t, spec, second)
 
 	if !bytes.Equal(read(t, first), read(t, second)) {
-		t.Error("the same files at another time must give the same bytes")
+		t.Error("the same files at another time must result in the same bytes")
 	}
 	left, err := filepath.Glob(filepath.Join(folder, "*.tar.*"))
 	if err != nil || len(left) > 0 {
-		t.Errorf("only the archives may be left, there is %v (%v)", left, err)
+		t.Errorf("only the archives may be left, got %v (%v)", left, err)
 	}
 
 	image, err := tarball.ImageFromPath(first, nil)
@@ -53,10 +53,10 @@ func TestPack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if config.OS != "linux" || config.Architecture == "" {
-		t.Errorf("a node only runs an image of its platform, this is %s/%s", config.OS, config.Architecture)
+		t.Errorf("the image must have the platform of the node, got %s/%s", config.OS, config.Architecture)
 	}
 	if config.Config.User != "1000" || !slices.Equal(config.Config.Entrypoint, spec.Entrypoint) || !slices.Equal(config.Config.Env, spec.Env) {
-		t.Errorf("the image starts otherwise than the spec says: %+v", config.Config)
+		t.Errorf("the image differs from the spec: %+v", config.Config)
 	}
 	layers, err := image.Layers()
 	if err != nil || len(layers) != 1 {
@@ -69,7 +69,7 @@ func TestPack(t *testing.T) {
 	defer content.Close()
 	want := []string{"usr/", "usr/bin/", "usr/bin/thing"}
 	if got := entries(t, content); !slices.Equal(got, want) {
-		t.Errorf("the folders above a file come before it: got %v, want %v", got, want)
+		t.Errorf("parent folders must precede a file: got %v, want %v", got, want)
 	}
 }
 
@@ -78,8 +78,8 @@ func TestPackRefuses(t *testing.T) {
 		reason string
 		spec   ImageSpec
 	}{
-		"Ref":  {reason: "a name that no pod can use", spec: ImageSpec{Ref: "Not A Name"}},
-		"File": {reason: "a file that is not there", spec: ImageSpec{Ref: "localhost/a:1", Files: []ImageFile{{Source: "/does/not/exist", Dest: "/a"}}}},
+		"Ref":  {reason: "an invalid name", spec: ImageSpec{Ref: "Not A Name"}},
+		"File": {reason: "a missing file", spec: ImageSpec{Ref: "localhost/a:1", Files: []ImageFile{{Source: "/does/not/exist", Dest: "/a"}}}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestPackRefuses(t *testing.T) {
 			}
 			left, err := os.ReadDir(folder)
 			if err != nil || len(left) > 0 {
-				t.Errorf("%s must leave nothing, there is %v (%v)", tc.reason, left, err)
+				t.Errorf("%s must leave no files, got %v (%v)", tc.reason, left, err)
 			}
 		})
 	}

@@ -14,8 +14,8 @@ import (
 	"runtime"
 )
 
-// key names everything that an artefact is made from: two equal keys stand for equal artefacts. The keys of
-// what it needs are taken from made.
+// key is a digest of all inputs of an artefact: equal keys mean equal artefacts. The keys of its dependencies are
+// taken from made.
 func (r recipe) key(source string, made map[string]string) (string, error) {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%s %s/%s\n%s\n", r.name, runtime.GOOS, runtime.GOARCH, r.terms)
@@ -24,13 +24,13 @@ func (r recipe) key(source string, made map[string]string) (string, error) {
 	}
 	for _, from := range r.from {
 		if err := addTree(sum, source, from); err != nil {
-			return "", fmt.Errorf("read what it is made from: %w", err)
+			return "", fmt.Errorf("read the inputs: %w", err)
 		}
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// addTree adds the names and contents of all files below a folder, in the order of their names.
+// addTree adds the names and contents of all files below a folder, sorted by name.
 func addTree(sum io.Writer, source, folder string) error {
 	return filepath.WalkDir(filepath.Join(source, folder), func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -49,7 +49,7 @@ func addTree(sum io.Writer, source, folder string) error {
 	})
 }
 
-// terms writes down values that decide how an artefact comes out, for its key.
+// terms encodes further inputs of an artefact for its key.
 func terms(values ...any) string {
 	return fmt.Sprintf("%+v", values)
 }

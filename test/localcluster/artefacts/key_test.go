@@ -27,37 +27,37 @@ func TestKey(t *testing.T) {
 		same   bool
 	}{
 		"Nothing": {
-			reason: "the same sources give the same key, in whatever folder they are",
+			reason: "the same sources have the same key in any folder",
 			recipe: base, files: files, made: made, same: true,
 		},
 		"Unrelated": {
-			reason: "a file of another component plays no part",
+			reason: "files of other components are ignored",
 			recipe: base, made: made, same: true,
 			files: map[string]string{"components/a/go.mod": "module a", "components/a/ext/ext.go": "package ext", "components/c/go.mod": "x"},
 		},
 		"Content": {
-			reason: "a changed pin builds again",
+			reason: "a changed pin changes the key",
 			recipe: base, made: made,
 			files: map[string]string{"components/a/go.mod": "module a // 2", "components/a/ext/ext.go": "package ext"},
 		},
 		"Name": {
-			reason: "a moved file builds again",
+			reason: "a moved file changes the key",
 			recipe: base, made: made,
 			files: map[string]string{"components/a/go.mod": "module a", "components/a/ext/two.go": "package ext"},
 		},
 		"Terms": {
-			reason: "other flags build again",
+			reason: "other flags change the key",
 			recipe: other(func(r *recipe) { r.terms = "other" }), files: files, made: made,
 		},
 		"Need": {
-			reason: "what it is packed from was built again, so it is packed again",
+			reason: "a rebuilt dependency changes the key",
 			recipe: base, files: files, made: map[string]string{"b": "2"},
 		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			if got := keyOf(t, tc.recipe, tc.files, tc.made); (got == original) != tc.same {
-				t.Errorf("%s: got %s, the original is %s", tc.reason, got, original)
+				t.Errorf("%s: got %s, original %s", tc.reason, got, original)
 			}
 		})
 	}

@@ -19,18 +19,17 @@ import (
 	"strconv"
 )
 
-// Traefik gets its certificates through lego, which knows how to speak with more than a hundred DNS providers,
-// each through a library of its own. A local cluster speaks with none, and without them traefik builds in
-// minutes, from modules that every Go proxy has.
+// Traefik obtains certificates with lego, which supports more than a hundred DNS providers, each with its own library.
+// A local cluster needs none, and without them traefik builds in minutes from modules that every Go proxy has.
 
 const (
 	legoModule  = "github.com/go-acme/lego/v5"
 	legoVersion = "v5.2.2"
-	// legoProviders is the generated file that names all DNS providers.
+	// legoProviders is the generated file that references all DNS providers.
 	legoProviders = "providers/dns/zz_gen_dns_providers.go"
 )
 
-// placeLego puts lego without its DNS providers beside a component's go.mod, which replaces lego by it.
+// placeLego copies lego without its DNS providers next to a component's go.mod, which replaces lego with it.
 func placeLego(ctx context.Context, folder string) error {
 	original, err := downloadModule(ctx, folder, legoModule+"@"+legoVersion)
 	if err != nil {
@@ -52,7 +51,7 @@ func placeLego(ctx context.Context, folder string) error {
 	return os.WriteFile(file, cut, 0o644)
 }
 
-// downloadModule returns the folder of a module in Go's module cache.
+// downloadModule downloads a module and returns its folder in Go's module cache.
 func downloadModule(ctx context.Context, folder, module string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
 	cmd.Dir = folder
@@ -68,8 +67,7 @@ func downloadModule(ctx context.Context, folder, module string) (string, error) 
 	return found.Dir, nil
 }
 
-// cutToDefault removes from a Go file every case of its switches but the default ones, and the imports that
-// nothing uses any more.
+// cutToDefault removes all but the default cases of the switches in a Go file, and the imports that are then unused.
 func cutToDefault(source []byte) ([]byte, error) {
 	files := token.NewFileSet()
 	file, err := parser.ParseFile(files, "", source, parser.SkipObjectResolution)
@@ -85,7 +83,7 @@ func cutToDefault(source []byte) ([]byte, error) {
 		return true
 	})
 	if switches == 0 {
-		return nil, fmt.Errorf("it has no switch")
+		return nil, fmt.Errorf("no switch found")
 	}
 	removeUnusedImports(file)
 
@@ -106,8 +104,8 @@ func defaultCases(cases []ast.Stmt) []ast.Stmt {
 	return kept
 }
 
-// removeUnusedImports goes by the last element of an import's path, which is the package's name in all files
-// that lego generates; an import under a name of its own goes by that.
+// removeUnusedImports takes the last element of an import's path as the package's name, which is right for all files
+// that lego generates, unless the import is named.
 func removeUnusedImports(file *ast.File) {
 	used := map[string]bool{}
 	ast.Inspect(file, func(node ast.Node) bool {

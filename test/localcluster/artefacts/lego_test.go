@@ -17,7 +17,7 @@ func TestCutToDefault(t *testing.T) {
 		wantErr bool
 	}{
 		"Providers": {
-			reason: "only the default case stays, with the imports that it needs, and no comments",
+			reason: "only the default case is kept, with its imports and without comments",
 			source: `package dns
 
 import (
@@ -56,12 +56,12 @@ func ByName(name string) (challenge.Provider, error) {
 `,
 		},
 		"NoSwitch": {
-			reason:  "a lego that is generated otherwise must be looked at, and not be built whole",
+			reason:  "a file without the expected switch must be an error",
 			source:  "package dns\n",
 			wantErr: true,
 		},
 		"NotGo": {
-			reason:  "what cannot be read is not cut",
+			reason:  "an invalid file must be an error",
 			source:  "<html>",
 			wantErr: true,
 		},
@@ -82,11 +82,11 @@ func ByName(name string) (challenge.Provider, error) {
 func TestLegoIsTheOneThatTraefikPins(t *testing.T) {
 	pins := string(read(t, filepath.Join("..", "components", "traefik", "go.mod")))
 	if want := legoModule + " " + legoVersion + " => ./lego"; !strings.Contains(pins, want) {
-		t.Errorf("the component must replace the lego that is cut: want %q in its go.mod", want)
+		t.Errorf("the component must replace the cut version of lego: want %q in its go.mod", want)
 	}
 }
 
-// squeeze drops empty lines, which the printer may leave where something was cut.
+// squeeze removes empty lines, which the printer may leave at cuts.
 func squeeze(text string) string {
 	var kept []string
 	for line := range strings.Lines(text) {

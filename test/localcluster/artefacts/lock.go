@@ -10,8 +10,7 @@ import (
 	"syscall"
 )
 
-// lock lets one process at a time build into a store. The system lets go of it when the process ends, however
-// it ends.
+// lock allows one process at a time to build into a store. The system releases it when the process exits.
 func lock(path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err

@@ -12,16 +12,16 @@ import (
 	"slices"
 )
 
-// component is a Go module below components/ that pins programs of others.
+// component is a Go module below components/ that pins third-party programs.
 type component struct {
 	name      string
 	programs  []program
 	tags      string
-	variables map[string]string // what the linker sets
+	variables map[string]string // set by the linker
 	prepare   func(ctx context.Context, folder string) error
 }
 
-// program is one command and the package that it is built from.
+// program is a command and its package.
 type program struct {
 	name, pkg string
 }
@@ -42,7 +42,7 @@ func (c component) recipe() recipe {
 func (c component) build(ctx context.Context, j job) error {
 	folder := j.component(c.name)
 	if c.prepare != nil {
-		// A component that needs more than its module is built in a copy, so that the source stays clean.
+		// A component with generated files is built in a copy, so that the source stays clean.
 		copied := j.output("module")
 		if err := os.CopyFS(copied, os.DirFS(folder)); err != nil {
 			return fmt.Errorf("copy the module: %w", err)
@@ -60,7 +60,7 @@ func (c component) build(ctx context.Context, j job) error {
 	return nil
 }
 
-// build makes a static program without symbols.
+// build builds a static program without symbols.
 func (p program) build(ctx context.Context, folder, output, tags string, variables map[string]string) error {
 	link := "-s -w"
 	for _, name := range slices.Sorted(maps.Keys(variables)) {
@@ -68,7 +68,7 @@ func (p program) build(ctx context.Context, folder, output, tags string, variabl
 	}
 	c := command{
 		folder: folder,
-		// Neither a workspace nor flags of the person who builds may decide what is built.
+		// The build must not depend on a workspace or flags of the user.
 		environment: []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS="},
 		name:        "go",
 		arguments:   []string{"build", "-trimpath", "-tags", tags, "-ldflags", link, "-o", output, p.pkg},

@@ -14,18 +14,18 @@ const (
 	imagesFolder = "images"
 )
 
-// recipe says how one artefact is made.
+// recipe describes how an artefact is built.
 type recipe struct {
 	name  string
-	needs []string // the recipes that it builds upon, all of which stand before it
-	files []string // what it makes, below the store's folder
-	from  []string // the files and folders below the source that it is made from
-	terms string   // what else decides how it comes out
-	stamp string   // its key, when it is to be built
+	needs []string // dependencies, all of which precede it
+	files []string // outputs, below the store's folder
+	from  []string // input files and folders, below the source
+	terms string   // further inputs
+	stamp string   // its key, if it has to be built
 	make  func(ctx context.Context, j job) error
 }
 
-// job is one making of a recipe: it leaves the recipe's files below the workspace.
+// job is one build of a recipe, which creates the recipe's files below the workspace.
 type job struct {
 	workspace string
 	store     string
@@ -36,7 +36,7 @@ func (j job) output(file string) string { return filepath.Join(j.workspace, file
 
 func (j job) component(name string) string { return filepath.Join(j.source, "components", name) }
 
-// recipes lists everything that can be made, each after what it needs.
+// recipes lists all recipes, each after its dependencies.
 func recipes() []recipe {
 	return []recipe{
 		kubernetes().recipe(),
@@ -60,7 +60,7 @@ func recipes() []recipe {
 	}
 }
 
-// kubernetes is the control plane, and the node's programs where there can be a node.
+// kubernetes is the control plane, and on Linux the programs of the node.
 func kubernetes() component {
 	c := component{
 		name: "kubernetes",
@@ -71,7 +71,7 @@ func kubernetes() component {
 			{"kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"},
 			{"kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"},
 		},
-		// Clients decide by the version that the API server names, and the sources alone do not name it.
+		// Clients depend on the version of the API server, which the sources alone do not contain.
 		variables: map[string]string{
 			"k8s.io/component-base/version.gitVersion": "v1.37.2",
 			"k8s.io/component-base/version.gitMajor":   "1",
@@ -108,7 +108,7 @@ func helm() component {
 	return component{
 		name:     "helm",
 		programs: []program{{"helm", "helm.sh/helm/v3/cmd/helm"}},
-		// What `helm template` takes for the cluster's version where it is told none.
+		// The default of `helm template` for the cluster's version.
 		variables: map[string]string{
 			"helm.sh/helm/v3/internal/version.version":       "v3.22.0",
 			"helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor":  "1",
@@ -127,7 +127,7 @@ func traefik() component {
 	}
 }
 
-// pauseImage holds our own first process of a pod, a static program of a few lines.
+// pauseImage contains the project's own pause program.
 func pauseImage() recipe {
 	spec := ImageSpec{Ref: "localhost/pause:1", Entrypoint: []string{"/pause"}, User: "65535"}
 	pause := program{"pause", "./artefacts/pause"}
@@ -147,7 +147,7 @@ func pauseImage() recipe {
 	}
 }
 
-// programImage holds one program of the store, at the root, and nothing else.
+// programImage contains only a program of the store, at the root.
 func programImage(program string, spec ImageSpec) recipe {
 	return recipe{
 		name:  program + "-image",

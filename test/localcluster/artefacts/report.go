@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// heartbeat is how often a long step says that it is still at work.
+// heartbeat is the interval of progress lines of a long step.
 const heartbeat = 30 * time.Second
 
-// report tells a person what is being built, and at the end what took how long.
+// report prints the progress of a build and, at the end, the time of each step.
 type report struct {
 	out   io.Writer
 	taken []taken
@@ -24,7 +24,7 @@ type taken struct {
 	seconds time.Duration
 }
 
-// step runs one step between a line at its start and one at its end.
+// step runs a step and prints a line at its start and its end.
 func (r *report) step(name string, run func() error) error {
 	start := time.Now()
 	fmt.Fprintf(r.out, "%s: building\n", name)
@@ -40,7 +40,7 @@ func (r *report) step(name string, run func() error) error {
 	return nil
 }
 
-// beat prints a line every heartbeat, until it is stopped.
+// beat prints a line every heartbeat until it is stopped.
 func (r *report) beat(name string, start time.Time) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -62,7 +62,7 @@ func (r *report) beat(name string, start time.Time) (stop func()) {
 	}
 }
 
-// table prints what was built and how long it took, where something was.
+// table prints the built artefacts with their times, if any.
 func (r *report) table() {
 	if len(r.taken) == 0 {
 		return

@@ -14,12 +14,12 @@ import (
 type rootfs struct {
 	suite    string
 	packages []string
-	exclude  []string // what dpkg leaves out of the packages
-	hooks    []string // shell commands that finish the system; its folder is $1
+	exclude  []string // paths that dpkg excludes
+	hooks    []string // shell commands that complete the system; its folder is $1
 }
 
-// jupyterlab is Debian's JupyterLab. No documentation, and none of what its web parts were built from: they
-// are JavaScript bundles by now, and Node.js would be two thirds of the image.
+// jupyterlab is Debian's JupyterLab, without documentation and without the sources of its JavaScript bundles: Node.js
+// would be two thirds of the image.
 func jupyterlab() rootfs {
 	return rootfs{
 		suite: "trixie",
@@ -41,8 +41,8 @@ func jupyterlab() rootfs {
 	}
 }
 
-// modAuthOpenidc is Debian's Apache with mod_auth_openidc, an authentication plugin (examples/profiles). Perl is what its
-// packages are set up with, and half of the image.
+// modAuthOpenidc is Debian's Apache with mod_auth_openidc, an authentication plugin (examples/profiles). Perl is only needed to
+// configure its packages and would be half of the image.
 func modAuthOpenidc() rootfs {
 	return rootfs{
 		suite:    "trixie",
@@ -55,7 +55,7 @@ func modAuthOpenidc() rootfs {
 	}
 }
 
-// documentation is what nobody reads in a container.
+// documentation is excluded from all images.
 func documentation() []string {
 	return []string{
 		"/usr/share/doc/*",
@@ -66,10 +66,10 @@ func documentation() []string {
 	}
 }
 
-// forgetMachine removes what the machine that builds has there: it is nobody else's.
+// forgetMachine removes files of the building machine.
 const forgetMachine = `rm -f "$1/etc/resolv.conf" "$1/etc/hostname"`
 
-// jupyterlabImage holds JupyterLab, and starts it as the images of the Jupyter project do: as the user jovyan.
+// jupyterlabImage contains JupyterLab and starts it like the images of the Jupyter project, as the user jovyan.
 func jupyterlabImage() recipe {
 	return systemImage("jupyterlab", jupyterlab(), ImageSpec{
 		Ref:        "localhost/jupyterlab:4.0",
@@ -94,7 +94,7 @@ func modAuthOpenidcImage() recipe {
 	})
 }
 
-// systemImage holds a Debian system.
+// systemImage contains a Debian system.
 func systemImage(name string, system rootfs, spec ImageSpec) recipe {
 	return recipe{
 		name:  name + "-image",
@@ -110,10 +110,10 @@ func systemImage(name string, system rootfs, spec ImageSpec) recipe {
 	}
 }
 
-// write makes the tar file, from the mirror that this machine uses itself.
+// write creates the tar file, from the mirror of this machine.
 func (r rootfs) write(ctx context.Context, temporary, output string) error {
 	if os.Geteuid() != 0 {
-		return errors.New("only root can make a Debian system")
+		return errors.New("creating a Debian system requires root")
 	}
 	if err := InstallPackages(ctx, nil, "mmdebstrap"); err != nil {
 		return err
@@ -123,11 +123,11 @@ func (r rootfs) write(ctx context.Context, temporary, output string) error {
 		return err
 	}
 	c := command{
-		// One date for all files, so that the same packages give the same bytes.
+		// A fixed date for all files makes the tar file reproducible.
 		environment: []string{"TMPDIR=" + temporary, "SOURCE_DATE_EPOCH=1735689600"},
-		// mmdebstrap mounts /proc, /sys and /dev/shm of this machine into the system that it makes. In
-		// namespaces of its own its mounts and processes are gone when it is, however it ends; else whoever
-		// removes the folder of a killed run would remove what is mounted there.
+		// mmdebstrap mounts /proc, /sys and /dev/shm of this machine into the new system. In separate
+		// namespaces, its mounts and processes end with it in any case; otherwise removing the folder of a
+		// killed run would remove the mounted files.
 		name: "unshare",
 		arguments: append([]string{"--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc", "mmdebstrap"},
 			r.arguments(from, output)...),

@@ -1,12 +1,12 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package artefacts makes what a local cluster is made of: programs, built from pinned Go modules, and
-// container images, packed from those programs and from Debian packages. Everything is built once, into a
-// cache folder, and again only when what it is made from has changed. Nothing here starts anything.
+// Package artefacts builds the parts of a local cluster: programs from pinned Go modules, and container images from
+// those programs and from Debian packages. Everything is built once into a cache folder and rebuilt only if an input
+// changed. Nothing here starts a process of the cluster.
 //
-// store.go says what there is and brings it up to date; recipe.go says how each artefact is made, in terms of
-// program.go, image.go and rootfs.go; lego.go cuts down one dependency; debian.go speaks with apt.
+// store.go manages the artefacts; recipe.go describes how each is built, with program.go, image.go and rootfs.go;
+// lego.go reduces a dependency; debian.go uses apt.
 package artefacts
 
 import (
@@ -19,28 +19,27 @@ import (
 	"strings"
 )
 
-// Store is the cache folder of what was built.
+// Store is the cache folder of artefacts.
 type Store struct {
-	// Dir is the folder. It defaults to jupyter-server-operator in the user's cache folder.
+	// Dir is the folder (default: jupyter-server-operator in the user's cache folder).
 	Dir string
-	// Source is the folder of the module test/localcluster, which pins what is built. It defaults to the
-	// working directory.
+	// Source is the folder of the module test/localcluster, which pins the versions (default: the working directory).
 	Source string
-	// Progress is told what is being built. It defaults to nowhere.
+	// Progress receives progress lines (default: discarded).
 	Progress io.Writer
 }
 
-// BinDir is the folder of the programs.
+// BinDir returns the folder of the programs.
 func (s Store) BinDir() string {
 	return filepath.Join(s.dir(), binFolder)
 }
 
-// Image is the archive of an image: pause, coredns, traefik, jupyterlab or mod-auth-openidc.
+// Image returns the archive of an image: pause, coredns, traefik, jupyterlab or mod-auth-openidc.
 func (s Store) Image(name string) string {
 	return filepath.Join(s.dir(), imageFile(name))
 }
 
-// Names lists everything that Ensure can build, in the order in which it does.
+// Names lists all artefacts that Ensure can build, in build order.
 func Names() []string {
 	var names []string
 	for _, r := range recipes() {
@@ -49,8 +48,8 @@ func Names() []string {
 	return names
 }
 
-// Ensure builds what is missing or stale of the named artefacts and of what they are made from. Where there is
-// nothing to do, it takes milliseconds.
+// Ensure builds missing or stale artefacts of the given names and their dependencies. It takes milliseconds if there
+// is nothing to build.
 func (s Store) Ensure(ctx context.Context, names ...string) error {
 	wanted, err := resolve(recipes(), names)
 	if err != nil {
@@ -66,7 +65,7 @@ func (s Store) Ensure(ctx context.Context, names ...string) error {
 	}
 	defer unlock()
 
-	// Another run may have built them while this one waited for the lock.
+	// Another process may have built them while this one waited for the lock.
 	stale, err = s.stale(wanted)
 	if err != nil {
 		return err
@@ -82,7 +81,7 @@ func (s Store) Ensure(ctx context.Context, names ...string) error {
 	return nil
 }
 
-// resolve puts the named recipes, and those that they need, into the order of all.
+// resolve returns the named recipes and their dependencies in build order.
 func resolve(all []recipe, names []string) ([]recipe, error) {
 	known := map[string]recipe{}
 	for _, r := range all {
@@ -93,7 +92,7 @@ func resolve(all []recipe, names []string) ([]recipe, error) {
 	add = func(name string) error {
 		r, ok := known[name]
 		if !ok {
-			return fmt.Errorf("there is no artefact %q; there are %s", name, strings.Join(Names(), ", "))
+			return fmt.Errorf("unknown artefact %q; available: %s", name, strings.Join(Names(), ", "))
 		}
 		wanted[name] = true
 		for _, need := range r.needs {
@@ -117,7 +116,7 @@ func resolve(all []recipe, names []string) ([]recipe, error) {
 	return ordered, nil
 }
 
-// stale keeps the recipes whose files are missing, or were made from something else than they would be now.
+// stale returns the recipes whose files are missing or were built from other inputs.
 func (s Store) stale(wanted []recipe) ([]recipe, error) {
 	keys := map[string]string{}
 	var stale []recipe
@@ -149,8 +148,8 @@ func (s Store) fresh(r recipe, key string) bool {
 	return true
 }
 
-// build makes one artefact in a folder of its own and moves it into place, so that a run that is killed leaves
-// nothing half. The stamp goes first and comes back last, for the same reason.
+// build builds an artefact in a separate folder and moves it into place, so that a killed run leaves no partial files.
+// For the same reason the stamp is removed first and written last.
 func (s Store) build(ctx context.Context, r recipe) error {
 	workspace := filepath.Join(s.dir(), "build", r.name)
 	if err := os.RemoveAll(workspace); err != nil {
@@ -204,7 +203,7 @@ func (s Store) dir() string {
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		// A process without a home, as some services are, still has a place for what it may lose.
+		// A process without a home folder, such as a service, uses the temporary folder.
 		cache = os.TempDir()
 	}
 	return filepath.Join(cache, "jupyter-server-operator")

@@ -19,11 +19,11 @@ func TestResolve(t *testing.T) {
 		want    []string
 		wantErr bool
 	}{
-		"Nothing":  {reason: "nothing is asked for, nothing is built"},
-		"Need":     {reason: "an image comes after its program", names: []string{"coredns-image"}, want: []string{"coredns", "coredns-image"}},
-		"Order":    {reason: "the order of asking does not matter, nor does asking twice", names: []string{"helm", "kubernetes", "helm"}, want: []string{"kubernetes", "helm"}},
-		"Unknown":  {reason: "a misspelt name builds nothing", names: []string{"helm", "kubernets"}, wantErr: true},
-		"Complete": {reason: "all names can be asked for", names: Names(), want: Names()},
+		"Nothing":  {reason: "no names build nothing"},
+		"Need":     {reason: "an image is built after its program", names: []string{"coredns-image"}, want: []string{"coredns", "coredns-image"}},
+		"Order":    {reason: "order and duplicates of names do not matter", names: []string{"helm", "kubernetes", "helm"}, want: []string{"kubernetes", "helm"}},
+		"Unknown":  {reason: "an unknown name builds nothing", names: []string{"helm", "kubernets"}, wantErr: true},
+		"Complete": {reason: "all names can be built", names: Names(), want: Names()},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !store.fresh(works, "1") || store.fresh(works, "2") {
-		t.Error("an artefact is fresh for the key that it was built under, and for no other")
+		t.Error("an artefact is fresh only for the key that it was built with")
 	}
 
 	fails := works
@@ -63,18 +63,18 @@ func TestBuild(t *testing.T) {
 		return errors.Join(os.WriteFile(j.output("bin/thing"), []byte("half"), 0o755), errors.New("no"))
 	}
 	if err := store.build(context.Background(), fails); err == nil {
-		t.Error("a failed making must fail the build")
+		t.Error("a failed job must fail the build")
 	}
 	if got := string(read(t, filepath.Join(store.BinDir(), "thing"))); got != "built" {
-		t.Errorf("a failed build must leave what was there, there is %q", got)
+		t.Errorf("a failed build must keep the previous file, got %q", got)
 	}
 	if left, err := os.ReadDir(filepath.Join(store.Dir, "build")); err != nil || len(left) > 0 {
-		t.Errorf("a build must leave no workspace, there is %v (%v)", left, err)
+		t.Errorf("a build must leave no workspace, got %v (%v)", left, err)
 	}
 	if err := os.Remove(filepath.Join(store.BinDir(), "thing")); err != nil {
 		t.Fatal(err)
 	}
 	if store.fresh(works, "1") {
-		t.Error("a file that is gone makes its artefact stale")
+		t.Error("a missing file makes its artefact stale")
 	}
 }
