@@ -12,11 +12,11 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// recovery is how long a server that waits for somebody may take to see that it need not any more: nothing of a foreign
-// object wakes the operator, which looks again every minute.
+// recovery is how long a blocked server may take to recover: foreign objects do not trigger the operator, which retries every
+// minute.
 const recovery = start
 
-func TestForeignServiceOfTheNameIsLeftAlone(t *testing.T) {
+func TestForeignServiceIsNotModified(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.kubectl("create", "service", "clusterip", "alice", "--tcp=80:8080")
@@ -25,7 +25,7 @@ func TestForeignServiceOfTheNameIsLeftAlone(t *testing.T) {
 	w.apply("alice")
 	server := w.stalled("alice", v1alpha1.ReasonNameConflict)
 	if !strings.Contains(server.Status.Message, "Service alice") {
-		t.Errorf("the message names no Service: %s", server.Status.Message)
+		t.Errorf("the message does not name the Service: %s", server.Status.Message)
 	}
 	if after := w.kubectl("get", "service", "alice", "-o", "yaml", "--show-managed-fields"); after != before {
 		t.Errorf("the foreign Service changed from\n%s\nto\n%s", before, after)
@@ -35,31 +35,31 @@ func TestForeignServiceOfTheNameIsLeftAlone(t *testing.T) {
 	w.answers(w.await("alice", "recovers", recovery, isRunning), w.token("alice"))
 }
 
-func TestForeignSecretOfTheNameIsLeftAlone(t *testing.T) {
+func TestForeignSecretIsNotModified(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.kubectl("create", "secret", "generic", "alice-jupyter", "--from-literal=token=somebody-elses")
+	w.kubectl("create", "secret", "generic", "alice-jupyter", "--from-literal=token=foreign")
 	w.apply("alice")
 	w.stalled("alice", v1alpha1.ReasonNameConflict)
 	secret := &corev1.Secret{}
 	w.get("alice-jupyter", secret)
-	if got := string(secret.Data["token"]); got != "somebody-elses" {
+	if got := string(secret.Data["token"]); got != "foreign" {
 		t.Errorf("the foreign Secret changed: %q", got)
 	}
 	w.kubectl("delete", "secret", "alice-jupyter")
 	w.answers(w.await("alice", "recovers", recovery, isRunning), w.token("alice"))
 }
 
-// The chart installs with Helm alone, as its notes say. A JupyterServer of the same name leaves that release alone, and takes
-// over when it is gone.
-func TestChartRunsWithHelmAloneAndItsReleaseIsLeftAlone(t *testing.T) {
+// The chart installs with Helm only, as its notes document. A JupyterServer of the same name does not modify that release, and
+// installs its own after it is deleted.
+func TestChartRunsWithHelmOnlyAndItsReleaseIsNotModified(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	values := []string{"--set", "jupyterServer.image=" + suite.image, "--set", "jupyterServer.imagePullPolicy=IfNotPresent",
 		"--set", "routing.host=" + w.host(), "--set", "routing.path=/alice"}
 	notes := w.helm(append([]string{"install", "alice", "../../chart-jupyter-server"}, values...)...)
 	if !strings.Contains(notes, "kubectl create secret generic -n "+w.namespace+" alice-jupyter") {
-		t.Errorf("the notes do not say how to make the Secret:\n%s", notes)
+		t.Errorf("the notes do not document how to create the Secret:\n%s", notes)
 	}
 	const token = "made-by-hand-0123456789abcdef0123456789"
 	w.kubectl("create", "secret", "generic", "alice-jupyter", "--from-literal=token="+token)
@@ -71,7 +71,7 @@ func TestChartRunsWithHelmAloneAndItsReleaseIsLeftAlone(t *testing.T) {
 	}
 	before := w.kubectl("get", "statefulsets,services,ingresses,networkpolicies,persistentvolumeclaims", "-o", "yaml", "--show-managed-fields")
 
-	// The Secret made by hand is in the way too, so that the server names it.
+	// The manually created Secret conflicts too, so the server references it.
 	const ours = `auth: {token: {secretKeyRef: {name: alice-jupyter, key: token}}}`
 	w.apply("alice", ours)
 	w.stalled("alice", v1alpha1.ReasonReleaseConflict)
@@ -79,10 +79,10 @@ func TestChartRunsWithHelmAloneAndItsReleaseIsLeftAlone(t *testing.T) {
 		t.Errorf("the foreign release changed from\n%s\nto\n%s", before, after)
 	}
 	if history := w.helm("history", "alice"); strings.Count(history, "\n") != 2 {
-		t.Errorf("the foreign release has another history:\n%s", history)
+		t.Errorf("the history of the foreign release changed:\n%s", history)
 	}
 
 	w.helm("uninstall", "alice")
-	w.kubectl("delete", "persistentvolumeclaim", "alice") // Helm keeps it: it holds files
+	w.kubectl("delete", "persistentvolumeclaim", "alice") // Helm keeps it because it contains files
 	w.answers(w.await("alice", "recovers", recovery, isRunning), token)
 }

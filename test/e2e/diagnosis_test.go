@@ -7,19 +7,19 @@ import (
 	"testing"
 )
 
-// What is wrong with a server stands in its message, in words of a person who knows the spec and not Kubernetes.
+// The message of a server states the problem in terms of the spec, for users who do not know Kubernetes.
 func TestMessageNamesTheRootCause(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		reason  string
 		name    string
-		prepare []string // of kubectl
+		prepare []string // arguments of kubectl
 		spec    string
-		words   []string // of the message
+		words   []string // parts of the message
 	}{
 		{reason: "no node is large enough", name: "large", spec: `jupyterServer: {resources: {requests: {cpu: "1000"}}}`, words: []string{"No node has room", "cpu", "spec.jupyterServer.resources"}},
 		{reason: "Jupyter does not start", name: "crash", spec: `jupyterServer: {extraArgs: [--ServerApp.max_body_size=lots]}`, words: []string{"exit code 1", "max_body_size", "spec.jupyterServer"}},
-		{reason: "memory does not suffice", name: "memory", spec: `jupyterServer: {resources: {requests: {memory: 20Mi}, limits: {memory: 20Mi}}}`, words: []string{"more memory than its limit of 20Mi", "limits.memory"}},
+		{reason: "memory is too small", name: "memory", spec: `jupyterServer: {resources: {requests: {memory: 20Mi}, limits: {memory: 20Mi}}}`, words: []string{"more memory than its limit of 20Mi", "limits.memory"}},
 		{reason: "a quota is used up", name: "quota", prepare: []string{"create", "quota", "none", "--hard=pods=0"}, words: []string{"quota", "none"}},
 		{reason: "the storage class does not exist", name: "class", spec: `storage: {storageClassName: nope}`, words: []string{"storage class nope", "does not exist"}},
 		{reason: "no node has the label", name: "label", spec: `scheduling: {nodeSelector: {disk: nope}}`, words: []string{"spec.scheduling"}},

@@ -36,12 +36,12 @@ func TestFilesSurviveTheContainerAndThePod(t *testing.T) {
 		}
 		return isRunning(s)
 	})
-	w.kept(server, token)
+	w.checkFile(server, token)
 
 	before := w.podUID("alice-0")
 	w.kubectl("delete", "pod", "alice-0", "--wait=false")
 	w.eventually("a new pod", start, func() error { return w.podReplaced("alice-0", before) })
-	w.kept(w.running("alice"), token)
+	w.checkFile(w.running("alice"), token)
 }
 
 func (w *world) podUID(name string) string {
@@ -51,7 +51,7 @@ func (w *world) podUID(name string) string {
 	return string(pod.UID)
 }
 
-// podReplaced says whether another pod took the name, and is ready.
+// podReplaced returns an error until another pod has the name and is ready.
 func (w *world) podReplaced(name, before string) error {
 	pod := &corev1.Pod{}
 	if err := w.tryGet(name, pod); err != nil {
@@ -68,8 +68,8 @@ func (w *world) podReplaced(name, before string) error {
 	return fmt.Errorf("the new pod %s is not ready: %+v", name, pod.Status.ContainerStatuses)
 }
 
-// killJupyter ends Jupyter as a crash does. No process can kill the first of its own PID namespace (pid_namespaces(7)), so
-// on a local node the signal comes from outside; on another one a kernel asks Jupyter to end, which is less rude.
+// killJupyter kills Jupyter like a crash. No process can kill the first process of its PID namespace (pid_namespaces(7)), so
+// on a local node the signal is sent from outside. On other nodes a kernel sends SIGTERM to Jupyter.
 func (w *world) killJupyter(client *jupyter.Client, pod string) {
 	w.Helper()
 	if suite.localcluster != "" {
@@ -83,7 +83,7 @@ func (w *world) killJupyter(client *jupyter.Client, pod string) {
 		w.Fatal(err)
 	}
 	_, err = client.Execute(ctx, kernel, "import os, signal; os.kill(os.getppid(), signal.SIGTERM)")
-	w.Logf("Jupyter was told to end: %v", err) // whether the answer still comes through is luck
+	w.Logf("sent SIGTERM to Jupyter: %v", err) // the response may be lost
 }
 
 // killOnNode kills the first process of a container.
@@ -106,10 +106,10 @@ func (w *world) killOnNode(name, container string) {
 	}
 }
 
-// firstProcess is the process of a container that has the PID 1 there.
+// firstProcess returns the process of a container with PID 1 in the container.
 func firstProcess(container string) (int, error) {
 	if container == "" {
-		return 0, errors.New("the pod's status names no container")
+		return 0, errors.New("the pod's status has no container ID")
 	}
 	folders, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -118,7 +118,7 @@ func firstProcess(container string) (int, error) {
 	for _, folder := range folders {
 		cgroup, err := os.ReadFile(folder + "/cgroup")
 		if err != nil || !strings.Contains(string(cgroup), container) {
-			continue // it ended meanwhile, or is somebody else's
+			continue // it exited meanwhile, or is not readable
 		}
 		status, err := os.ReadFile(folder + "/status")
 		if err != nil {
@@ -130,13 +130,13 @@ func firstProcess(container string) (int, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("no process of this machine is the first of container %s", container)
+	return 0, fmt.Errorf("no process on this machine has PID 1 in container %s", container)
 }
 
-// It is not parallel: other servers would not like it.
+// It is not parallel, because it affects all servers.
 func TestFilesSurviveTheNode(t *testing.T) {
 	if suite.localcluster == "" {
-		t.Skip("LOCALCLUSTER is none, so this is somebody's cluster, whose nodes are not ours to restart")
+		t.Skip("LOCALCLUSTER is none: nodes of other clusters are not restarted")
 	}
 	w := newWorld(t)
 	w.server("alice")
@@ -156,7 +156,7 @@ func TestFilesSurviveTheNode(t *testing.T) {
 		}
 		return w.ask(w.jupyter(server, token).Status)
 	})
-	w.kept(w.running("alice"), token)
+	w.checkFile(w.running("alice"), token)
 	w.eventually("the operator is back", start, func() error {
 		ctx, cancel := context.WithTimeout(w.ctx, soon)
 		defer cancel()
@@ -179,14 +179,14 @@ func TestSuspendKeepsFilesTokenAndURL(t *testing.T) {
 		t.Error(err)
 	}
 	w.get("alice", &corev1.PersistentVolumeClaim{})
-	w.kubectl("wait", "--for=condition=Ready", "jupyterserver/alice", "--timeout=5s") // as asked is ready
+	w.kubectl("wait", "--for=condition=Ready", "jupyterserver/alice", "--timeout=5s") // a suspended server is Ready
 
 	w.apply("alice")
 	resumed := w.running("alice")
 	if w.token("alice") != token {
 		t.Error("the token changed")
 	}
-	w.kept(resumed, token)
+	w.checkFile(resumed, token)
 }
 
 func inState(state v1alpha1.State) func(*v1alpha1.JupyterServer) error {
@@ -208,10 +208,10 @@ func TestLargerSizeReachesTheClaim(t *testing.T) {
 	claim := &corev1.PersistentVolumeClaim{}
 	w.get("alice", claim)
 	if got := claim.Spec.Resources.Requests.Storage().String(); got != "2Gi" {
-		t.Errorf("the claim asks for %s, want 2Gi", got)
+		t.Errorf("the claim requests %s, want 2Gi", got)
 	}
 	if w.podUID("alice-0") != pod {
-		t.Error("a larger claim made another pod")
+		t.Error("a larger claim replaced the pod")
 	}
 }
 
@@ -219,7 +219,7 @@ func TestEphemeralServerHasNoClaim(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	server, _ := w.server("alice", `storage: {ephemeral: true}`)
-	w.kept(server, w.token("alice"))
+	w.checkFile(server, w.token("alice"))
 	if err := w.gone("alice", &corev1.PersistentVolumeClaim{}); err != nil {
 		t.Error(err)
 	}
@@ -230,11 +230,11 @@ func TestDeletedServerLeavesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.server("alice")
 	w.kubectl("delete", "jupyterserver", "alice")
-	w.eventually("nothing is left", start, func() error { return w.left() })
+	w.eventually("nothing is left", start, func() error { return w.leftovers() })
 }
 
-// left says what of servers is still in the namespace.
-func (w *world) left() error {
+// leftovers returns an error with the objects of servers that are still in the namespace.
+func (w *world) leftovers() error {
 	ctx, cancel := context.WithTimeout(w.ctx, soon)
 	defer cancel()
 	kinds := "jupyterservers,statefulsets,controllerrevisions,pods,services,ingresses,networkpolicies,persistentvolumeclaims,secrets"
@@ -248,7 +248,7 @@ func (w *world) left() error {
 	return nil
 }
 
-func TestRetainedClaimIsTakenUpByTheNextServerOfTheName(t *testing.T) {
+func TestRetainedClaimIsAdopted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	const retain = `storage: {retain: true}`
@@ -258,11 +258,11 @@ func TestRetainedClaimIsTakenUpByTheNextServerOfTheName(t *testing.T) {
 	w.get("alice", claim)
 	w.kubectl("delete", "jupyterserver", "alice")
 	w.eventually("only the claim is left", start, func() error {
-		return ignore(w.left(), "still there: persistentvolumeclaim/alice")
+		return ignore(w.leftovers(), "still there: persistentvolumeclaim/alice")
 	})
 	w.get("alice", claim)
 	if len(claim.OwnerReferences) > 0 || claim.DeletionTimestamp != nil {
-		t.Fatalf("the claim goes too: owners %+v, deleted %v", claim.OwnerReferences, claim.DeletionTimestamp)
+		t.Fatalf("the claim is deleted too: owners %+v, deleted %v", claim.OwnerReferences, claim.DeletionTimestamp)
 	}
 
 	w.apply("alice", retain)
@@ -270,7 +270,7 @@ func TestRetainedClaimIsTakenUpByTheNextServerOfTheName(t *testing.T) {
 	if w.token("alice") == old {
 		t.Error("the new server has the token of the deleted one")
 	}
-	w.kept(server, w.token("alice"))
+	w.checkFile(server, w.token("alice"))
 }
 
 func ignore(err error, expected string) error {
@@ -291,7 +291,7 @@ func TestExistingClaimIsUsedAndNeverDeleted(t *testing.T) {
 	w.server("alice", `storage: {existingClaim: mine}`)
 	w.kubectl("delete", "jupyterserver", "alice")
 	w.eventually("only the claim is left", start, func() error {
-		return ignore(w.left(), "still there: persistentvolumeclaim/mine")
+		return ignore(w.leftovers(), "still there: persistentvolumeclaim/mine")
 	})
 	w.apply("bob", `storage: {existingClaim: mine}`)
 	w.wantFile(w.answers(w.running("bob"), w.token("bob")), "kept.txt", "of alice")

@@ -13,13 +13,13 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/test/e2e/jupyter"
 )
 
-// Twenty servers, applied at once, share a host. It is not parallel: they take all of a small machine.
+// Twenty servers, applied together, share a host. It is not parallel, because they use all of a small machine.
 func TestTwentyServersShareAHost(t *testing.T) {
 	const count = 20
 	w := newWorld(t)
 	var names, manifests []string
 	for i := range count {
-		// alice1 is a prefix of alice10: paths must not be mixed up.
+		// alice1 is a prefix of alice10: paths must be distinguished.
 		names = append(names, fmt.Sprintf("alice%d", i))
 		manifests = append(manifests, w.manifest(names[i], `storage: {ephemeral: true}`))
 	}
@@ -54,11 +54,11 @@ func TestTwoServersShareAHost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("alice")
-	w.apply("alicex") // its path starts with the other's
+	w.apply("alicex") // its path has the other's as prefix
 	alice, alicex := w.running("alice"), w.running("alicex")
 	w.putFile(w.answers(alice, w.token("alice")), "name.txt", "alice")
 	w.putFile(w.answers(alicex, w.token("alicex")), "name.txt", "alicex")
 	w.wantFile(w.jupyter(alice, w.token("alice")), "name.txt", "alice")
 	w.wantFile(w.jupyter(alicex, w.token("alicex")), "name.txt", "alicex")
-	w.refused(w.jupyter(alice, w.token("alicex")), "the token of the neighbour")
+	w.checkTokenDenied(w.jupyter(alice, w.token("alicex")), "the token of another server")
 }

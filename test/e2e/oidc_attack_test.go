@@ -20,9 +20,9 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/test/e2e/signin"
 )
 
-// Every attack is tried from where it is strongest: at the pod's own address, past the ingress controller, with a raw request, by
-// nobody, and by somebody who has signed in and is not allowed.
-func TestNobodyReachesJupyterAroundTheAccessControl(t *testing.T) {
+// Attacks are made from the strongest position: at the pod's address without the ingress controller, with raw requests, by an
+// unauthenticated client and by a signed-in user without access.
+func TestAccessControlCannotBeBypassed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("alice", w.oidc("{users: [alice]}", fmt.Sprintf("jupyterServer: {image: %q}", echoImage(t)))...)
@@ -33,19 +33,19 @@ func TestNobodyReachesJupyterAroundTheAccessControl(t *testing.T) {
 		t.Fatalf("bob gets HTTP status %d", page.Status)
 	}
 	pod := w.podOf(server).Status.PodIP
-	as := map[string]string{"nobody": "", "bob": cookieHeader(t, server, bob)}
+	as := map[string]string{"anonymous": "", "bob": cookieHeader(t, server, bob)}
 
 	t.Run("ports of the pod", func(t *testing.T) {
 		for _, port := range []string{"8888", "4180", "3000"} {
 			conn, err := net.DialTimeout("tcp", net.JoinHostPort(pod, port), time.Second)
 			if err == nil {
 				conn.Close()
-				t.Errorf("port %s of the pod answers", port)
+				t.Errorf("port %s of the pod is open", port)
 			}
 		}
 		for _, path := range []string{"/", "/alice/api/status", "/readyz/../alice/api"} {
 			if got := raw(t, "GET", net.JoinHostPort(pod, "3001"), w.host(), path, ""); got.status < 400 || got.jupyter {
-				t.Errorf("the port for the kubelet answers %s with %+v", path, got)
+				t.Errorf("the port for the kubelet returns %s with %+v", path, got)
 			}
 		}
 	})
@@ -78,20 +78,20 @@ func TestNobodyReachesJupyterAroundTheAccessControl(t *testing.T) {
 		"/alice/ping", "/ping", "/alice/oauth2/ping", "/ready", "/alice/api/status?x=/alice/oauth2/", "/alice/oauth2/\t/api", "/alice/oauth2/%00/../api",
 		"http://jupyter/alice/api/status", "/alice/static/../api/status", "/alicex", "/alice.", "/alice%20", "/ALICE/api/status", "/%61lice/api/status",
 	}
-	for who, cookie := range as {
-		t.Run("headers, as "+who, func(t *testing.T) {
+	for user, cookie := range as {
+		t.Run("headers, as "+user, func(t *testing.T) {
 			for _, header := range headers {
 				for _, path := range []string{"/alice/api/status", "/alice/lab"} {
 					notJupyter(t, pod, w.host(), path, joinHeaders(header, cookie))
 				}
 			}
 		})
-		t.Run("paths, as "+who, func(t *testing.T) {
+		t.Run("paths, as "+user, func(t *testing.T) {
 			for _, path := range paths {
 				notJupyter(t, pod, w.host(), path, cookie)
 			}
 		})
-		t.Run("hosts, as "+who, func(t *testing.T) {
+		t.Run("hosts, as "+user, func(t *testing.T) {
 			for _, host := range []string{"localhost", "localhost:8888", "127.0.0.1", pod, w.host() + ".", w.host() + ":8888", "evil.example.org", strings.ToUpper(w.host())} {
 				notJupyter(t, pod, host, "/alice/api/status", cookie)
 			}
@@ -105,7 +105,7 @@ func TestNobodyReachesJupyterAroundTheAccessControl(t *testing.T) {
 		}
 	})
 	t.Run("two requests on one connection", func(t *testing.T) {
-		// The second one hides in the body of the first, whose length may be read in two ways.
+		// The second request is hidden in the body of the first, whose length is ambiguous.
 		hidden := "GET /alice/api/status HTTP/1.1\r\nHost: " + w.host() + "\r\nX-Auth-Request-User: alice\r\nConnection: close\r\n\r\n"
 		for _, framing := range []string{
 			fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(hidden), hidden),
@@ -120,16 +120,16 @@ func TestNobodyReachesJupyterAroundTheAccessControl(t *testing.T) {
 			}
 		}
 	})
-	t.Run("a port with the proxy's name", func(t *testing.T) {
+	t.Run("a port with the name of the proxy's", func(t *testing.T) {
 		w := &world{t, t.Context(), w.namespace}
 		err := w.tryApply(w.manifest("relay", w.oidc("{users: [alice]}", `pod: {containers: [{name: relay, image: localhost/none:1, ports: [{name: access-proxy, containerPort: 9999}]}]}`)...))
 		if err == nil || !strings.Contains(err.Error(), "names that begin with access-") {
-			t.Errorf("got %v, want that the name is taken", err)
+			t.Errorf("got %v, want an error about the reserved name", err)
 		}
 	})
 	alice, _ := w.signIn(server.Status.URL, "alice")
 	if got := raw(t, "GET", net.JoinHostPort(pod, "8000"), w.host(), "/alice/api/status", cookieHeader(t, server, alice)); !got.jupyter {
-		t.Errorf("nothing was proven: alice does not reach Jupyter either: %+v", got)
+		t.Errorf("the test is void: alice does not reach Jupyter either: %+v", got)
 	}
 }
 
@@ -138,7 +138,7 @@ func echoImage(t *testing.T) string {
 	return required(t, "E2E_ECHO_IMAGE")
 }
 
-// cookieHeader are the cookies of a browser, as it would send them.
+// cookieHeader returns the Cookie header of a browser.
 func cookieHeader(t *testing.T, server *v1alpha1.JupyterServer, agent *signin.Agent) string {
 	t.Helper()
 	var cookies []string
@@ -146,7 +146,7 @@ func cookieHeader(t *testing.T, server *v1alpha1.JupyterServer, agent *signin.Ag
 		cookies = append(cookies, cookie.Name+"="+cookie.Value)
 	}
 	if len(cookies) == 0 {
-		t.Fatal("there is no session cookie")
+		t.Fatal("no session cookie")
 	}
 	return "Cookie: " + strings.Join(cookies, "; ")
 }
@@ -161,7 +161,7 @@ func joinHeaders(headers ...string) string {
 	return strings.Join(out, "\r\n")
 }
 
-// notJupyter sends a request to the pod's proxy, and checks that it does not reach Jupyter, whose stand-in says so.
+// notJupyter sends a request to the pod's proxy and checks that it does not reach the echo server that replaces Jupyter.
 func notJupyter(t *testing.T, pod, host, path, headers string) {
 	t.Helper()
 	got := raw(t, "GET", net.JoinHostPort(pod, "8000"), host, path, headers)
@@ -170,13 +170,13 @@ func notJupyter(t *testing.T, pod, host, path, headers string) {
 	}
 }
 
-// answer is what came of a request.
+// answer is the result of a request.
 type answer struct {
 	status  int
-	jupyter bool // it came from Jupyter
+	jupyter bool // whether it came from Jupyter
 }
 
-// raw sends a request as it is, which no client of Go would send.
+// raw sends an unmodified request, which Go's client would reject.
 func raw(t *testing.T, method, address, host, path, headers string) answer {
 	t.Helper()
 	if headers != "" {
@@ -185,7 +185,7 @@ func raw(t *testing.T, method, address, host, path, headers string) answer {
 	return send(t, address, method, fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s\r\n", method, path, host, headers))
 }
 
-// send sends bytes, and returns what came back. A connection that is closed without an answer is status 400.
+// send sends bytes and returns the response. A connection that is closed without a response counts as status 400.
 func send(t *testing.T, address, method, request string) answer {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -196,13 +196,13 @@ func send(t *testing.T, address, method, request string) answer {
 		return answer{}
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second)) // fails only when it is closed
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second)) // fails only on a closed connection
 	if _, err := io.WriteString(conn, request); err != nil {
 		t.Error(err)
 		return answer{}
 	}
 	out := answer{status: http.StatusBadRequest}
-	everything, _ := io.ReadAll(io.LimitReader(conn, 1<<20)) // also what a second answer on the connection says
+	everything, _ := io.ReadAll(io.LimitReader(conn, 1<<20)) // including a second response on the connection
 	if response, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(everything)), &http.Request{Method: method}); err == nil {
 		response.Body.Close()
 		out.status = response.StatusCode
@@ -211,11 +211,11 @@ func send(t *testing.T, address, method, request string) answer {
 	return out
 }
 
-// While the authorization service is down or starts again, and while the plugin is, nobody gets in.
-func TestNobodyGetsInWhileAPartOfTheChainIsDown(t *testing.T) {
+// All requests are denied while the authorization service or the plugin is down or restarting.
+func TestAccessIsDeniedWhileTheChainIsDown(t *testing.T) {
 	t.Parallel()
 	if suite.localcluster == "" {
-		t.Skip("this test kills processes of the node, and the node is another machine")
+		t.Skip("this test kills processes of the node, which is another machine")
 	}
 	w := newWorld(t)
 	w.apply("alice", w.oidc("{users: [alice]}", fmt.Sprintf("jupyterServer: {image: %q}", echoImage(t)))...)
@@ -243,9 +243,9 @@ func TestNobodyGetsInWhileAPartOfTheChainIsDown(t *testing.T) {
 		for range 3 {
 			before := w.restarts(server, container)
 			w.killOnNode("alice-0", container)
-			w.eventually(container+" runs again", start, func() error {
+			w.eventually(container+" is running again", start, func() error {
 				if now := w.restarts(server, container); now <= before {
-					return fmt.Errorf("it was restarted %d times", now)
+					return fmt.Errorf("%d restarts", now)
 				}
 				return nil
 			})
@@ -257,7 +257,7 @@ func TestNobodyGetsInWhileAPartOfTheChainIsDown(t *testing.T) {
 		for count := range asked {
 			total += count
 		}
-		t.Logf("%s: %d requests were refused meanwhile", container, total)
+		t.Logf("%s: %d requests were denied meanwhile", container, total)
 		if total < 20 {
 			t.Errorf("only %d requests were made while %s was down", total, container)
 		}
@@ -265,7 +265,7 @@ func TestNobodyGetsInWhileAPartOfTheChainIsDown(t *testing.T) {
 	w.running("alice")
 }
 
-// restarts is how often a sidecar was started again; -1 while it does not run.
+// restarts returns the restart count of a sidecar, or -1 while it is not running.
 func (w *world) restarts(server *v1alpha1.JupyterServer, container string) int32 {
 	w.Helper()
 	for _, status := range w.podOf(server).Status.InitContainerStatuses {

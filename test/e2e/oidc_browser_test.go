@@ -20,11 +20,11 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// browser is a real one, of somebody with no cookies. It reaches nothing but this machine.
+// browser returns a real browser without cookies, which only reaches this machine.
 func (w *world) browser() context.Context {
 	w.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.Flag("no-sandbox", true), // root may not have one
+		chromedp.Flag("no-sandbox", true), // not available to root
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("ignore-certificate-errors", true),
@@ -34,18 +34,18 @@ func (w *world) browser() context.Context {
 	allocator, endProcess := chromedp.NewExecAllocator(w.ctx, options...)
 	ctx, endTab := chromedp.NewContext(allocator)
 	w.Cleanup(func() {
-		_ = chromedp.Cancel(ctx) // waits for the browser's end
+		_ = chromedp.Cancel(ctx) // waits until the browser exits
 		endTab()
 		endProcess()
 	})
-	if err := chromedp.Do(ctx); err != nil { // it lives as long as the context of the first call
+	if err := chromedp.Do(ctx); err != nil { // the browser lives as long as the context of the first call
 		w.Fatalf("starting the browser: %v", err)
 	}
 	return ctx
 }
 
-// does runs actions in a browser within a time.
-func (w *world) does(ctx context.Context, what string, limit time.Duration, actions ...chromedp.Action[chromedp.Void]) {
+// inBrowser runs actions in a browser with a timeout.
+func (w *world) inBrowser(ctx context.Context, what string, limit time.Duration, actions ...chromedp.Action[chromedp.Void]) {
 	w.Helper()
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -55,7 +55,7 @@ func (w *world) does(ctx context.Context, what string, limit time.Duration, acti
 	}
 }
 
-// screenshot keeps a picture of the page as an artefact.
+// screenshot stores a picture of the page as an artefact.
 func (w *world) screenshot(ctx context.Context, name string) {
 	w.Helper()
 	folder := os.Getenv("E2E_ARTIFACTS")
@@ -77,7 +77,7 @@ func (w *world) screenshot(ctx context.Context, name string) {
 	}
 }
 
-// signInForm fills in the provider's form, as a person does.
+// signInForm fills in the provider's form like a user.
 func signInForm(user string) chromedp.Action[chromedp.Void] {
 	return chromedp.Steps(
 		chromedp.WaitVisible(chromedp.CSS("#username")),
@@ -87,8 +87,8 @@ func signInForm(user string) chromedp.Action[chromedp.Void] {
 	)
 }
 
-// The right person, in a real browser: signs in, lands on the page that was asked for, and works in JupyterLab.
-func TestSomebodyWorksInJupyterLab(t *testing.T) {
+// An allowed user in a real browser signs in, is redirected to the requested page, and works in JupyterLab.
+func TestJupyterLabInABrowser(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	server := w.browsable()
@@ -96,7 +96,7 @@ func TestSomebodyWorksInJupyterLab(t *testing.T) {
 	w.putFile(client, "notebook.ipynb", `{"cells": [{"cell_type": "code", "id": "a", "metadata": {}, "execution_count": null, "outputs": [], "source": "print('the answer is', 6*7)"}], "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}, "nbformat": 4, "nbformat_minor": 5}`)
 
 	browser := w.browser()
-	w.does(browser, "signing in", time.Minute,
+	w.inBrowser(browser, "signing in", time.Minute,
 		chromedp.Navigate(server.Status.URL+"lab/tree/notebook.ipynb"),
 		signInForm("alice"),
 		chromedp.WaitVisible(chromedp.CSS(".jp-Notebook .jp-CodeCell")),
@@ -106,30 +106,30 @@ func TestSomebodyWorksInJupyterLab(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.HasSuffix(location, "/alice/lab/tree/notebook.ipynb") {
-		t.Errorf("she landed on %s", location)
+		t.Errorf("redirected to %s", location)
 	}
-	w.does(browser, "running a cell", time.Minute,
-		// The status bar tells when the kernel is connected; before, JupyterLab asks which one to take.
+	w.inBrowser(browser, "running a cell", time.Minute,
+		// The status bar shows when the kernel is connected; before that, JupyterLab asks for one.
 		chromedp.WaitVisible(`//*[@id="jp-bottom-panel" or contains(@class, "jp-StatusBar-Widget")]//*[contains(text(), "(ipykernel) | Idle")]`),
 		chromedp.Click(chromedp.CSS(`.jp-NotebookPanel-toolbar [data-command="notebook:run-cell-and-select-next"]`)),
 		chromedp.WaitVisible(`//*[contains(@class, "jp-OutputArea-output")]//*[contains(text(), "the answer is 42")]`),
 	)
 	w.screenshot(browser, "notebook")
-	w.does(browser, "saving the notebook", time.Minute, // or the browser would ask whether to leave it
+	w.inBrowser(browser, "saving the notebook", time.Minute, // or the browser would ask before leaving the page
 		chromedp.KeyEvent("s", chromedp.KeyModifiers(chromedp.ModifierCtrl)),
 		chromedp.WaitNotPresent(chromedp.CSS(".lm-TabBar-tab.jp-mod-dirty")),
 	)
-	w.does(browser, "opening the launcher", time.Minute,
+	w.inBrowser(browser, "opening the launcher", time.Minute,
 		chromedp.Navigate(server.Status.URL+"lab?reset"),
 		chromedp.WaitVisible(chromedp.CSS(`.jp-LauncherCard[title*="Python 3"]`)),
 	)
 	w.screenshot(browser, "launcher")
-	w.does(browser, "opening a terminal", time.Minute,
+	w.inBrowser(browser, "opening a terminal", time.Minute,
 		chromedp.Click(`//div[contains(@class, "jp-LauncherCard")]//p[text()="Terminal"]`),
 		chromedp.WaitVisible(chromedp.CSS(".jp-Terminal .xterm-screen")),
 	)
 	w.screenshot(browser, "terminal")
-	w.does(browser, "signing out by the menu", time.Minute,
+	w.inBrowser(browser, "signing out by the menu", time.Minute,
 		chromedp.Click(`//div[contains(@class, "lm-MenuBar-itemLabel") and text()="File"]`),
 		chromedp.WaitVisible(`//div[contains(@class, "lm-Menu-itemLabel") and text()="Log Out"]`),
 		chromedp.KeyEvent(kb.ArrowUp+kb.ArrowUp+kb.Enter), // the last entry is Shut Down
@@ -138,7 +138,7 @@ func TestSomebodyWorksInJupyterLab(t *testing.T) {
 	w.screenshot(browser, "signed-out")
 }
 
-// browsable is a server for alice.
+// browsable returns a server with access for alice.
 func (w *world) browsable() *v1alpha1.JupyterServer {
 	w.Helper()
 	w.apply("alice", w.oidc("{users: [alice]}")...)
@@ -147,14 +147,14 @@ func (w *world) browsable() *v1alpha1.JupyterServer {
 	return server
 }
 
-// A wrong person sees who they are signed in as, and the way out.
-func TestAWrongPersonIsToldInTheBrowser(t *testing.T) {
+// The page for a denied user shows the signed-in identity and a way to sign out.
+func TestDenialInABrowser(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	server := w.browsable()
 	browser := w.browser()
-	w.does(browser, "signing in as somebody who is not allowed", time.Minute,
-		chromedp.EmulateViewport(390, 844), // a phone
+	w.inBrowser(browser, "signing in as a denied user", time.Minute,
+		chromedp.EmulateViewport(390, 844), // phone
 		chromedp.Navigate(server.Status.URL),
 		signInForm("bob"),
 		chromedp.WaitVisible(chromedp.CSS("h1")),
@@ -169,16 +169,16 @@ func TestAWrongPersonIsToldInTheBrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(text, "bob") || !strings.Contains(text, "alice") {
-		t.Errorf("the page says neither who is signed in nor where:\n%s", text)
+		t.Errorf("the page lacks the signed-in user or the server:\n%s", text)
 	}
 	if !fits {
-		t.Error("the page is wider than a phone")
+		t.Error("the page is wider than a phone's screen")
 	}
-	w.does(browser, "signing out", time.Minute,
+	w.inBrowser(browser, "signing out", time.Minute,
 		chromedp.Click(`//a[contains(@href, "sign_out")]`),
 		chromedp.WaitVisible(`//h1[contains(text(), "signed out")]`),
 		chromedp.Click(`//a[contains(@href, "/alice/")]`),
-		signInForm("alice"), // the right one
+		signInForm("alice"), // allowed
 		chromedp.WaitVisible(chromedp.CSS(".jp-LauncherCard")),
 	)
 	result, err := chromedp.Run(browser, func(ctx context.Context, target *chromedp.Target) (network.GetCookiesResult, error) {
@@ -194,10 +194,10 @@ func TestAWrongPersonIsToldInTheBrowser(t *testing.T) {
 		}
 		sessions++
 		if !cookie.HTTPOnly || cookie.SameSite != network.CookieSameSiteLax || !strings.HasPrefix(cookie.Path, "/alice") {
-			t.Errorf("the cookie %s is open to scripts, other sites or other servers: %+v", cookie.Name, cookie)
+			t.Errorf("the cookie %s is accessible to scripts, other sites or other servers: %+v", cookie.Name, cookie)
 		}
 	}
 	if sessions == 0 {
-		t.Errorf("there is no session cookie among %s", fmt.Sprint(len(result.Cookies)))
+		t.Errorf("no session cookie among %s cookies", fmt.Sprint(len(result.Cookies)))
 	}
 }

@@ -34,8 +34,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/test/e2e/signin"
 )
 
-// ownProvider starts a provider of this test alone, on the address that the pods reach this machine at, and returns the section
-// auth of a server that uses it. Tests break it as they like.
+// ownProvider starts a provider for this test only, at an address of this machine that pods reach, and returns the section auth of a
+// server that uses it.
 func (w *world) ownProvider(certificate *tls.Certificate, client provider.Client) (*provider.Provider, string) {
 	w.Helper()
 	w.needsProvider()
@@ -55,7 +55,7 @@ storage: {ephemeral: true}
 `, p.Issuer(), client.ID)
 }
 
-// The provider goes, and comes back.
+// The provider is down for a while.
 func TestProviderIsDown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -73,24 +73,24 @@ func TestProviderIsDown(t *testing.T) {
 	}
 
 	own.Close()
-	w.says("alice", 2*time.Minute, own.Issuer(), "cannot be reached")
+	w.hasMessage("alice", 2*time.Minute, own.Issuer(), "cannot be reached")
 	if server := w.running("alice"); server.Status.URL == "" {
-		t.Error("the server is not running any more")
+		t.Error("the server is no longer running")
 	}
-	w.eventually("somebody new gets a clear page", 2*time.Minute, func() error { return w.failsClearly(server, own) })
+	w.eventually("a new user gets a clear page", 2*time.Minute, func() error { return w.failsClearly(server, own) })
 	if out, err := client.Execute(w.ctx, kernel, "x + 2"); err != nil || out.Result != "42" {
-		t.Errorf("the running kernel gives %q, %v", out.Result, err)
+		t.Errorf("the running kernel returns %q, %v", out.Result, err)
 	}
 	if got := w.request(agent, http.MethodGet, server.Status.URL+"api/status", nil).Status; got != http.StatusOK {
-		t.Errorf("who is signed in gets HTTP status %d", got)
+		t.Errorf("a signed-in user gets HTTP status %d", got)
 	}
-	w.shutOut(server, w.visitor(), "nobody", w.request(w.visitor(), http.MethodGet, server.Status.URL+"lab", http.Header{"Accept": {"text/html"}}).Status, http.StatusUnauthorized)
+	w.checkDenied(server, w.visitor(), "an anonymous client", w.request(w.visitor(), http.MethodGet, server.Status.URL+"lab", http.Header{"Accept": {"text/html"}}).Status, http.StatusUnauthorized)
 
 	if err := own.Start(); err != nil {
 		t.Fatal(err)
 	}
-	w.says("alice", 2*time.Minute)
-	w.eventually("people can sign in again", 2*time.Minute, func() error {
+	w.hasMessage("alice", 2*time.Minute)
+	w.eventually("users can sign in again", 2*time.Minute, func() error {
 		ctx, cancel := context.WithTimeout(w.ctx, soon)
 		defer cancel()
 		page, err := w.visitor().SignIn(ctx, server.Status.URL, "alice", "alice")
@@ -101,8 +101,8 @@ func TestProviderIsDown(t *testing.T) {
 	})
 }
 
-// failsClearly says whether a person who is not signed in is told that the provider is the trouble: by the browser, which
-// cannot open its page, or by a page of ours.
+// failsClearly returns an error unless a user who is not signed in sees that the provider is down: from the browser, which cannot
+// open its page, or from the plugin's error page.
 func (w *world) failsClearly(server *v1alpha1.JupyterServer, own *provider.Provider) error {
 	ctx, cancel := context.WithTimeout(w.ctx, soon)
 	defer cancel()
@@ -112,7 +112,7 @@ func (w *world) failsClearly(server *v1alpha1.JupyterServer, own *provider.Provi
 		return err
 	}
 	if location := first.Header.Get("Location"); first.Status == http.StatusFound && strings.HasPrefix(location, own.Issuer()) {
-		// The plugin knows the provider from before. The way back, with a code that cannot be redeemed, leads to a page of ours.
+		// The plugin has cached the provider. The callback with an invalid code results in the plugin's error page.
 		return w.callbackFails(ctx, server, agent, location)
 	}
 	if first.Status < 500 || len(first.Body) < 20 {
@@ -129,44 +129,44 @@ func (w *world) callbackFails(ctx context.Context, server *v1alpha1.JupyterServe
 		return err
 	}
 	if page.Status < 400 || len(page.Body) < 20 {
-		return fmt.Errorf("the way back ends with HTTP status %d: %.200s", page.Status, page.Body)
+		return fmt.Errorf("the callback returns HTTP status %d: %.200s", page.Status, page.Body)
 	}
 	return nil
 }
 
-// A provider that refuses the client shows in the message, and so does that it takes it at last.
-func TestClientIsRefused(t *testing.T) {
+// The message reports that the provider rejects the client, and is cleared when it accepts it.
+func TestRejectedClient(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	own, auth := w.ownProvider(nil, provider.Client{ID: "test", Secret: "the-right-secret-of-the-test"})
 	w.clientSecret("a-wrong-secret-of-the-test")
 	secret := `auth: {oidc: {clientSecret: {secretKeyRef: {name: client, key: secret}}}}`
 	w.apply("alice", auth, secret)
-	w.failed("alice", "refuses the secret of the client")
-	w.clientSecret("the-right-secret-of-the-test") // the pod is made anew
+	w.failed("alice", "rejects the secret of the client")
+	w.clientSecret("the-right-secret-of-the-test") // replaces the pod
 	server := w.running("alice")
 	w.enter(server, "alice")
 	if server.Status.Message != "" {
-		t.Errorf("the message stays: %s", server.Status.Message)
+		t.Errorf("the message is not cleared: %s", server.Status.Message)
 	}
-	w.apply("alice", auth, secret, `auth: {oidc: {clientId: nobody-knows-it}}`)
-	w.failed("alice", "nobody-knows-it", own.Issuer())
+	w.apply("alice", auth, secret, `auth: {oidc: {clientId: unknown-client}}`)
+	w.failed("alice", "unknown-client", own.Issuer())
 }
 
-func TestProviderThatIsNone(t *testing.T) {
+func TestInvalidProvider(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.needsProvider()
 	host := mustParse(t, suite.issuer).Hostname()
 	w.apply("alice", fmt.Sprintf(`{storage: {ephemeral: true}, auth: {mode: oidc, oidc: {issuerUrl: "http://%s:9", clientId: x, allow: {users: [alice]}}}}`, host))
-	w.says("alice", start, "http://"+host+":9", "cannot be reached")
-	// Something answers there, under another name.
+	w.hasMessage("alice", start, "http://"+host+":9", "cannot be reached")
+	// Another issuer responds there.
 	w.apply("bob", fmt.Sprintf(`{storage: {ephemeral: true}, auth: {mode: oidc, oidc: {issuerUrl: %q, clientId: x, allow: {users: [alice]}}}}`, suite.issuer+"/realms/none"))
-	w.says("bob", start, suite.issuer+"/realms/none")
+	w.hasMessage("bob", start, suite.issuer+"/realms/none")
 }
 
-// A public client, at a provider with TLS and certificates of one's own.
-func TestPublicClientAndCertificatesOfOnesOwn(t *testing.T) {
+// A public client at a provider with TLS and a private CA.
+func TestPublicClientAndPrivateCA(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.needsProvider()
@@ -184,11 +184,11 @@ func TestPublicClientAndCertificatesOfOnesOwn(t *testing.T) {
 	}
 	bundle(wrongPEM)
 	w.apply("alice", auth, `auth: {oidc: {caBundle: {configMapKeyRef: {name: bundle, key: ca.crt}}}}`)
-	w.says("alice", start, own.Issuer(), "certificate")
-	bundle(rightPEM) // the pod is made anew
-	server := w.await("alice", "is running without a complaint", start, func(s *v1alpha1.JupyterServer) error {
+	w.hasMessage("alice", start, own.Issuer(), "certificate")
+	bundle(rightPEM) // replaces the pod
+	server := w.await("alice", "is running without a message", start, func(s *v1alpha1.JupyterServer) error {
 		if s.Status.Message != "" {
-			return fmt.Errorf("it says something")
+			return fmt.Errorf("the message is not empty")
 		}
 		return isRunning(s)
 	})
@@ -198,7 +198,7 @@ func TestPublicClientAndCertificatesOfOnesOwn(t *testing.T) {
 	}
 }
 
-// certificateFor is a certificate that signs itself.
+// certificateFor returns a self-signed certificate.
 func certificateFor(t *testing.T, host string) (tls.Certificate, string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -217,14 +217,14 @@ func certificateFor(t *testing.T, host string) (tls.Certificate, string) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// lifetimes are the lines of the plugins' configurations, in JSON, that say for how long a session lasts.
+// lifetimes match the session lifetimes in the plugins' configurations, in JSON.
 var lifetimes = map[*regexp.Regexp]string{
 	regexp.MustCompile(`cookie_expire = \\"12h\\"`):        `cookie_expire = \"20s\"`,
 	regexp.MustCompile(`OIDCSessionMaxDuration \d+`):       `OIDCSessionMaxDuration 20`,
 	regexp.MustCompile(`OIDCSessionInactivityTimeout \d+`): `OIDCSessionInactivityTimeout 20`,
 }
 
-// shortSessions is the operator's configuration, but for the lifetime of sessions.
+// shortSessions returns the operator's configuration with a shorter lifetime of sessions.
 func (w *world) shortSessions() string {
 	w.Helper()
 	text := w.kubectl("-n", operatorNamespace, "get", "configmap", operatorDeployment, "-o", `jsonpath={.data.config\.yaml}`)
@@ -253,7 +253,7 @@ func (w *world) shortSessions() string {
 		shorter = line.ReplaceAllString(shorter, other)
 	}
 	if shorter == string(raw) {
-		w.Fatal("the lifetime of a session was not found")
+		w.Fatal("no session lifetime found")
 	}
 	file := filepath.Join(w.TempDir(), "config.yaml")
 	if err := os.WriteFile(file, []byte(shorter), 0o600); err != nil {
@@ -262,8 +262,8 @@ func (w *world) shortSessions() string {
 	return file
 }
 
-// renderAndApply makes a server as the operator would with another configuration, and without the operator: its rules let nobody
-// change the access control of one server.
+// renderAndApply creates a server like the operator with another configuration, but without the operator, whose rules do not allow
+// changing the access control of one server.
 func (w *world) renderAndApply(config, manifest string) {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, start)
@@ -281,7 +281,7 @@ func (w *world) renderAndApply(config, manifest string) {
 	w.kubectl("rollout", "status", "statefulset/alice", "--timeout=2m")
 }
 
-// A session that has expired: scripts and websockets get 401, pages the way to the provider, and nothing is lost.
+// With an expired session, scripts and WebSockets get 401, pages redirect to the provider, and no state is lost.
 func TestExpiredSession(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -301,12 +301,12 @@ func TestExpiredSession(t *testing.T) {
 		}
 		return nil
 	})
-	w.shutOut(server, agent, "whose session has expired", http.StatusFound, http.StatusUnauthorized)
+	w.checkDenied(server, agent, "an expired session", http.StatusFound, http.StatusUnauthorized)
 	if _, err := client.Execute(w.ctx, kernel, "x"); jupyter.Code(err) != http.StatusUnauthorized {
-		t.Errorf("the websocket of the own kernel: %v, want HTTP status 401", err)
+		t.Errorf("the WebSocket of the user's kernel: %v, want HTTP status 401", err)
 	}
 	w.signInAgain(agent, server.Status.URL, "alice")
 	if out, err := w.jupyterOf(server, agent).Execute(w.ctx, kernel, "x"); err != nil || out.Result != "42" {
-		t.Errorf("after signing in again the kernel gives %q, %v", out.Result, err)
+		t.Errorf("after signing in again the kernel returns %q, %v", out.Result, err)
 	}
 }

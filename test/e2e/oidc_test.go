@@ -18,50 +18,50 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// settle is how long a change of who is allowed may take to arrive: the kubelet brings ConfigMaps to pods once in a while.
+// settle is how long a change of allowed users may take to become effective: the kubelet syncs ConfigMaps periodically.
 const settle = 2 * time.Minute
 
-func TestWhoIsAllowedSignsInAndOthersAreTold(t *testing.T) {
+func TestAllowedUsersSignInAndOthersAreDenied(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("alice", w.oidc("{users: [alice], groups: [students]}")...)
 	server := w.running("alice")
 	w.reachable(server)
 
-	nobody := w.visitor()
-	w.shutOut(server, nobody, "nobody", http.StatusFound, http.StatusUnauthorized)
+	anonymous := w.visitor()
+	w.checkDenied(server, anonymous, "an anonymous client", http.StatusFound, http.StatusUnauthorized)
 	asked := server.Status.URL + "lab/tree/notes/a%20b.ipynb?reset&x=1%262"
 	alice, page := w.signIn(asked, "alice")
 	if page.Status != http.StatusOK || page.URL.String() != asked {
-		t.Errorf("alice asked for %s and landed on %s with HTTP status %d", asked, page.URL, page.Status)
+		t.Errorf("alice requested %s and was redirected to %s with HTTP status %d", asked, page.URL, page.Status)
 	}
 	if got := w.cell(w.jupyterOf(server, alice), "6*7").Result; got != "42" {
 		t.Errorf("6*7 is %q, want 42", got)
 	}
 
-	bob, page := w.signIn(server.Status.URL, "bob") // of the group students
+	bob, page := w.signIn(server.Status.URL, "bob") // in the group students
 	if page.Status != http.StatusOK {
 		t.Errorf("a member of an allowed group gets HTTP status %d at %s", page.Status, page.URL)
 	}
 	uid := w.podUID("alice-0")
 	w.apply("alice", w.oidc("{emails: [ALICE@example.org]}")...)
-	w.eventually("bob is shut out, without a new pod", settle, func() error {
+	w.eventually("bob is denied, without a new pod", settle, func() error {
 		if got := w.request(bob, http.MethodGet, server.Status.URL+"api/status", nil).Status; got != http.StatusForbidden {
 			return fmt.Errorf("HTTP status %d", got)
 		}
 		return nil
 	})
-	w.shutOut(server, bob, "somebody who is not allowed", http.StatusForbidden, http.StatusForbidden)
+	w.checkDenied(server, bob, "a user who is not allowed", http.StatusForbidden, http.StatusForbidden)
 	if got := w.request(alice, http.MethodGet, server.Status.URL+"api/status", nil).Status; got != http.StatusOK {
-		t.Errorf("alice, who is allowed by her email now, gets HTTP status %d", got)
+		t.Errorf("alice, who is allowed by email, gets HTTP status %d", got)
 	}
 	if got := w.podUID("alice-0"); got != uid {
-		t.Error("a change of who is allowed made a new pod")
+		t.Error("a change of allowed users replaced the pod")
 	}
 	page = w.open(bob, server.Status.URL)
-	for _, part := range []string{"bob", "alice", "sign_out"} { // who is signed in, which server, the way out
+	for _, part := range []string{"bob", "alice", "sign_out"} { // the signed-in user, the server, the link to sign out
 		if !strings.Contains(page.Body, part) {
-			t.Errorf("the page for somebody who is refused lacks %q:\n%s", part, page.Body)
+			t.Errorf("the page for a denied user lacks %q:\n%s", part, page.Body)
 		}
 	}
 	if policy := page.Header.Get("Content-Security-Policy"); !strings.Contains(policy, "default-src 'none'") {
@@ -69,7 +69,7 @@ func TestWhoIsAllowedSignsInAndOthersAreTold(t *testing.T) {
 	}
 	answer := w.request(bob, http.MethodGet, server.Status.URL+"api/status", nil)
 	if !json.Valid([]byte(answer.Body)) || !strings.HasPrefix(answer.Header.Get("Content-Type"), "application/json") {
-		t.Errorf("a script that is refused gets %s: %s", answer.Header.Get("Content-Type"), answer.Body)
+		t.Errorf("a denied script gets %s: %s", answer.Header.Get("Content-Type"), answer.Body)
 	}
 }
 
@@ -78,35 +78,35 @@ func TestSigningOut(t *testing.T) {
 	w := newWorld(t)
 	w.apply("alice", w.oidc("{users: [alice]}")...)
 	server := w.running("alice")
-	for _, way := range []string{"oauth2/sign_out?rd=" + url.QueryEscape("/alice/oauth2/signed-out"), "logout"} { // JupyterLab's menu leads to the second
+	for _, way := range []string{"oauth2/sign_out?rd=" + url.QueryEscape("/alice/oauth2/signed-out"), "logout"} { // JupyterLab's menu uses the second
 		agent, _ := w.enter(server, "alice")
 		page := w.open(agent, server.Status.URL+way)
 		if page.Status != http.StatusOK || !strings.HasSuffix(page.URL.Path, "/signed-out") || !strings.Contains(page.Body, "signed out") {
-			t.Errorf("%s leads to %s with HTTP status %d: %s", way, page.URL, page.Status, page.Body)
+			t.Errorf("%s redirects to %s with HTTP status %d: %s", way, page.URL, page.Status, page.Body)
 		}
-		w.shutOut(server, agent, "who has signed out by "+way, http.StatusFound, http.StatusUnauthorized)
+		w.checkDenied(server, agent, "a user signed out by "+way, http.StatusFound, http.StatusUnauthorized)
 	}
-	// Nobody is led away from the host.
+	// Signing out does not redirect to other hosts.
 	for _, target := range []string{"https://evil.example.org/", "//evil.example.org", `/\evil.example.org`, "/%09/evil.example.org"} {
 		page := w.request(w.visitor(), http.MethodGet, server.Status.URL+"oauth2/sign_out?rd="+url.QueryEscape(target), nil)
 		if location, err := page.URL.Parse(page.Header.Get("Location")); err != nil || page.Header.Get("Location") != "" && location.Host != page.URL.Host {
-			t.Errorf("signing out with rd=%q leads to %s", target, page.Header.Get("Location"))
+			t.Errorf("signing out with rd=%q redirects to %s", target, page.Header.Get("Location"))
 		}
 	}
 }
 
-func TestTwoServersOfOneHostKeepTheirSessionsApart(t *testing.T) {
+func TestSessionsOfServersOnAHostAreSeparate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("alice", w.oidc("{anyAuthenticated: true}")...)
-	w.apply("alicex", w.oidc("{anyAuthenticated: true}")...) // its path starts with the other's
+	w.apply("alicex", w.oidc("{anyAuthenticated: true}")...) // its path has the other's as prefix
 	alice, alicex := w.running("alice"), w.running("alicex")
 	w.reachable(alicex)
 	agent, client := w.enter(alice, "bob")
 	w.putFile(client, "name.txt", "of alice")
-	w.shutOut(alicex, agent, "a session of the neighbour", http.StatusFound, http.StatusUnauthorized)
+	w.checkDenied(alicex, agent, "a session of another server", http.StatusFound, http.StatusUnauthorized)
 
-	// The same cookies under the neighbour's name and path.
+	// The same cookies with the name and path of the other server.
 	var header []string
 	name := regexp.MustCompile(`js-[0-9a-f]{16}`).FindString(w.kubectl("get", "configmap", "alicex-access", "-o", "yaml"))
 	for _, cookie := range agent.HTTP.Jar.Cookies(mustParse(t, alice.Status.URL)) {
@@ -143,7 +143,7 @@ func mustParse(t *testing.T, address string) *url.URL {
 	return parsed
 }
 
-// What reaches Jupyter: the cookies of others, and neither a session nor who somebody is.
+// Jupyter receives other cookies, but no sessions and no identity.
 func TestJupyterSeesNeitherSessionsNorIdentities(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -167,21 +167,21 @@ func TestJupyterSeesNeitherSessionsNorIdentities(t *testing.T) {
 		t.Fatalf("%v in %s", err, page.Body)
 	}
 	if seen.Path != "/alice/api/x" || seen.Query != "y=1" {
-		t.Errorf("Jupyter was asked for %s?%s", seen.Path, seen.Query)
+		t.Errorf("Jupyter got a request for %s?%s", seen.Path, seen.Query)
 	}
 	if got := seen.Header.Get("Cookie"); !strings.Contains(got, "mine=1") || strings.Contains(got, "js-") {
-		t.Errorf("Jupyter was sent the cookies %q", got)
+		t.Errorf("Jupyter got the cookies %q", got)
 	}
 	for name, values := range seen.Header {
 		for _, value := range values {
 			if strings.HasPrefix(strings.ReplaceAll(name, "_", "-"), "X-Auth-Request") || strings.Contains(value, "evil") || value == "alice" {
-				t.Errorf("Jupyter was sent %s: %s", name, value)
+				t.Errorf("Jupyter got %s: %s", name, value)
 			}
 		}
 	}
 }
 
-func TestNoSecretOfTheAccessControlIsAnywhere(t *testing.T) {
+func TestSecretsOfTheAccessControlAreOnlyInSecrets(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	inline := strings.Replace(w.oidc("{users: [alice]}")[0], "{secretKeyRef: {name: client, key: secret}}", "{value: "+os.Getenv("E2E_CLIENT_SECRET")+"}", 1)
@@ -204,7 +204,7 @@ func TestNoSecretOfTheAccessControlIsAnywhere(t *testing.T) {
 	for _, key := range []string{"cookie-secret", "client-secret"} {
 		value := string(secret.Data[key])
 		if len(value) < 16 {
-			t.Fatalf("the key %s holds %d characters", key, len(value))
+			t.Fatalf("the key %s has %d characters", key, len(value))
 		}
 		for where, text := range seen {
 			if strings.Contains(text, value) || strings.Contains(text, base64.StdEncoding.EncodeToString(secret.Data[key])) {
@@ -217,15 +217,15 @@ func TestNoSecretOfTheAccessControlIsAnywhere(t *testing.T) {
 	}
 }
 
-// The whole of JupyterLab's work, without a browser: see browser_test.go for one.
-func TestLongAndLargeThingsPassTheProxy(t *testing.T) {
+// The requests of JupyterLab without a browser; see oidc_browser_test.go for one.
+func TestLongAndLargeRequestsPassTheProxy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("alice", w.oidc("{users: [alice]}", `storage: {size: 1Gi}`, `jupyterServer: {resources: {limits: {memory: 2Gi}}}`)...)
 	server := w.running("alice")
 	_, client := w.enter(server, "alice")
 
-	t.Run("a cell that is silent for five minutes", func(t *testing.T) {
+	t.Run("a cell without output for five minutes", func(t *testing.T) {
 		t.Parallel()
 		w := &world{t, t.Context(), w.namespace}
 		if got := w.cellWithin(client, 7*time.Minute, "import time; time.sleep(300); 6*7").Result; got != "42" {
@@ -247,7 +247,7 @@ func TestLongAndLargeThingsPassTheProxy(t *testing.T) {
 		t.Parallel()
 		out, err := client.Terminal(t.Context(), "echo $((6*7))-done", "42-done")
 		if err != nil {
-			t.Errorf("%v; it showed %q", err, out)
+			t.Errorf("%v; output %q", err, out)
 		}
 	})
 }
@@ -258,7 +258,7 @@ func TestPathsAndTLS(t *testing.T) {
 		reason, routing, path string
 	}{
 		{"at the root of the host", "/", "/"},
-		{"two levels below it", "/team.a/~alice", "/team.a/~alice/"},
+		{"two levels below the root", "/team.a/~alice", "/team.a/~alice/"},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			t.Parallel()
@@ -272,7 +272,7 @@ func TestPathsAndTLS(t *testing.T) {
 			if got := w.cell(client, "6*7").Result; got != "42" {
 				t.Errorf("6*7 is %q, want 42", got)
 			}
-			w.shutOut(server, w.visitor(), "nobody", http.StatusFound, http.StatusUnauthorized)
+			w.checkDenied(server, w.visitor(), "an anonymous client", http.StatusFound, http.StatusUnauthorized)
 		})
 	}
 	t.Run("with TLS", func(t *testing.T) {
@@ -289,7 +289,7 @@ func TestPathsAndTLS(t *testing.T) {
 		}
 		for _, cookie := range agent.HTTP.Jar.Cookies(mustParse(t, server.Status.URL)) {
 			if strings.Contains(cookie.Name, "js-") && !strings.HasPrefix(cookie.Name, "__Secure-") {
-				t.Errorf("the session is in the cookie %s, which a page without TLS may set", cookie.Name)
+				t.Errorf("the session is in the cookie %s, which a page without TLS can set", cookie.Name)
 			}
 		}
 	})

@@ -19,7 +19,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/test/e2e/signin"
 )
 
-// needsProvider skips a test where there is no OpenID provider that pods and this machine reach alike.
+// needsProvider skips a test without an OpenID provider that pods and this machine reach.
 func (w *world) needsProvider() {
 	w.Helper()
 	if suite.issuer == "" {
@@ -27,7 +27,7 @@ func (w *world) needsProvider() {
 	}
 }
 
-// oidc is the section auth of a server that people sign in to at the cluster's provider, and the Secret that it names.
+// oidc returns the section auth of a server with the cluster's provider, and creates the Secret that it references.
 func (w *world) oidc(allow string, more ...string) []string {
 	w.Helper()
 	w.needsProvider()
@@ -46,7 +46,7 @@ storage: {ephemeral: true}
 	return append([]string{section}, more...)
 }
 
-// clientSecret puts what the provider knows the client by into the Secret client.
+// clientSecret writes the secret of the client into the Secret client.
 func (w *world) clientSecret(value string) {
 	w.Helper()
 	manifest := fmt.Sprintf("{apiVersion: v1, kind: Secret, metadata: {name: client}, stringData: {secret: %q}}", value)
@@ -55,14 +55,14 @@ func (w *world) clientSecret(value string) {
 	}
 }
 
-// visitor is a browser without cookies.
+// visitor returns a browser without cookies.
 func (w *world) visitor() *signin.Agent {
 	agent := signin.New()
 	w.Cleanup(agent.Close)
 	return agent
 }
 
-// signIn signs somebody in, whose password is their name, and returns their browser and where it ended up.
+// signIn signs in a user whose password is their name, and returns their browser and the resulting page.
 func (w *world) signIn(address, user string) (*signin.Agent, signin.Page) {
 	w.Helper()
 	agent := w.visitor()
@@ -80,13 +80,13 @@ func (w *world) signInAgain(agent *signin.Agent, address, user string) signin.Pa
 	return page
 }
 
-// enter signs somebody in who is let in, and returns their browser and a client of Jupyter that goes through it.
+// enter signs in an allowed user and returns their browser and a client of Jupyter that uses it.
 func (w *world) enter(server *v1alpha1.JupyterServer, user string) (*signin.Agent, *jupyter.Client) {
 	w.Helper()
 	w.reachable(server)
 	agent, page := w.signIn(server.Status.URL, user)
 	if page.Status != http.StatusOK {
-		w.Fatalf("%s ends up at %s with HTTP status %d: %.300s", user, page.URL, page.Status, page.Body)
+		w.Fatalf("%s is redirected to %s with HTTP status %d: %.300s", user, page.URL, page.Status, page.Body)
 	}
 	return agent, w.jupyterOf(server, agent)
 }
@@ -102,10 +102,10 @@ func (w *world) jupyterOf(server *v1alpha1.JupyterServer, agent *signin.Agent) *
 	return client
 }
 
-// reachable waits until the ingress controller knows the server.
+// reachable waits until the ingress controller routes to the server.
 func (w *world) reachable(server *v1alpha1.JupyterServer) {
 	w.Helper()
-	w.eventually(server.Status.URL+" asks for a session", soon, func() error {
+	w.eventually(server.Status.URL+" requires a session", soon, func() error {
 		page := w.request(w.visitor(), http.MethodGet, server.Status.URL+"api/status", nil)
 		if page.Status != http.StatusUnauthorized {
 			return fmt.Errorf("HTTP status %d", page.Status)
@@ -114,7 +114,7 @@ func (w *world) reachable(server *v1alpha1.JupyterServer) {
 	})
 }
 
-// request sends a request as a script does.
+// request sends a request like a script.
 func (w *world) request(agent *signin.Agent, method, address string, header http.Header) signin.Page {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, soon)
@@ -126,7 +126,7 @@ func (w *world) request(agent *signin.Agent, method, address string, header http
 	return page
 }
 
-// open opens a page as a person does.
+// open opens a page like a user.
 func (w *world) open(agent *signin.Agent, address string) signin.Page {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, soon)
@@ -138,7 +138,7 @@ func (w *world) open(agent *signin.Agent, address string) signin.Page {
 	return page
 }
 
-// socket tries to open the websocket of a kernel, and returns the HTTP status that it gets instead, 0 for none.
+// socket tries to open the WebSocket of a kernel and returns the HTTP status of the failure, or 0.
 func (w *world) socket(server *v1alpha1.JupyterServer, agent *signin.Agent) int {
 	w.Helper()
 	client, err := jupyter.NewThrough(server.Status.URL, agent.HTTP)
@@ -151,22 +151,22 @@ func (w *world) socket(server *v1alpha1.JupyterServer, agent *signin.Agent) int 
 	}))
 }
 
-// shutOut checks that neither a page, nor the REST API, nor a websocket lets a browser in, and with which HTTP status.
-func (w *world) shutOut(server *v1alpha1.JupyterServer, agent *signin.Agent, who string, page, api int) {
+// checkDenied checks that pages, the REST API and WebSockets deny a browser, with the given HTTP statuses.
+func (w *world) checkDenied(server *v1alpha1.JupyterServer, agent *signin.Agent, user string, page, api int) {
 	w.Helper()
 	html := http.Header{"Accept": {"text/html"}}
 	if got := w.request(agent, http.MethodGet, server.Status.URL+"lab", html).Status; got != page {
-		w.Errorf("a page for %s: HTTP status %d, want %d", who, got, page)
+		w.Errorf("a page for %s: HTTP status %d, want %d", user, got, page)
 	}
 	if got := w.request(agent, http.MethodGet, server.Status.URL+"api/status", nil).Status; got != api {
-		w.Errorf("GET api/status for %s: HTTP status %d, want %d", who, got, api)
+		w.Errorf("GET api/status for %s: HTTP status %d, want %d", user, got, api)
 	}
 	if got := w.socket(server, agent); got != api {
-		w.Errorf("the websocket of a kernel for %s: HTTP status %d, want %d", who, got, api)
+		w.Errorf("the WebSocket of a kernel for %s: HTTP status %d, want %d", user, got, api)
 	}
 }
 
-// podOf is the pod of a server.
+// podOf returns the pod of a server.
 func (w *world) podOf(server *v1alpha1.JupyterServer) *corev1.Pod {
 	w.Helper()
 	pod := &corev1.Pod{}
@@ -174,12 +174,12 @@ func (w *world) podOf(server *v1alpha1.JupyterServer) *corev1.Pod {
 	return pod
 }
 
-// says waits until the message of a server holds all the words. Without any it waits for no message.
-func (w *world) says(name string, limit time.Duration, words ...string) *v1alpha1.JupyterServer {
+// hasMessage waits until the message of a server contains all words, or is empty without words.
+func (w *world) hasMessage(name string, limit time.Duration, words ...string) *v1alpha1.JupyterServer {
 	w.Helper()
-	return w.await(name, fmt.Sprintf("says %v", words), limit, func(server *v1alpha1.JupyterServer) error {
+	return w.await(name, fmt.Sprintf("has the message %v", words), limit, func(server *v1alpha1.JupyterServer) error {
 		if len(words) == 0 && server.Status.Message != "" {
-			return fmt.Errorf("it says something")
+			return fmt.Errorf("the message is not empty")
 		}
 		for _, word := range words {
 			if !strings.Contains(server.Status.Message, word) {
@@ -190,7 +190,7 @@ func (w *world) says(name string, limit time.Duration, words ...string) *v1alpha
 	})
 }
 
-// required is a variable of the environment that must be set.
+// required returns an environment variable that must be set.
 func required(t *testing.T, name string) string {
 	t.Helper()
 	value := os.Getenv(name)

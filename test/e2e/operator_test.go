@@ -12,17 +12,17 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// While the operator is down servers run on and can be deleted. Whether they can be made and changed is for the admin to say
-// (failurePolicy): what was asked for meanwhile is judged and done when the operator is back, and nothing else. It is not
-// parallel: others need the operator.
-func TestOperatorMayBeDown(t *testing.T) {
+// While the operator is down, servers keep running and can be deleted. The failurePolicy determines whether they can be created
+// and changed; such requests are evaluated and applied when the operator is back. It is not parallel, because other tests need the
+// operator.
+func TestOperatorDowntime(t *testing.T) {
 	w := newWorld(t)
 	before, alice := w.server("alice")
 	w.server("bob")
 	token, pod := w.token("alice"), w.podUID("alice-0")
 
 	w.scaleOperator(0)
-	w.Cleanup(func() { // also when the test fails in between
+	w.Cleanup(func() { // also if the test fails
 		ctx, cancel := context.WithTimeout(context.Background(), start)
 		defer cancel()
 		if _, err := w.tryRun(ctx, "", "kubectl", "-n", operatorNamespace, "scale", "deployment", operatorDeployment, "--replicas=1"); err != nil {
@@ -40,7 +40,7 @@ func TestOperatorMayBeDown(t *testing.T) {
 	})
 	w.kubectl("delete", "ingress", "alice")
 	if err := w.tryApply(w.manifest("carol", `suspend: true`)); err == nil || !strings.Contains(err.Error(), "failed calling webhook") {
-		t.Errorf("got %v, want that nothing is stored that was not judged", err)
+		t.Errorf("got %v, want an error of the webhook", err)
 	}
 	w.failurePolicy("Ignore")
 	w.Cleanup(func() { w.failurePolicy("Fail") })
@@ -51,16 +51,16 @@ func TestOperatorMayBeDown(t *testing.T) {
 	w.await("carol", "is seen", start, inState(v1alpha1.StateSuspended))
 	w.stalled("dave", "AuthNone")
 	if out := w.kubectl("get", "statefulsets,secrets,ingresses", "-l", "jupyterserver.dev/name=dave", "-o", "name"); out != "" {
-		t.Errorf("what the policies refuse was installed: %s", out)
+		t.Errorf("a denied server was installed: %s", out)
 	}
-	w.kept(w.running("alice"), token)
+	w.checkFile(w.running("alice"), token)
 	after := w.running("alice")
 	if w.podUID("alice-0") != pod || after.Status.Release.Revision != before.Status.Release.Revision {
-		t.Errorf("the operator's restart made another pod, or revision %d of %d", after.Status.Release.Revision, before.Status.Release.Revision)
+		t.Errorf("the operator's restart replaced the pod, or created revision %d after %d", after.Status.Release.Revision, before.Status.Release.Revision)
 	}
 }
 
-// failurePolicy says what happens to requests while the webhook is down.
+// failurePolicy sets whether requests fail while the webhook is down.
 func (w *world) failurePolicy(policy string) {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), soon)

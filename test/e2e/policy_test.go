@@ -16,24 +16,24 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// noDoor is a patch that takes the authorization service out of the way to Jupyter: the second middleware of the route.
-const noDoor = `patches: [{target: {kind: ConfigMap, name: alice-access}, type: merge, patch: "data: {routes.yaml: 'http: {routers: {all: {rule: PathPrefix(` + "`/`" + `), service: jupyter, middlewares: [authentication]}}}'}"}]`
+// bypassPatch is a patch that removes the authorization service from the route to Jupyter: its second middleware.
+const bypassPatch = `patches: [{target: {kind: ConfigMap, name: alice-access}, type: merge, patch: "data: {routes.yaml: 'http: {routers: {all: {rule: PathPrefix(` + "`/`" + `), service: jupyter, middlewares: [authentication]}}}'}"}]`
 
-func TestPoliciesRefuseAtApply(t *testing.T) {
+func TestPoliciesDenyAtApply(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	const oidc = `auth: {mode: oidc, oidc: {issuerUrl: "https://id.example.org", clientId: x, allow: {users: [u]}}}`
 	tests := []struct {
 		reason string
 		spec   []string
-		words  []string // of what kubectl says
+		words  []string // parts of the error of kubectl
 	}{
-		{"nobody is let in unasked", []string{`auth: {mode: none}`}, []string{"spec.auth.mode", "lets in everybody", "auth-none", "Set spec.auth.mode to token or oidc"}},
+		{"mode none", []string{`auth: {mode: none}`}, []string{"spec.auth.mode", "would let in anyone", "auth-none", "Set spec.auth.mode to token or oidc"}},
 		{"a token that can be guessed", []string{`auth: {token: {value: "12345678"}}`}, []string{"spec.auth.token.value", "token-length"}},
-		{"a patch that takes the authorization out of the way", []string{oidc, noDoor}, []string{"oidc-intact"}},
-		{"a patch that leads the Service to Jupyter", []string{oidc, `patches: [{target: {kind: Service}, type: json, patch: '[{"op": "replace", "path": "/spec/ports/0/targetPort", "value": 8888}]'}]`}, []string{"oidc-intact"}},
-		{"a patch that takes the sidecars away", []string{oidc, `patches: [{target: {kind: StatefulSet}, type: json, patch: '[{"op": "remove", "path": "/spec/template/spec/initContainers"}]'}]`}, []string{"oidc-intact"}},
-		{"a path of the node", []string{`patches: [{target: {kind: StatefulSet}, patch: "spec: {template: {spec: {volumes: [{name: node, hostPath: {path: /}}]}}}"}]`}, []string{"hostPath", "pod-security"}},
+		{"a patch that removes the authorization service from the route", []string{oidc, bypassPatch}, []string{"oidc-intact"}},
+		{"a patch that makes the Service target Jupyter", []string{oidc, `patches: [{target: {kind: Service}, type: json, patch: '[{"op": "replace", "path": "/spec/ports/0/targetPort", "value": 8888}]'}]`}, []string{"oidc-intact"}},
+		{"a patch that removes the sidecars", []string{oidc, `patches: [{target: {kind: StatefulSet}, type: json, patch: '[{"op": "remove", "path": "/spec/template/spec/initContainers"}]'}]`}, []string{"oidc-intact"}},
+		{"a host path", []string{`patches: [{target: {kind: StatefulSet}, patch: "spec: {template: {spec: {volumes: [{name: node, hostPath: {path: /}}]}}}"}]`}, []string{"hostPath", "pod-security"}},
 		{"a patch that matches nothing", []string{`patches: [{target: {kind: Job}, type: merge, patch: "{}"}]`}, []string{"spec.patches[0]"}},
 	}
 	for _, test := range tests {
@@ -45,36 +45,36 @@ func TestPoliciesRefuseAtApply(t *testing.T) {
 		}
 		for _, word := range test.words {
 			if !strings.Contains(err.Error(), word) {
-				t.Errorf("%s: the answer lacks %q: %v", test.reason, word, err)
+				t.Errorf("%s: the error lacks %q: %v", test.reason, word, err)
 			}
 		}
 		t.Logf("%s: %v", test.reason, err)
 	}
-	if left := w.kubectl("get", "jupyterservers,statefulsets,secrets", "-o", "name"); left != "" {
-		t.Errorf("something was made: %s", left)
+	if leftovers := w.kubectl("get", "jupyterservers,statefulsets,secrets", "-o", "name"); leftovers != "" {
+		t.Errorf("objects were created: %s", leftovers)
 	}
 }
 
-func TestSecondServerOnARouteIsRefusedAtApply(t *testing.T) {
+func TestRouteConflictIsDeniedAtApply(t *testing.T) {
 	t.Parallel()
 	w, other := newWorld(t), newWorld(t)
 	w.apply("alice", `suspend: true`)
 	w.await("alice", "is suspended", soon, isSuspended)
 	err := other.tryApply(other.manifest("bob", fmt.Sprintf("routing: {host: %s, path: /alice}", w.host())))
 	if err == nil || !strings.Contains(err.Error(), "route-taken") || !strings.Contains(err.Error(), w.namespace+"/alice") {
-		t.Errorf("got %v, want that the route is taken", err)
+		t.Errorf("got %v, want a route conflict", err)
 	}
 }
 
 func isSuspended(s *v1alpha1.JupyterServer) error {
 	if s.Status.State != v1alpha1.StateSuspended {
-		return fmt.Errorf("it is %s", s.Status.State)
+		return fmt.Errorf("state %s", s.Status.State)
 	}
 	return nil
 }
 
-// An admin's own rule, in a ConfigMap beside the operator, is in force within two seconds: at apply, and for servers that run. It
-// is not parallel: the time is that of a node which has nothing else to do.
+// A custom rule in a ConfigMap in the operator's namespace takes effect within two seconds: at apply and for running servers. It is
+// not parallel, because the limit is for an idle node.
 func TestRuleInAConfigMap(t *testing.T) {
 	w := newWorld(t)
 	w.server("alice")
@@ -83,46 +83,46 @@ func TestRuleInAConfigMap(t *testing.T) {
 	not input.object.metadata.labels.team
 }`, w.namespace))
 
-	w.must(rule)
-	within(t, "kubectl apply is refused", 2*time.Second, func() error {
+	w.applyRule(rule)
+	within(t, "kubectl apply is denied", 2*time.Second, func() error {
 		_, err := w.tryRun(w.ctx, w.manifest("bob"), "kubectl", "apply", "--dry-run=server", "-f", "-")
 		if err == nil || !strings.Contains(err.Error(), "the label team is missing") || !strings.Contains(err.Error(), "e2e-team") {
-			return fmt.Errorf("it was accepted, or refused for another reason: %w", err)
+			return fmt.Errorf("accepted, or denied for another reason: %w", err)
 		}
 		return nil
 	})
 	w.await("alice", "is marked", soon, func(s *v1alpha1.JupyterServer) error {
 		c := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionPolicyCompliant)
 		if c == nil || c.Status != metav1.ConditionFalse || c.Reason != "E2eTeam" {
-			return fmt.Errorf("the condition is %+v", c)
+			return fmt.Errorf("got the condition %+v", c)
 		}
 		return nil
 	})
 	if uid := w.kubectl("get", "pod", "alice-0", "-o", "jsonpath={.metadata.uid}"); uid == "" {
-		t.Error("the server does not run any more")
+		t.Error("the server is no longer running")
 	}
-	// It may be suspended, and be changed into one that complies. Then it may not get worse again.
+	// It can be suspended and made compliant. After that, it may not violate the rule again.
 	w.kubectl("patch", "jupyterserver", "alice", "--type=merge", "-p", `{"spec": {"suspend": true}}`)
 	w.await("alice", "is suspended", time.Minute, isSuspended)
 	w.kubectl("patch", "jupyterserver", "alice", "--type=merge", "-p", `{"metadata": {"labels": {"team": "a"}}, "spec": {"suspend": false}}`)
 	w.running("alice")
 	if _, err := w.tryRun(w.ctx, "", "kubectl", "label", "jupyterserver", "alice", "team-"); err == nil || !strings.Contains(err.Error(), "e2e-team") {
-		t.Errorf("got %v, want that the label must stay", err)
+		t.Errorf("got %v, want a denial of removing the label", err)
 	}
 
 	w.kubectl("-n", operatorNamespace, "delete", "configmap", w.namespace+"-team")
-	within(t, "the rule is gone", 2*time.Second, func() error {
+	within(t, "the rule is removed", 2*time.Second, func() error {
 		_, err := w.tryRun(w.ctx, "", "kubectl", "label", "jupyterserver", "alice", "team-")
 		return err
 	})
 	w.running("alice")
 }
 
-// A rule that cannot be read is refused on its ConfigMap with file and line, and the rest stays in force.
-func TestRuleThatCannotBeRead(t *testing.T) {
+// An invalid rule is reported on its ConfigMap with file and line, and the others stay in force.
+func TestInvalidRule(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.must(w.rule("broken", "verdicts contains {\"id\": \"x\", \"message\": inptu.object, \"path\": \"p\"}"))
+	w.applyRule(w.rule("broken", "verdicts contains {\"id\": \"x\", \"message\": inptu.object, \"path\": \"p\"}"))
 	w.eventually("the event on the ConfigMap", soon, func() error {
 		text := w.kubectl("-n", operatorNamespace, "get", "events", "--field-selector=involvedObject.name="+w.namespace+"-broken", "-o", "jsonpath={range .items[*]}{.reason}: {.message}{end}")
 		for _, word := range []string{"RulesRefused", "rules.rego:3", "inptu"} {
@@ -135,11 +135,11 @@ func TestRuleThatCannotBeRead(t *testing.T) {
 	w.apply("alice", `suspend: true`)
 	w.await("alice", "is suspended", soon, isSuspended)
 	if err := w.tryApply(w.manifest("bob", `auth: {mode: none}`)); err == nil || !strings.Contains(err.Error(), "auth-none") {
-		t.Errorf("got %v, want that the other rules hold", err)
+		t.Errorf("got %v, want a denial by the other rules", err)
 	}
 }
 
-// rule is a ConfigMap with an admin's own rule, which goes with the test.
+// rule returns a ConfigMap with a custom rule, which is deleted after the test.
 func (w *world) rule(name, text string) string {
 	w.Helper()
 	full := w.namespace + "-" + name
@@ -154,15 +154,15 @@ func (w *world) rule(name, text string) string {
 	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, namespace: %s, labels: {jupyterserver.dev/policies: \"true\"}}\ndata:\n  rules.rego: %q\n", full, operatorNamespace, module)
 }
 
-// must applies a manifest of another namespace.
-func (w *world) must(manifest string) {
+// applyRule applies a manifest in the operator's namespace.
+func (w *world) applyRule(manifest string) {
 	w.Helper()
 	if _, err := w.tryRun(w.ctx, manifest, "kubectl", "-n", operatorNamespace, "apply", "-f", "-"); err != nil {
 		w.Fatal(err)
 	}
 }
 
-// within is for what has a promise about its time.
+// within checks that a condition is met within a documented time.
 func within(t *testing.T, what string, limit time.Duration, try func() error) {
 	t.Helper()
 	began := time.Now()
@@ -172,7 +172,7 @@ func within(t *testing.T, what string, limit time.Duration, try func() error) {
 		if err == nil {
 			t.Logf("%s: after %s", what, took.Round(time.Millisecond))
 			if took > limit {
-				t.Errorf("%s: only after %s, want %s at most", what, took, limit)
+				t.Errorf("%s: took %s, want at most %s", what, took, limit)
 			}
 			return
 		}

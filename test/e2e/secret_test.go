@@ -33,6 +33,6 @@ func TestReferencedSecretIsTheToken(t *testing.T) {
 	old := w.jupyter(server, first)
 	err := w.ask(func(ctx context.Context) error { return old.Status(ctx) })
 	if jupyter.Code(err) != 403 {
-		t.Errorf("the token of before: %v, want HTTP status 403", err)
+		t.Errorf("the previous token: %v, want HTTP status 403", err)
 	}
 }

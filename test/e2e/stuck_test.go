@@ -18,10 +18,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// A server whose pod cannot start recovers when its spec is corrected, whether it was broken from the beginning or by an update.
-// With OrderedReady, Kubernetes alone waits for ever for the broken pod (kubernetes/kubernetes#67250), so that without the
-// operator's help each server here with "ordered" in its name stays as it is; those with the chart's own Parallel do not (of an
-// update, see TestEditedImageIsRolledOutAndBack). A patch may not change podManagementPolicy (rule rendered-kinds), but a cluster may.
+// A server whose pod cannot start recovers when its spec is corrected, whether it was broken at creation or by an update. With
+// OrderedReady, Kubernetes never replaces the broken pod (kubernetes/kubernetes#67250), so that servers with "ordered" in their name
+// only recover with the operator's help; those with the chart's Parallel recover anyway (for updates, see
+// TestEditedImageIsRolledOutAndBack). A patch may not change podManagementPolicy (rule rendered-kinds), but a cluster may.
 func TestStuckServersRecover(t *testing.T) {
 	t.Parallel()
 	breaks := map[string]string{
@@ -30,7 +30,7 @@ func TestStuckServersRecover(t *testing.T) {
 		"room":   `jupyterServer: {resources: {requests: {cpu: "1000"}}}`,
 		"crash":  `jupyterServer: {extraArgs: [--ServerApp.max_body_size=lots]}`,
 	}
-	// Nobody works in these servers, so what stands in for Jupyter will do, where there is one.
+	// These servers are not used, so the echo image replaces Jupyter if it is available.
 	lean := fmt.Sprintf("{jupyterServer: {image: %q}, storage: {ephemeral: true}}", cmp.Or(os.Getenv("E2E_ECHO_IMAGE"), suite.image))
 	w := newWorld(t)
 	w.orderStatefulSets()
@@ -52,7 +52,7 @@ func TestStuckServersRecover(t *testing.T) {
 	w.eachRunning(append(first, later...))
 }
 
-// pick are the manifests of some servers.
+// pick returns the manifests of some servers.
 func pick(manifests map[string]string, names []string) []string {
 	var out []string
 	for _, name := range names {
@@ -82,7 +82,7 @@ func (w *world) eachRunning(names []string) {
 	}
 }
 
-// orderStatefulSets has admission make those with "ordered" in their name OrderedReady, until the end of the test.
+// orderStatefulSets makes admission set OrderedReady on StatefulSets with "ordered" in their name, until the end of the test.
 func (w *world) orderStatefulSets() {
 	w.Helper()
 	policy := &admissionv1.MutatingAdmissionPolicy{
@@ -111,11 +111,11 @@ func (w *world) orderStatefulSets() {
 	}
 	for _, o := range []client.Object{policy, binding} {
 		if err := suite.client.Create(w.ctx, o); err != nil {
-			w.Fatalf("creating a policy of admission: %v", err)
+			w.Fatalf("creating an admission policy: %v", err)
 		}
 		w.Cleanup(func() { _ = suite.client.Delete(context.Background(), o) })
 	}
-	w.eventually("the policy of admission holds", soon, func() error {
+	w.eventually("the admission policy takes effect", soon, func() error {
 		labels := map[string]string{"probe": "ordered"}
 		probe := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "ordered-probe"}, Spec: appsv1.StatefulSetSpec{
 			PodManagementPolicy: appsv1.ParallelPodManagement, Selector: &metav1.LabelSelector{MatchLabels: labels},

@@ -27,13 +27,13 @@ const (
 	operatorDeployment = "jupyter-server-operator"
 )
 
-// suite is what all tests share.
+// suite is shared by all tests.
 var suite struct {
 	client client.Client
 	image  string
-	// issuer is the OpenID provider of the cluster, "" where there is none.
+	// issuer is the OpenID provider of the cluster, or "".
 	issuer string
-	// localcluster is the folder of the local cluster's command, "" on another cluster.
+	// localcluster is the folder of the local cluster's command, or "" for another cluster.
 	localcluster string
 }
 
@@ -47,11 +47,11 @@ func TestMain(m *testing.M) {
 
 func prepare() (err error) {
 	if os.Getenv("KUBECONFIG") == "" {
-		return errors.New("KUBECONFIG is not set: run `make test-e2e`, which starts a cluster and names it")
+		return errors.New("KUBECONFIG is not set: run `make test-e2e`, which starts a cluster and sets it")
 	}
 	for _, program := range []string{"kubectl", "helm"} {
 		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("the tests use %s as people do: run `make test-e2e`, which puts it on the PATH: %w", program, err)
+			return fmt.Errorf("the tests need %s: run `make test-e2e`, which adds it to PATH: %w", program, err)
 		}
 	}
 	suite.image = cmp.Or(os.Getenv("E2E_JUPYTER_IMAGE"), "localhost/jupyterlab:4.0")
@@ -78,12 +78,12 @@ func prepare() (err error) {
 	return operatorRuns(ctx)
 }
 
-// localcluster is the folder of the local cluster's command. That there is none has to be said, so that no test is skipped by
+// localcluster returns the folder of the local cluster's command. Its absence has to be explicit, so that no test is skipped by
 // mistake.
 func localcluster(variable string) (string, error) {
 	switch variable {
 	case "":
-		return "", errors.New("LOCALCLUSTER is not set: give the folder test/localcluster, or `none` for another cluster")
+		return "", errors.New("LOCALCLUSTER is not set: set it to the folder test/localcluster, or to `none` for another cluster")
 	case "none":
 		return "", nil
 	}
@@ -93,11 +93,11 @@ func localcluster(variable string) (string, error) {
 	return variable, nil
 }
 
-// issuer is the OpenID provider. That there is none has to be said, as well.
+// issuer returns the OpenID provider, whose absence also has to be explicit.
 func issuer(variable string) (string, error) {
 	switch variable {
 	case "":
-		return "", errors.New("E2E_ISSUER is not set: give the URL of an OpenID provider as test/e2e/provider/serve runs it, or `none`")
+		return "", errors.New("E2E_ISSUER is not set: set it to the URL of a provider of test/e2e/provider/serve, or to `none`")
 	case "none":
 		return "", nil
 	}
@@ -108,7 +108,7 @@ func operatorRuns(ctx context.Context) error {
 	deployment := &appsv1.Deployment{}
 	key := client.ObjectKey{Namespace: operatorNamespace, Name: operatorDeployment}
 	if err := suite.client.Get(ctx, key, deployment); err != nil {
-		return fmt.Errorf("the operator is not installed in the cluster of KUBECONFIG: run `make test-e2e`, which does it: %w", err)
+		return fmt.Errorf("the operator is not installed in the cluster of KUBECONFIG: run `make test-e2e`, which installs it: %w", err)
 	}
 	if deployment.Status.AvailableReplicas == 0 {
 		return fmt.Errorf("no pod of the operator is ready: see `kubectl -n %s describe pods`", operatorNamespace)

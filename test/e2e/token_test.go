@@ -19,7 +19,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/test/e2e/jupyter"
 )
 
-func TestAppliedServerRunsCellsForWhoHasTheToken(t *testing.T) {
+func TestServerRunsCellsWithTheToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("alice")
@@ -38,12 +38,12 @@ func TestAppliedServerRunsCellsForWhoHasTheToken(t *testing.T) {
 		t.Errorf("print gave %q, want hello", got)
 	}
 	for reason, token := range map[string]string{"no token": "", "a wrong token": "0" + w.token("alice")} {
-		w.refused(w.jupyter(server, token), reason)
+		w.checkTokenDenied(w.jupyter(server, token), reason)
 	}
 }
 
-// refused checks that neither the REST API nor a kernel's websocket lets a client in.
-func (w *world) refused(client *jupyter.Client, reason string) {
+// checkTokenDenied checks that the REST API and a kernel's WebSocket deny a client.
+func (w *world) checkTokenDenied(client *jupyter.Client, reason string) {
 	w.Helper()
 	err := w.ask(client.Status)
 	if jupyter.Code(err) != 403 {
@@ -54,11 +54,11 @@ func (w *world) refused(client *jupyter.Client, reason string) {
 		return err
 	})
 	if jupyter.Code(err) != 403 {
-		w.Errorf("the websocket of a kernel with %s: %v, want HTTP status 403", reason, err)
+		w.Errorf("the WebSocket of a kernel with %s: %v, want HTTP status 403", reason, err)
 	}
 }
 
-func TestNoSecretIsAnywhereButInTheSecret(t *testing.T) {
+func TestTokensAreOnlyInSecrets(t *testing.T) {
 	t.Parallel()
 	const inline = "an-inline-token-of-bob-0123456789abcdef"
 	w := newWorld(t)
@@ -93,16 +93,16 @@ func TestNoSecretIsAnywhereButInTheSecret(t *testing.T) {
 		}
 	}
 	if got := w.token("bob"); got != inline {
-		t.Errorf("the token of bob is not the one of the spec but %d other characters", len(got))
+		t.Errorf("the token of bob is not that of the spec but has %d characters", len(got))
 	}
 	for where, text := range seen {
 		if strings.TrimSpace(text) == "" {
-			t.Errorf("%s: nothing was seen, so nothing was proven", where)
+			t.Errorf("%s: empty, so nothing was checked", where)
 		}
 	}
 }
 
-// releaseRecords are Helm's records of the namespace, unpacked (helm.sh/helm/v3/pkg/storage/driver/util.go).
+// releaseRecords returns Helm's decoded release records of the namespace (helm.sh/helm/v3/pkg/storage/driver/util.go).
 func (w *world) releaseRecords() string {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, soon)

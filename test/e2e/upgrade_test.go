@@ -19,11 +19,11 @@ func TestEditedImageIsRolledOutAndBack(t *testing.T) {
 	w.apply("alice", `jupyterServer: {image: "localhost/nope:1"}`)
 	broken := w.failed("alice", "localhost/nope:1")
 	if broken.Status.Release.Revision != before.Status.Release.Revision+1 {
-		t.Errorf("the release went from revision %d to %d", before.Status.Release.Revision, broken.Status.Release.Revision)
+		t.Errorf("the release revision changed from %d to %d", before.Status.Release.Revision, broken.Status.Release.Revision)
 	}
 	w.apply("alice")
 	after := w.running("alice")
-	w.kept(after, token)
+	w.checkFile(after, token)
 
 	var history []struct {
 		Revision int
@@ -33,7 +33,7 @@ func TestEditedImageIsRolledOutAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(history) != 3 || history[2].Revision != after.Status.Release.Revision || history[2].Status != "deployed" || history[1].Status != "superseded" {
-		t.Errorf("helm history shows %+v, want three revisions of which the last is deployed", history)
+		t.Errorf("helm history returns %+v, want three revisions with the last one deployed", history)
 	}
 }
 
@@ -44,20 +44,20 @@ func TestUnchangedSpecChangesNothing(t *testing.T) {
 	pod := w.podUID("alice-0")
 	w.kubectl("annotate", "jupyterserver", "alice", "example.org/note=hello")
 	w.apply("alice")
-	w.kubectl("label", "service", "alice", "example.org/note=hello") // wakes the operator
+	w.kubectl("label", "service", "alice", "example.org/note=hello") // triggers the operator
 	after := w.await("alice", "is seen", soon, isRunning)
 	if after.Status.Release.Revision != before.Status.Release.Revision || w.podUID("alice-0") != pod {
-		t.Errorf("an unchanged spec made revision %d of %d, or another pod", after.Status.Release.Revision, before.Status.Release.Revision)
+		t.Errorf("an unchanged spec created revision %d after %d, or replaced the pod", after.Status.Release.Revision, before.Status.Release.Revision)
 	}
 }
 
-// Somebody edits or deletes what belongs to a server: it is put back at once, and neither the token nor a file is lost.
-func TestChildrenArePutBack(t *testing.T) {
+// Edited or deleted objects of a server are restored immediately, without loss of the token or files.
+func TestDriftIsReverted(t *testing.T) {
 	t.Parallel()
 	edits := []struct {
 		reason string
-		edit   []string // of kubectl
-		look   []string // of kubectl: what it printed before is what it prints again
+		edit   []string // arguments of kubectl
+		look   []string // arguments of kubectl, whose output must be as before
 	}{
 		{
 			reason: "the port of the Service",
@@ -117,18 +117,18 @@ func TestChildrenArePutBack(t *testing.T) {
 		want := w.kubectl(e.look...)
 		w.kubectl(e.edit...)
 		begun := time.Now()
-		w.eventually(e.reason+" is put back", soon, func() error {
+		w.eventually(e.reason+" is restored", soon, func() error {
 			got, err := w.tryRun(w.ctx, "", "kubectl", e.look...)
 			if err == nil && got != want {
-				err = errors.New(got + " is there, want " + want)
+				err = errors.New("got " + got + ", want " + want)
 			}
 			return err
 		})
-		t.Logf("%s was put back after %s", e.reason, time.Since(begun).Round(time.Millisecond))
+		t.Logf("%s was restored after %s", e.reason, time.Since(begun).Round(time.Millisecond))
 	}
 	after := w.running("alice")
 	if after.Status.Release.Revision != before.Status.Release.Revision {
-		t.Errorf("putting back made revision %d of %d", after.Status.Release.Revision, before.Status.Release.Revision)
+		t.Errorf("reverting drift created revision %d after %d", after.Status.Release.Revision, before.Status.Release.Revision)
 	}
-	w.kept(after, token)
+	w.checkFile(after, token)
 }

@@ -28,14 +28,14 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/test/e2e/jupyter"
 )
 
-// How long something may take before it counts as not happening. They are generous: a busy machine is no bug.
+// Timeouts. They are generous, because a busy machine is not a bug.
 const (
-	soon      = 30 * time.Second // what the operator does at once
-	start     = 3 * time.Minute  // what waits for a pod
+	soon      = 30 * time.Second // for immediate actions of the operator
+	start     = 3 * time.Minute  // for the start of a pod
 	lookEvery = 250 * time.Millisecond
 )
 
-// world is what a test has: a namespace of its own, and the programs of its user.
+// world is the namespace of a test, with the programs of its user.
 type world struct {
 	*testing.T
 	ctx       context.Context
@@ -51,15 +51,15 @@ func newWorld(t *testing.T) *world {
 		"pod-security.kubernetes.io/enforce": "restricted",
 	}}}
 	if err := suite.client.Create(w.ctx, namespace); err != nil {
-		t.Fatalf("making a namespace: %v", err)
+		t.Fatalf("creating a namespace: %v", err)
 	}
 	t.Logf("namespace %s", w.namespace)
-	t.Cleanup(func() { w.leave(namespace) })
+	t.Cleanup(func() { w.deleteNamespace(namespace) })
 	return w
 }
 
-// leave deletes the namespace and waits for its end: nothing of the operator may hold it.
-func (w *world) leave(namespace *corev1.Namespace) {
+// deleteNamespace deletes the namespace and waits until it is gone: no object of the operator may block it.
+func (w *world) deleteNamespace(namespace *corev1.Namespace) {
 	ctx, cancel := context.WithTimeout(context.Background(), start)
 	defer cancel()
 	if w.Failed() {
@@ -74,22 +74,22 @@ func (w *world) leave(namespace *corev1.Namespace) {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return cmpErr(err, fmt.Errorf("the namespace %s is still there: %+v", namespace.Name, namespace.Status))
+		return firstError(err, fmt.Errorf("the namespace %s is still there: %+v", namespace.Name, namespace.Status))
 	})
 	if err != nil {
 		w.Errorf("deleting the namespace: %v", err)
 	}
 }
 
-// cmpErr is the first error, or the second where there is none.
-func cmpErr(err, otherwise error) error {
+// firstError returns err, or otherwise if err is nil.
+func firstError(err, otherwise error) error {
 	if err != nil {
 		return err
 	}
 	return otherwise
 }
 
-// report is what somebody needs who wonders why a test failed.
+// report returns the state of the cluster for analysing a failed test.
 func (w *world) report(ctx context.Context) string {
 	var out strings.Builder
 	for _, command := range []string{
@@ -110,7 +110,7 @@ func (w *world) report(ctx context.Context) string {
 	return out.String()
 }
 
-// tryRun runs a program in the namespace of the test, and returns what it prints to stdout. The error holds stderr.
+// tryRun runs a program in the namespace of the test and returns its stdout. The error contains stderr.
 func (w *world) tryRun(ctx context.Context, stdin, program string, args ...string) (string, error) {
 	if !slices.Contains(args, "-n") && (program == "kubectl" || program == "helm") {
 		args = append([]string{"-n", w.namespace}, args...)
@@ -138,11 +138,10 @@ func (w *world) run(program string, args ...string) string {
 	return out
 }
 
-// host is a host name of this test alone, so that tests do not meet at the ingress controller.
+// host returns a host name that is unique to the test, so that tests do not conflict at the ingress controller.
 func (w *world) host() string { return w.namespace + ".localhost" }
 
-// manifest is a server as its user writes it: small, at /NAME of the test's host, with the given parts of a spec (YAML) on
-// top.
+// manifest returns a small server at /NAME of the test's host, with the given parts of a spec (YAML) merged into it.
 func (w *world) manifest(name string, spec ...string) string {
 	w.Helper()
 	base := fmt.Sprintf(`
@@ -182,7 +181,7 @@ func merge(into, values map[string]any) {
 	}
 }
 
-// apply applies a server with kubectl, as its user does.
+// apply applies a server with kubectl.
 func (w *world) apply(name string, spec ...string) {
 	w.Helper()
 	if err := w.tryApply(w.manifest(name, spec...)); err != nil {
@@ -197,7 +196,7 @@ func (w *world) tryApply(manifest string) error {
 	return err
 }
 
-// await waits until a server is as it should be, and returns it.
+// await waits until a check of a server succeeds, and returns the server.
 func (w *world) await(name, what string, limit time.Duration, check func(*v1alpha1.JupyterServer) error) *v1alpha1.JupyterServer {
 	w.Helper()
 	server := &v1alpha1.JupyterServer{}
@@ -206,7 +205,7 @@ func (w *world) await(name, what string, limit time.Duration, check func(*v1alph
 			return err
 		}
 		if server.Status.ObservedGeneration != server.Generation {
-			return fmt.Errorf("the operator has not seen generation %d: %s", server.Generation, brief(server))
+			return fmt.Errorf("the operator has not observed generation %d: %s", server.Generation, brief(server))
 		}
 		if err := check(server); err != nil {
 			return fmt.Errorf("%w: %s", err, brief(server))
@@ -216,7 +215,7 @@ func (w *world) await(name, what string, limit time.Duration, check func(*v1alph
 	return server
 }
 
-// running waits until a server answers, with its current spec.
+// running waits until a server is running with its current spec.
 func (w *world) running(name string) *v1alpha1.JupyterServer {
 	w.Helper()
 	return w.await(name, "is running", start, isRunning)
@@ -229,7 +228,7 @@ func isRunning(server *v1alpha1.JupyterServer) error {
 	return nil
 }
 
-// stalled waits until a server says that somebody has to do something.
+// stalled waits until a server is stalled with a reason.
 func (w *world) stalled(name, reason string) *v1alpha1.JupyterServer {
 	w.Helper()
 	return w.await(name, "is stalled", soon, func(server *v1alpha1.JupyterServer) error {
@@ -241,7 +240,7 @@ func (w *world) stalled(name, reason string) *v1alpha1.JupyterServer {
 	})
 }
 
-// failed waits until a server says what is wrong in a message that holds all the words.
+// failed waits until a server has failed with a message that contains all words.
 func (w *world) failed(name string, words ...string) *v1alpha1.JupyterServer {
 	w.Helper()
 	return w.await(name, "has failed", start, func(server *v1alpha1.JupyterServer) error {
@@ -257,7 +256,7 @@ func (w *world) failed(name string, words ...string) *v1alpha1.JupyterServer {
 	})
 }
 
-// brief is a server's status in one line.
+// brief returns a server's status in one line.
 func brief(server *v1alpha1.JupyterServer) string {
 	conditions := map[string]string{}
 	for _, c := range server.Status.Conditions {
@@ -267,14 +266,14 @@ func brief(server *v1alpha1.JupyterServer) string {
 		server.Status.Release, strings.Join(slices.Sorted(maps.Values(conditions)), ", "))
 }
 
-// eventually waits until a check passes. A test that fails says what was seen last.
+// eventually waits until a check succeeds, and fails with its last error.
 func (w *world) eventually(what string, limit time.Duration, check func() error) {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, limit)
 	defer cancel()
 	begun := time.Now()
 	if err := poll(ctx, check); err != nil {
-		w.Fatalf("%s: not within %s: %v", what, time.Since(begun).Round(time.Second), err)
+		w.Fatalf("%s: timed out after %s: %v", what, time.Since(begun).Round(time.Second), err)
 	}
 }
 
@@ -308,28 +307,28 @@ func (w *world) tryGet(name string, o client.Object) error {
 	return nil
 }
 
-// gone says whether an object does not exist.
+// gone returns an error unless an object does not exist.
 func (w *world) gone(name string, o client.Object) error {
 	err := w.tryGet(name, o)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
-	return cmpErr(err, fmt.Errorf("%T %s is still there", o, name))
+	return firstError(err, fmt.Errorf("%T %s is still there", o, name))
 }
 
-// token reads the token as the example says.
+// token reads the token as documented in the example.
 func (w *world) token(name string) string {
 	w.Helper()
 	secret := &corev1.Secret{}
 	w.get(name+"-jupyter", secret)
 	token := string(secret.Data["token"])
 	if len(token) < 32 {
-		w.Fatalf("the token of %s has %d characters, so that it can be guessed", name, len(token))
+		w.Fatalf("the token of %s has only %d characters", name, len(token))
 	}
 	return token
 }
 
-// jupyter is a client with a token, at the server's URL.
+// jupyter returns a client with a token at the server's URL.
 func (w *world) jupyter(server *v1alpha1.JupyterServer, token string) *jupyter.Client {
 	w.Helper()
 	client, err := jupyter.New(server.Status.URL, token)
@@ -340,8 +339,8 @@ func (w *world) jupyter(server *v1alpha1.JupyterServer, token string) *jupyter.C
 	return client
 }
 
-// answers waits until the server answers at its URL, with its token: the ingress controller may learn of it a moment after
-// it is ready.
+// answers waits until the server responds at its URL with its token: the ingress controller may notice it shortly after it is
+// ready.
 func (w *world) answers(server *v1alpha1.JupyterServer, token string) *jupyter.Client {
 	w.Helper()
 	client := w.jupyter(server, token)
@@ -351,7 +350,7 @@ func (w *world) answers(server *v1alpha1.JupyterServer, token string) *jupyter.C
 	return client
 }
 
-// ask makes one call to Jupyter, with a deadline.
+// ask makes one call to Jupyter with a deadline.
 func (w *world) ask(call func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(w.ctx, soon)
 	defer cancel()
@@ -377,11 +376,11 @@ func (w *world) wantFile(client *jupyter.Client, path, want string) {
 		w.Fatalf("the file %s: %v", path, err)
 	}
 	if got != want {
-		w.Fatalf("the file %s holds %q, want %q", path, got, want)
+		w.Fatalf("the file %s contains %q, want %q", path, got, want)
 	}
 }
 
-// cell runs a cell in a kernel of its own.
+// cell runs a cell in a new kernel.
 func (w *world) cell(client *jupyter.Client, code string) jupyter.Output {
 	w.Helper()
 	return w.cellWithin(client, time.Minute, code)
@@ -402,7 +401,7 @@ func (w *world) cellWithin(client *jupyter.Client, limit time.Duration, code str
 	return out
 }
 
-// server applies a server, waits until it answers, and writes a file into it.
+// server applies a server, waits until it responds, and writes a file.
 func (w *world) server(name string, spec ...string) (*v1alpha1.JupyterServer, *jupyter.Client) {
 	w.Helper()
 	w.apply(name, spec...)
@@ -412,8 +411,8 @@ func (w *world) server(name string, spec ...string) (*v1alpha1.JupyterServer, *j
 	return server, client
 }
 
-// kept checks that the server still has its file, with the token of before.
-func (w *world) kept(server *v1alpha1.JupyterServer, token string) {
+// checkFile checks that the server still has its file and its token.
+func (w *world) checkFile(server *v1alpha1.JupyterServer, token string) {
 	w.Helper()
 	w.wantFile(w.answers(server, token), "kept.txt", "of "+server.Name)
 }

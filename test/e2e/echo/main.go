@@ -1,8 +1,8 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command echo stands in for Jupyter where a test wants to see what reaches it: it is started as Jupyter is, listens where it is
-// told, and answers every request with its path and headers.
+// Command echo replaces Jupyter in tests of the requests that reach it: it has Jupyter's arguments and responds to every request
+// with its path and headers.
 package main
 
 import (
@@ -25,7 +25,7 @@ func main() {
 			port = value
 		}
 		if value, found := strings.CutPrefix(arg, "--ServerApp.max_body_size="); found {
-			if _, err := strconv.Atoi(value); err != nil { // as Jupyter does
+			if _, err := strconv.Atoi(value); err != nil { // like Jupyter
 				fmt.Fprintln(os.Stderr, "error:", err)
 				os.Exit(1)
 			}
@@ -40,6 +40,6 @@ func main() {
 
 func echo(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Reached", "jupyter")                                                                                         // whatever is asked, and by which method
-	_ = json.NewEncoder(w).Encode(map[string]any{"path": r.URL.Path, "query": r.URL.RawQuery, "host": r.Host, "header": r.Header}) // whoever asked is gone
+	w.Header().Set("X-Reached", "jupyter")                                                                                         // for any path and method
+	_ = json.NewEncoder(w).Encode(map[string]any{"path": r.URL.Path, "query": r.URL.RawQuery, "host": r.Host, "header": r.Header}) // fails if the client is gone
 }

@@ -1,10 +1,10 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package jupyter is a small client of a running Jupyter server: its REST API (client.go) and its kernels over websocket
-// (kernel.go). It does what a browser does, so that what it proves holds for people too.
+// Package jupyter is a small client of a running Jupyter server: its REST API (client.go) and its kernels over WebSocket
+// (kernel.go). It behaves like a browser, so that its results are valid for users too.
 //
-// What may live here: the protocol of Jupyter. What may not: Kubernetes, and what is expected of a server.
+// What may live here: the protocol of Jupyter. What may not: Kubernetes, and expectations of tests.
 package jupyter
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/test/e2e/signin"
 )
 
-// Client talks to one server. It is safe for concurrent use.
+// Client is a client of one server. It is safe for concurrent use.
 type Client struct {
 	base  *url.URL
 	token string
@@ -33,21 +33,21 @@ type Client struct {
 func New(server, token string) (*Client, error) {
 	base, err := url.Parse(server)
 	if err != nil {
-		return nil, fmt.Errorf("the URL of the server: %w", err)
+		return nil, fmt.Errorf("URL of the server: %w", err)
 	}
 	if base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
-		return nil, fmt.Errorf("%q is no URL of a server, such as http://jupyter.localhost:8000/alice/", server)
+		return nil, fmt.Errorf("%q is not the URL of a server, such as http://jupyter.localhost:8000/alice/", server)
 	}
 	base.Path = strings.TrimSuffix(base.Path, "/") + "/"
 	return &Client{base: base, token: token, http: &http.Client{
 		Transport: &http.Transport{DialContext: signin.Dial},
-		// A redirect leads to the login page: that is an answer of its own.
+		// A redirect to the login page is a result, so it is not followed.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }
 
-// NewThrough returns a client of a server that asks for no token, which goes through a browser's HTTP client: its cookies may
-// hold a session.
+// NewThrough returns a client of a server without a token that uses the HTTP client of a browser, whose cookies may contain a
+// session.
 func NewThrough(server string, browser *http.Client) (*Client, error) {
 	client, err := New(server, "")
 	if err != nil {
@@ -59,8 +59,8 @@ func NewThrough(server string, browser *http.Client) (*Client, error) {
 	return client, nil
 }
 
-// NewSignedIn is NewThrough for a browser that has a session. It opens a page first: Jupyter takes what changes something only
-// from who sends the _xsrf cookie of a page along (jupyter_server/base/handlers.py, check_xsrf_cookie).
+// NewSignedIn is NewThrough for a browser with a session. It opens a page first, because Jupyter accepts modifying requests only
+// with the _xsrf cookie of a page (jupyter_server/base/handlers.py, check_xsrf_cookie).
 func NewSignedIn(ctx context.Context, server string, browser *http.Client) (*Client, error) {
 	client, err := NewThrough(server, browser)
 	if err != nil {
@@ -69,7 +69,7 @@ func NewSignedIn(ctx context.Context, server string, browser *http.Client) (*Cli
 	return client, client.do(ctx, http.MethodGet, "lab", nil, nil)
 }
 
-// xsrf is the value of the _xsrf cookie, "" where there is none.
+// xsrf returns the value of the _xsrf cookie, or "".
 func (c *Client) xsrf() string {
 	if c.http.Jar == nil {
 		return ""
@@ -82,10 +82,10 @@ func (c *Client) xsrf() string {
 	return ""
 }
 
-// Close gives up idle connections.
+// Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// StatusError is an answer other than 2xx.
+// StatusError is a response other than 2xx.
 type StatusError struct {
 	Method, Path string
 	Code         int
@@ -96,7 +96,7 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("%s %s: HTTP status %d: %s", e.Method, e.Path, e.Code, e.Body)
 }
 
-// Code is the HTTP status of an error of this package, or 0.
+// Code returns the HTTP status of an error of this package, or 0.
 func Code(err error) int {
 	var status *StatusError
 	if errors.As(err, &status) {
@@ -105,7 +105,7 @@ func Code(err error) int {
 	return 0
 }
 
-// Version is the version of the Jupyter server, which it tells without a token.
+// Version returns the version of the Jupyter server, which needs no token.
 func (c *Client) Version(ctx context.Context) (string, error) {
 	anonymous := *c
 	anonymous.token = ""
@@ -114,12 +114,12 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if answer.Version == "" {
-		return "", fmt.Errorf("GET %sapi: the answer holds no version, so that is no Jupyter server", c.base.Path)
+		return "", fmt.Errorf("GET %sapi: the response has no version, so it is not from a Jupyter server", c.base.Path)
 	}
 	return answer.Version, nil
 }
 
-// Status asks for the server's status, which needs the token.
+// Status requests the server's status, which needs the token.
 func (c *Client) Status(ctx context.Context) error {
 	var answer struct{ Started string }
 	return c.do(ctx, http.MethodGet, "api/status", nil, &answer)
@@ -131,7 +131,7 @@ func (c *Client) PutFile(ctx context.Context, path, text string) error {
 	return c.do(ctx, http.MethodPut, "api/contents/"+path, file, nil)
 }
 
-// Upload writes a file of zeros, in one request: base64 makes it a third larger on its way.
+// Upload writes a file of zeros in one request, whose base64 body is a third larger.
 func (c *Client) Upload(ctx context.Context, path string, size int) error {
 	file := map[string]any{"type": "file", "format": "base64", "content": make([]byte, size)}
 	return c.do(ctx, http.MethodPut, "api/contents/"+path, file, nil)
@@ -144,7 +144,7 @@ func (c *Client) File(ctx context.Context, path string) (string, error) {
 	return file.Content, err
 }
 
-// do sends a request and decodes the answer. Path is below the server's URL and may carry a query.
+// do sends a request and decodes the response. The path is relative to the server's URL and may have a query.
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
 	target, err := c.base.Parse(path)
 	if err != nil {
@@ -165,7 +165,7 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	request.Header = c.header()
 	response, err := c.http.Do(request)
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", method, target.Path, errors.Unwrap(err)) // what it wraps repeats the URL
+		return fmt.Errorf("%s %s: %w", method, target.Path, errors.Unwrap(err)) // the outer error repeats the URL
 	}
 	defer response.Body.Close()
 	return decode(response, out)
@@ -196,12 +196,12 @@ func decode(response *http.Response, out any) error {
 		return nil
 	}
 	if err := json.Unmarshal(raw, out); err != nil {
-		return fmt.Errorf("%s: HTTP status %d, but no JSON (%w): %s", where, response.StatusCode, err, start(raw))
+		return fmt.Errorf("%s: HTTP status %d, but not JSON (%w): %s", where, response.StatusCode, err, start(raw))
 	}
 	return nil
 }
 
-// start is the start of an answer, for an error message.
+// start returns the start of a response for an error message.
 func start(raw []byte) string {
 	const limit = 200
 	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(raw), "?")), " ")

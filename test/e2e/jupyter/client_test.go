@@ -19,13 +19,13 @@ import (
 
 const secret = "the-token"
 
-// fakeServer plays the part of the protocol in which a client can go wrong: the order of a kernel's messages.
+// fakeServer implements the part of the protocol that is easy to get wrong: the order of a kernel's messages.
 func fakeServer(t *testing.T, replies func(request message) []message) *Client {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /alice/api", func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "" {
-			t.Error("the version was asked for with a token")
+			t.Error("the version was requested with a token")
 		}
 		_, _ = w.Write([]byte(`{"version": "2.15.0"}`))
 	})
@@ -71,7 +71,7 @@ func fakeServer(t *testing.T, replies func(request message) []message) *Client {
 func reply(request message, kind string, content any) message {
 	raw, err := json.Marshal(content)
 	if err != nil {
-		panic(err) // the tests' contents encode
+		panic(err) // the contents of the tests can be encoded
 	}
 	return message{Header: header{ID: kind, Type: kind}, Parent: request.Header, Content: raw, Buffers: []string{}}
 }

@@ -19,19 +19,19 @@ import (
 	"github.com/google/uuid"
 )
 
-// StartKernel starts a kernel of the server's default kind and returns its id.
+// StartKernel starts a kernel of the server's default kind and returns its ID.
 func (c *Client) StartKernel(ctx context.Context) (string, error) {
 	var kernel struct{ ID string }
 	if err := c.do(ctx, http.MethodPost, "api/kernels", struct{}{}, &kernel); err != nil {
 		return "", err
 	}
 	if kernel.ID == "" {
-		return "", errors.New("POST api/kernels: the answer holds no kernel id")
+		return "", errors.New("POST api/kernels: the response has no kernel ID")
 	}
 	return kernel.ID, nil
 }
 
-// Terminal opens a terminal, types a command, and reads until the output holds a text. It returns what it showed.
+// Terminal opens a terminal, types a command, and reads until the output contains a text. It returns the output.
 func (c *Client) Terminal(ctx context.Context, command, until string) (string, error) {
 	var terminal struct{ Name string }
 	if err := c.do(ctx, http.MethodPost, "api/terminals", nil, &terminal); err != nil {
@@ -65,22 +65,22 @@ func (c *Client) DeleteKernel(ctx context.Context, id string) error {
 	return c.do(ctx, http.MethodDelete, "api/kernels/"+id, nil, nil)
 }
 
-// Output is what a cell gave.
+// Output is the output of a cell.
 type Output struct {
-	// Stream is what it printed.
+	// Stream is the printed output.
 	Stream string
-	// Result is the value of its last expression as text, if it has one.
+	// Result is the value of its last expression as text, if any.
 	Result string
 }
 
-// ExecutionError is an exception of the code that was run.
+// ExecutionError is an exception of the executed code.
 type ExecutionError struct{ Name, Value string }
 
 func (e *ExecutionError) Error() string {
 	return fmt.Sprintf("the cell failed: %s: %s", e.Name, e.Value)
 }
 
-// Execute runs code in a kernel over the websocket and waits for its end.
+// Execute runs code in a kernel over the WebSocket and waits for its end.
 func (c *Client) Execute(ctx context.Context, kernel, code string) (Output, error) {
 	session := uuid.NewString()
 	conn, err := c.dialKernel(ctx, kernel, session)
@@ -103,26 +103,26 @@ func (c *Client) dialKernel(ctx context.Context, kernel, session string) (*webso
 	return c.dial(ctx, "api/kernels/"+kernel+"/channels?session_id="+url.QueryEscape(session))
 }
 
-// dial opens a websocket below the server's URL.
+// dial opens a WebSocket below the server's URL.
 func (c *Client) dial(ctx context.Context, path string) (*websocket.Conn, error) {
 	target, err := c.base.Parse(path)
 	if err != nil {
-		return nil, fmt.Errorf("the websocket %s: %w", path, err)
+		return nil, fmt.Errorf("WebSocket %s: %w", path, err)
 	}
 	conn, response, err := websocket.Dial(ctx, target.String(), &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: c.header()})
 	if err != nil && response != nil && response.StatusCode != http.StatusSwitchingProtocols {
-		raw, _ := io.ReadAll(response.Body) // the library keeps its first kilobyte
+		raw, _ := io.ReadAll(response.Body) // the library limits it to a kilobyte
 		return nil, &StatusError{Method: "WEBSOCKET", Path: target.Path, Code: response.StatusCode, Body: start(raw)}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the websocket %s: %w", target.Path, err)
+		return nil, fmt.Errorf("opening the WebSocket %s: %w", target.Path, err)
 	}
 	conn.SetReadLimit(32 << 20)
 	return conn, nil
 }
 
-// message is one of the Jupyter messaging protocol 5, as the websocket carries it where no subprotocol is asked for: in
-// JSON, with the channel beside (jupyter_server/services/kernels/connection/channels.py).
+// message is a message of the Jupyter messaging protocol 5 on a WebSocket without subprotocol: in JSON, with the channel as a
+// field (jupyter_server/services/kernels/connection/channels.py).
 type message struct {
 	Channel  string          `json:"channel"`
 	Header   header          `json:"header"`
@@ -145,7 +145,7 @@ func executeRequest(session, code string) message {
 		"code": code, "silent": false, "store_history": true, "user_expressions": map[string]any{}, "allow_stdin": false, "stop_on_error": true,
 	})
 	if err != nil {
-		panic(err) // strings and booleans always encode
+		panic(err) // strings and booleans can always be encoded
 	}
 	return message{
 		Channel: "shell",
@@ -155,8 +155,8 @@ func executeRequest(session, code string) message {
 	}
 }
 
-// collect reads until the kernel has replied and is idle again: output comes on another channel than the reply, so one
-// may pass the other.
+// collect reads until the kernel has replied and is idle again: output and reply use different channels, so their order is not
+// defined.
 func collect(ctx context.Context, conn *websocket.Conn, request string) (Output, error) {
 	var (
 		out           Output
@@ -182,7 +182,7 @@ func collect(ctx context.Context, conn *websocket.Conn, request string) (Output,
 			Value  string         `json:"evalue"`
 		}
 		if err := json.Unmarshal(m.Content, &content); err != nil {
-			return out, fmt.Errorf("a message %s of the kernel: %w", m.Header.Type, err)
+			return out, fmt.Errorf("message %s of the kernel: %w", m.Header.Type, err)
 		}
 		switch m.Header.Type {
 		case "stream":

@@ -1,13 +1,13 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command prove shows that a Jupyter server works: it starts a kernel over the REST API, computes 6*7 over the websocket
-// and expects 42.
+// Command prove verifies that a Jupyter server works: it starts a kernel over the REST API, computes 6*7 over the WebSocket and
+// expects 42.
 //
 //	JUPYTER_TOKEN=... prove -url http://jupyter.localhost:8000/alice/
 //	SIGN_IN_PASSWORD=... prove -url http://jupyter.localhost:8000/alice/ -user alice
 //
-// Token and password come from the environment or from a file, never from the arguments, which everybody on the machine can see.
+// Token and password are read from the environment or a file, never from the arguments, which all users of the machine can see.
 package main
 
 import (
@@ -27,21 +27,21 @@ import (
 )
 
 const (
-	tryEvery = 500 * time.Millisecond
-	// firstTry is how long the first URL is tried where there is another one.
-	firstTry = 10 * time.Second
+	retryInterval = 500 * time.Millisecond
+	// firstTimeout is how long the first URL is tried if there is another one.
+	firstTimeout = 10 * time.Second
 )
 
 func main() {
-	server := flag.String("url", os.Getenv("JUPYTER_URL"), "URL of the server; without it that of JUPYTER_URL")
-	other := flag.String("or", "", "URL to take where the first one does not answer, such as that of a port-forward")
-	user := flag.String("user", "", "sign in as this user of the local cluster's OpenID provider, with the password of SIGN_IN_PASSWORD")
-	tokenFile := flag.String("token-file", "", "file that holds the token; without it that of JUPYTER_TOKEN")
+	server := flag.String("url", os.Getenv("JUPYTER_URL"), "URL of the server (default $JUPYTER_URL)")
+	other := flag.String("or", "", "URL to use if the first one is not reachable, such as that of a port-forward")
+	user := flag.String("user", "", "sign in as this user of the local cluster's OpenID provider, with the password $SIGN_IN_PASSWORD")
+	tokenFile := flag.String("token-file", "", "file with the token (default $JUPYTER_TOKEN)")
 	timeout := flag.Duration("timeout", time.Minute, "how long to try")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
-	err := prove(ctx, *server, way{*other, *tokenFile, *user})
+	err := prove(ctx, *server, credentials{*other, *tokenFile, *user})
 	cancel()
 	stop()
 	if err != nil {
@@ -50,11 +50,11 @@ func main() {
 	}
 }
 
-// way is how to get in.
-type way struct{ other, tokenFile, user string }
+// credentials are the alternatives to authenticate and connect.
+type credentials struct{ other, tokenFile, user string }
 
-func prove(ctx context.Context, server string, w way) error {
-	client, version, err := w.enter(ctx, server)
+func prove(ctx context.Context, server string, c credentials) error {
+	client, version, err := c.connectAs(ctx, server)
 	if err != nil {
 		return err
 	}
@@ -70,15 +70,15 @@ func prove(ctx context.Context, server string, w way) error {
 	return nil
 }
 
-func (w way) enter(ctx context.Context, server string) (*jupyter.Client, string, error) {
-	if w.user != "" {
-		return signIn(ctx, server, w.user, os.Getenv("SIGN_IN_PASSWORD"))
+func (c credentials) connectAs(ctx context.Context, server string) (*jupyter.Client, string, error) {
+	if c.user != "" {
+		return signIn(ctx, server, c.user, os.Getenv("SIGN_IN_PASSWORD"))
 	}
-	token, err := readToken(w.tokenFile)
+	token, err := readToken(c.tokenFile)
 	if err != nil {
 		return nil, "", err
 	}
-	return reach(ctx, server, w.other, token)
+	return reach(ctx, server, c.other, token)
 }
 
 func signIn(ctx context.Context, server, user, password string) (*jupyter.Client, string, error) {
@@ -88,7 +88,7 @@ func signIn(ctx context.Context, server, user, password string) (*jupyter.Client
 		return nil, "", err
 	}
 	if page.Status != http.StatusOK {
-		return nil, "", fmt.Errorf("signing in as %s leads to %s with HTTP status %d", user, page.URL, page.Status)
+		return nil, "", fmt.Errorf("signing in as %s redirects to %s with HTTP status %d", user, page.URL, page.Status)
 	}
 	client, err := jupyter.NewSignedIn(ctx, server, agent.HTTP)
 	if err != nil {
@@ -98,22 +98,22 @@ func signIn(ctx context.Context, server, user, password string) (*jupyter.Client
 	return client, version, err
 }
 
-// reach finds a way to the server: its own URL, or, where that leads nowhere from here, the other one.
+// reach connects to the server at its URL, or at the other one if that is not reachable.
 func reach(ctx context.Context, server, other, token string) (*jupyter.Client, string, error) {
 	if other == "" {
 		return connect(ctx, server, token)
 	}
-	short, cancel := context.WithTimeout(ctx, firstTry)
+	short, cancel := context.WithTimeout(ctx, firstTimeout)
 	defer cancel()
 	client, version, err := connect(short, server, token)
 	if err == nil {
 		return client, version, nil
 	}
-	fmt.Printf("%v, so it is reached at %s\n", err, other)
+	fmt.Printf("%v, using %s instead\n", err, other)
 	return connect(ctx, other, token)
 }
 
-// connect waits for the server to answer: the ingress controller may learn of a new server a moment after it is ready.
+// connect waits until the server responds: the ingress controller may notice a new server shortly after it is ready.
 func connect(ctx context.Context, server, token string) (*jupyter.Client, string, error) {
 	client, err := jupyter.New(server, token)
 	if err != nil {
@@ -127,8 +127,8 @@ func connect(ctx context.Context, server, token string) (*jupyter.Client, string
 		select {
 		case <-ctx.Done():
 			client.Close()
-			return nil, "", fmt.Errorf("%s does not answer (%w)", server, err)
-		case <-time.After(tryEvery):
+			return nil, "", fmt.Errorf("%s is not reachable (%w)", server, err)
+		case <-time.After(retryInterval):
 		}
 	}
 }
@@ -143,7 +143,7 @@ func readToken(file string) (string, error) {
 		token = strings.TrimSpace(string(raw))
 	}
 	if token == "" {
-		return "", errors.New("there is no token: set JUPYTER_TOKEN, or name its file with -token-file")
+		return "", errors.New("no token: set JUPYTER_TOKEN or -token-file")
 	}
 	return token, nil
 }

@@ -17,8 +17,8 @@ import (
 const (
 	loginPath     = "/login"
 	signedOutPath = "/signed-out"
-	callbackPath  = "/authorize/callback" // op's, where a sign-in that is done goes on
-	tokenPath     = "/oauth/token"        // op's
+	callbackPath  = "/authorize/callback" // of package op, continues a completed sign-in
+	tokenPath     = "/oauth/token"        // of package op
 	sessionCookie = "provider-session"
 )
 
@@ -27,14 +27,14 @@ var loginPage string
 
 var loginTemplate = template.Must(template.New("login").Parse(loginPage))
 
-// login is the form on which people sign in.
+// login serves the sign-in form.
 type login struct {
 	storage    *storage
 	authorizer op.Authorizer
-	remember   bool // who has signed in
+	remember   bool // whether sessions are remembered
 }
 
-// show shows the form, unless it need not or may not be shown.
+// show shows the form, unless a session exists or prompt=none.
 func (l *login) show(w http.ResponseWriter, r *http.Request) {
 	request, ok := l.request(w, r)
 	if !ok {
@@ -42,7 +42,7 @@ func (l *login) show(w http.ResponseWriter, r *http.Request) {
 	}
 	subject, known := l.session(r)
 	if known && !slices.Contains(request.asked.Prompt, oidc.PromptLogin) {
-		l.goOn(w, r, request, subject)
+		l.redirect(w, r, request, subject)
 		return
 	}
 	if slices.Contains(request.asked.Prompt, oidc.PromptNone) {
@@ -52,7 +52,7 @@ func (l *login) show(w http.ResponseWriter, r *http.Request) {
 	showForm(w, http.StatusOK, form{ID: request.id})
 }
 
-// submit signs in whoever knows the password.
+// submit signs in a user with the right password.
 func (l *login) submit(w http.ResponseWriter, r *http.Request) {
 	request, ok := l.request(w, r)
 	if !ok {
@@ -69,14 +69,14 @@ func (l *login) submit(w http.ResponseWriter, r *http.Request) {
 			Name: sessionCookie, Value: l.storage.addSession(subject), Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		})
 	}
-	l.goOn(w, r, request, subject)
+	l.redirect(w, r, request, subject)
 }
 
-// request is the sign-in that a browser is at.
+// request returns the current sign-in of a browser.
 func (l *login) request(w http.ResponseWriter, r *http.Request) (*authRequest, bool) {
 	request, err := l.storage.request(r.FormValue("id"))
 	if err != nil {
-		http.Error(w, "This sign-in is over. Go back to where you wanted to go, and start anew.", http.StatusBadRequest)
+		http.Error(w, "This sign-in has expired. Go back to the page that you wanted to open and try again.", http.StatusBadRequest)
 		return nil, false
 	}
 	return request, true
@@ -90,20 +90,20 @@ func (l *login) session(r *http.Request) (string, bool) {
 	return l.storage.subjectOfSession(cookie.Value)
 }
 
-// goOn leads back to op, which makes a code and leads on to the client.
-func (l *login) goOn(w http.ResponseWriter, r *http.Request, request *authRequest, subject string) {
+// redirect redirects to package op, which creates a code and redirects to the client.
+func (l *login) redirect(w http.ResponseWriter, r *http.Request, request *authRequest, subject string) {
 	l.storage.complete(request.id, subject)
 	http.Redirect(w, r, callbackPath+"?id="+url.QueryEscape(request.id), http.StatusFound)
 }
 
-// form is what stands in the login form.
+// form is the content of the login form.
 type form struct{ ID, Username, Message string }
 
 func showForm(w http.ResponseWriter, status int, content form) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = loginTemplate.Execute(w, content) // an error means that the browser is gone
+	_ = loginTemplate.Execute(w, content) // fails if the browser is gone
 }
 
 func (l *login) signedOut(w http.ResponseWriter, _ *http.Request) {

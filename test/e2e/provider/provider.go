@@ -20,23 +20,23 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// Options say who there is, and where the provider is found.
+// Options configure a Provider.
 type Options struct {
-	// Listen is the address to listen on; a free port of 127.0.0.1 if empty.
+	// Listen is the address to listen on (default: a free port of 127.0.0.1).
 	Listen string
-	// Issuer is the URL that the provider goes by, without a path; that of the address it listens on if empty.
+	// Issuer is the URL of the provider without a path (default: derived from the address).
 	Issuer string
-	// Certificate makes it speak TLS.
+	// Certificate enables TLS.
 	Certificate *tls.Certificate
 	Users       []User
 	Clients     []Client
-	// SingleSignOn remembers in a cookie who has signed in. Without it every sign-in shows the form.
+	// SingleSignOn remembers signed-in users in a cookie. Without it every sign-in shows the form.
 	SingleSignOn bool
-	// AccessTokenLifetime is 5 minutes if zero, IDTokenLifetime one hour.
+	// AccessTokenLifetime defaults to 5 minutes, IDTokenLifetime to one hour.
 	AccessTokenLifetime, IDTokenLifetime time.Duration
 }
 
-// User is somebody who can sign in.
+// User is a user who can sign in.
 type User struct {
 	Subject       string   `json:"sub"`
 	Username      string   `json:"username"`
@@ -47,7 +47,7 @@ type User struct {
 	Groups        []string `json:"groups"`
 }
 
-// DemoUsers are a few people to try things out with. Everybody's password is the username.
+// DemoUsers returns users for demonstrations. Their passwords are their usernames.
 func DemoUsers() []User {
 	return []User{
 		{
@@ -59,21 +59,21 @@ func DemoUsers() []User {
 			Email: "bob@example.org", EmailVerified: true, Groups: []string{"students"},
 		},
 		{
-			// Nobody has verified that address, and the name of the group looks like two.
+			// The address is not verified, and the name of the group contains a comma.
 			Subject: "carol", Username: "carol", Password: "carol", Name: "Carol Pleasance",
 			Email: "alice@example.org", Groups: []string{"staff,researchers"},
 		},
 	}
 }
 
-// Client is a program that people sign in to.
+// Client is an OAuth client.
 type Client struct {
 	ID string
-	// Secret is what the client proves itself with. Without one it is a public client, and must use PKCE.
+	// Secret authenticates the client. A client without a secret is public and must use PKCE.
 	Secret string
-	// RedirectURIs are where people may be sent to, after a sign-in and after a sign-out.
+	// RedirectURIs are the allowed redirect URIs after a sign-in and a sign-out.
 	RedirectURIs []string
-	// AllowRedirect decides about other URIs; nil allows none.
+	// AllowRedirect reports whether another URI is allowed; nil allows none.
 	AllowRedirect func(*url.URL) bool
 }
 
@@ -85,10 +85,10 @@ type Provider struct {
 	storage        *storage
 
 	server *http.Server
-	served chan struct{} // closed when the server has ended
+	served chan struct{} // closed when the server has stopped
 }
 
-// New makes a provider, which does not listen yet.
+// New returns a provider that does not listen yet.
 func New(options Options) (*Provider, error) {
 	if issuer, err := url.Parse(options.Issuer); err != nil || strings.Trim(issuer.Path, "/") != "" {
 		return nil, fmt.Errorf("issuer %q: want a URL without a path", options.Issuer)
@@ -110,11 +110,11 @@ func New(options Options) (*Provider, error) {
 		SupportedClaims:          []string{"sub", "name", "preferred_username", "email", "email_verified", claimGroups},
 	}
 	if _, err := rand.Read(config.CryptoKey[:]); err != nil {
-		return nil, fmt.Errorf("make a key: %w", err)
+		return nil, fmt.Errorf("create a key: %w", err)
 	}
 	openid, err := op.NewProvider(config, p.storage, p.issuerFromRequest, op.WithAllowInsecure(), op.WithHttpInterceptors(p.intercept))
 	if err != nil {
-		return nil, fmt.Errorf("make the provider: %w", err)
+		return nil, fmt.Errorf("create the provider: %w", err)
 	}
 	login := &login{storage: p.storage, authorizer: openid, remember: options.SingleSignOn}
 	mux := http.NewServeMux()
@@ -126,10 +126,10 @@ func New(options Options) (*Provider, error) {
 	return p, nil
 }
 
-// Start listens and serves until Close. The first Start fixes the address and the issuer for good.
+// Start listens and serves until Close. The first Start determines the address and the issuer.
 func (p *Provider) Start() error {
 	if p.server != nil {
-		return errors.New("the provider runs already")
+		return errors.New("the provider is already running")
 	}
 	listener, err := net.Listen("tcp", p.listen)
 	if err != nil {
@@ -148,22 +148,22 @@ func (p *Provider) Start() error {
 	p.served = make(chan struct{})
 	go func() {
 		defer close(p.served)
-		_ = p.server.Serve(listener) // it ends when Close closes it
+		_ = p.server.Serve(listener) // returns when Close closes it
 	}()
 	return nil
 }
 
-// Close cuts all connections at once and gives the address back. What the provider knows stays, for the next Start.
+// Close closes all connections and releases the address. The state of the provider is kept for the next Start.
 func (p *Provider) Close() {
 	if p.server == nil {
 		return
 	}
-	_ = p.server.Close() // whatever is left of it is of no use
+	_ = p.server.Close() // errors are ignored
 	<-p.served
 	p.server = nil
 }
 
-// Issuer is the URL that the provider goes by, once it has been started.
+// Issuer returns the URL of the provider after its first Start.
 func (p *Provider) Issuer() string { return p.issuer }
 
 // RegisterClient adds a client, or replaces the one with the same ID.
@@ -173,15 +173,14 @@ func (p *Provider) issuerFromRequest(bool) (op.IssuerFromRequest, error) {
 	return func(*http.Request) string { return p.issuer }, nil
 }
 
-// redirectKey finds in a request's context the URI that it asks to be redirected to.
+// redirectKey is the context key of the requested redirect URI.
 type redirectKey struct{}
 
-// intercept does what package op leaves to us: it only knows fixed redirect URIs, and looks at a code before it looks at
-// who sends it.
+// intercept adds to package op, which only supports fixed redirect URIs and checks a code before it authenticates the client.
 func (p *Provider) intercept(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == tokenPath && !p.authenticated(r) {
-			op.RequestError(w, r, oidc.ErrInvalidClient().WithDescription("unknown client, or a wrong secret"), nil)
+			op.RequestError(w, r, oidc.ErrInvalidClient().WithDescription("unknown client or wrong secret"), nil)
 			return
 		}
 		asked := r.FormValue("redirect_uri")
@@ -192,26 +191,26 @@ func (p *Provider) intercept(next http.Handler) http.Handler {
 	})
 }
 
-// authenticated tells whether a request carries a client's name and secret.
+// authenticated reports whether a request contains a client's ID and secret.
 func (p *Provider) authenticated(r *http.Request) bool {
 	id, secret, basic := r.BasicAuth()
 	if !basic {
-		return p.storage.knows(r.PostFormValue("client_id"), r.PostFormValue("client_secret"))
+		return p.storage.checkSecret(r.PostFormValue("client_id"), r.PostFormValue("client_secret"))
 	}
 	// Both are encoded as in a form: RFC 6749, section 2.3.1.
 	id, errID := url.QueryUnescape(id)
 	secret, errSecret := url.QueryUnescape(secret)
-	return errID == nil && errSecret == nil && p.storage.knows(id, secret)
+	return errID == nil && errSecret == nil && p.storage.checkSecret(id, secret)
 }
 
-// client is what package op sees of a Client. The method set is op's.
+// client adapts a Client to package op.
 type client struct {
 	Client
 	redirects       []string
 	idTokenLifetime time.Duration
 }
 
-// newClient adds the URI that a request asks for to a client's own, if the client allows it.
+// newClient adds the requested redirect URI to those of a client, if the client allows it.
 func newClient(ctx context.Context, c Client, idTokenLifetime time.Duration) *client {
 	redirects := slices.Clone(c.RedirectURIs)
 	asked, _ := ctx.Value(redirectKey{}).(string)
@@ -250,7 +249,7 @@ func (c *client) AuthMethod() oidc.AuthMethod {
 	return oidc.AuthMethodBasic
 }
 
-//nolint:revive // the name is op's
+//nolint:revive // named by package op
 func (c *client) RestrictAdditionalIdTokenScopes() func([]string) []string { return allScopes }
 
 func (c *client) RestrictAdditionalAccessTokenScopes() func([]string) []string { return allScopes }

@@ -43,7 +43,7 @@ func demo() Options {
 	}
 }
 
-// browser is somebody in front of a browser, on the way through a sign-in.
+// browser is a browser during a sign-in.
 type browser struct {
 	t      *testing.T
 	http   *http.Client
@@ -73,7 +73,7 @@ func newBrowser(t *testing.T, issuer string, transport http.RoundTripper) *brows
 	return &browser{
 		t:      t,
 		issuer: issuer,
-		// It stops at every redirect, for some lead to clients that are not there.
+		// Redirects are not followed automatically, because some lead to clients that do not exist.
 		http: &http.Client{Jar: jar, Transport: transport, Timeout: 10 * time.Second,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		config: oauth2.Config{
@@ -86,7 +86,7 @@ func newBrowser(t *testing.T, issuer string, transport http.RoundTripper) *brows
 	}
 }
 
-// answer is where a way through redirects ends: at a page of the provider, or where it sends people on to.
+// answer is the end of a chain of redirects: a page of the provider, or a location outside of it.
 type answer struct {
 	status   int
 	location *url.URL // empty for a page
@@ -95,7 +95,7 @@ type answer struct {
 
 func (a answer) String() string { return fmt.Sprintf("%d %s: %s", a.status, a.location, a.body) }
 
-// follow goes where redirects lead, as long as that is the provider.
+// follow follows redirects within the provider.
 func (b *browser) follow(request *http.Request) answer {
 	b.t.Helper()
 	for {
@@ -131,7 +131,7 @@ func (b *browser) request(method, target string, form url.Values) *http.Request 
 	return request
 }
 
-// open asks for a sign-in: that leads to the form, or to the client.
+// open starts a sign-in, which results in the form or a redirect to the client.
 func (b *browser) open(options ...oauth2.AuthCodeOption) answer {
 	b.t.Helper()
 	options = append(options, oauth2.SetAuthURLParam("nonce", nonce))
@@ -151,12 +151,12 @@ func (b *browser) submit(form, username, password string) answer {
 		url.Values{"id": {id[1]}, "username": {username}, "password": {password}}))
 }
 
-// signIn goes all the way to the code that the client gets.
+// signIn signs in and returns the client's code.
 func (b *browser) signIn(username string, options ...oauth2.AuthCodeOption) string {
 	b.t.Helper()
 	got := b.submit(b.open(options...).body, username, username)
 	if got.location.Query().Get("state") != "a state" || !strings.HasPrefix(got.location.String(), b.config.RedirectURL+"?") {
-		b.t.Fatalf("the sign-in leads elsewhere: %s", got)
+		b.t.Fatalf("the sign-in redirects elsewhere: %s", got)
 	}
 	return got.location.Query().Get("code")
 }
@@ -169,7 +169,7 @@ func (b *browser) context() context.Context {
 	return context.WithValue(b.t.Context(), oauth2.HTTPClient, b.http)
 }
 
-// verify returns the claims of a token that is what it has to be.
+// verify verifies a token and returns its claims.
 func (b *browser) verify(token *oauth2.Token) *oidc.IDTokenClaims {
 	b.t.Helper()
 	party, err := rp.NewRelyingPartyOIDC(b.t.Context(), b.issuer, b.config.ClientID, b.config.ClientSecret, callback,
@@ -186,7 +186,7 @@ func (b *browser) verify(token *oauth2.Token) *oidc.IDTokenClaims {
 	return claims
 }
 
-// refused is the error of a token request: its status, and what OAuth calls it.
+// refused returns the status and the OAuth error of a failed token request.
 func refused(err error) (int, string) {
 	var failure *oauth2.RetrieveError
 	if !errors.As(err, &failure) {
@@ -205,13 +205,13 @@ func TestSignInTellsWhoItIs(t *testing.T) {
 		username string
 		groups   []any
 	}{
-		{reason: "all that is known", user: "alice", scopes: []string{"openid", "email", "profile"},
+		{reason: "all claims", user: "alice", scopes: []string{"openid", "email", "profile"},
 			email: "alice@example.org", verified: true, username: "alice", groups: []any{"researchers"}},
-		{reason: "an address that nobody verified", user: "carol", scopes: []string{"openid", "email"},
+		{reason: "an unverified address", user: "carol", scopes: []string{"openid", "email"},
 			email: "alice@example.org"},
 		{reason: "a group with a comma in its name is one group", user: "carol", scopes: []string{"openid", "groups"},
 			groups: []any{"staff,researchers"}},
-		{reason: "only who it is", user: "bob", scopes: []string{"openid"}},
+		{reason: "only the subject", user: "bob", scopes: []string{"openid"}},
 	}
 	_, b := start(t, demo())
 	for _, test := range tests {
@@ -237,7 +237,7 @@ func TestSignInTellsWhoItIs(t *testing.T) {
 				}
 			}
 			if _, err := b.exchange(code, oauth2.VerifierOption(verifier)); err == nil {
-				t.Error("the code was taken twice")
+				t.Error("the code was accepted twice")
 			}
 		})
 	}
@@ -262,10 +262,10 @@ func TestWrongPasswordShowsTheFormAgain(t *testing.T) {
 		t.Fatal(wrong)
 	}
 	if got := b.submit(wrong.body, "alice", "alice"); !got.location.Query().Has("code") {
-		t.Errorf("the right password then: %s", got)
+		t.Errorf("the right password afterwards: %s", got)
 	}
 	if got := b.submit(`name="id" value="another"`, "alice", "alice"); got.status != http.StatusBadRequest {
-		t.Errorf("a sign-in that nobody asked for: %s", got)
+		t.Errorf("an unknown sign-in: %s", got)
 	}
 }
 
@@ -287,7 +287,7 @@ func TestClientsMustProveThemselves(t *testing.T) {
 			status: http.StatusUnauthorized, want: "invalid_client"},
 		{reason: "an unknown client", change: func(c *oauth2.Config) { c.ClientID = "unknown" },
 			status: http.StatusUnauthorized, want: "invalid_client"},
-		{reason: "who they are comes before what they want", change: func(c *oauth2.Config) { c.ClientSecret = "wrong" }, code: "wrong",
+		{reason: "the client is authenticated before the code is checked", change: func(c *oauth2.Config) { c.ClientSecret = "wrong" }, code: "wrong",
 			status: http.StatusUnauthorized, want: "invalid_client"},
 		{reason: "a wrong code", change: func(*oauth2.Config) {}, code: "wrong", status: http.StatusBadRequest, want: "invalid_grant"},
 		{reason: "another client's code", change: func(c *oauth2.Config) { c.ClientID, c.ClientSecret = "any", "s" },
@@ -325,7 +325,7 @@ func TestPublicClientsMustUsePKCE(t *testing.T) {
 	}
 	code := b.signIn("alice", oauth2.S256ChallengeOption(verifier))
 	if _, err := b.exchange(code, oauth2.VerifierOption(oauth2.GenerateVerifier())); err == nil {
-		t.Error("another verifier was taken")
+		t.Error("another verifier was accepted")
 	}
 	if _, err := b.exchange(code, oauth2.VerifierOption(verifier)); err != nil {
 		t.Error(err)
@@ -337,12 +337,12 @@ func TestRedirectURIs(t *testing.T) {
 		reason, client, uri string
 		status              int
 	}{
-		{reason: "the client's own", client: "jupyter", uri: callback, status: http.StatusOK},
-		{reason: "not the client's own", client: "jupyter", uri: callback + "/", status: http.StatusBadRequest},
-		{reason: "one that the client allows", client: "any", uri: callback, status: http.StatusOK},
-		{reason: "one that it does not allow", client: "any", uri: "https://example.org/#.localhost", status: http.StatusBadRequest},
+		{reason: "a redirect URI of the client", client: "jupyter", uri: callback, status: http.StatusOK},
+		{reason: "another redirect URI", client: "jupyter", uri: callback + "/", status: http.StatusBadRequest},
+		{reason: "an allowed redirect URI", client: "any", uri: callback, status: http.StatusOK},
+		{reason: "a denied redirect URI", client: "any", uri: "https://example.org/#.localhost", status: http.StatusBadRequest},
 		{reason: "an unknown client", client: "unknown", uri: callback, status: http.StatusBadRequest},
-		{reason: "a client that came later", client: "later", uri: "https://later.example.org/cb", status: http.StatusOK},
+		{reason: "a client that was registered later", client: "later", uri: "https://later.example.org/cb", status: http.StatusOK},
 	}
 	p, b := start(t, demo())
 	p.RegisterClient(Client{ID: "later", Secret: "s", RedirectURIs: []string{"https://later.example.org/cb"}})
@@ -371,7 +371,7 @@ func TestPromptNone(t *testing.T) {
 			t.Errorf("after a sign-in that is remembered (%t): %s", remember, got)
 		}
 		if got := b.open(oauth2.SetAuthURLParam("prompt", "login")); got.status != http.StatusOK {
-			t.Errorf("a sign-in that insists on the form: %s", got)
+			t.Errorf("a sign-in with prompt=login: %s", got)
 		}
 	}
 }
@@ -390,10 +390,10 @@ func TestSignOut(t *testing.T) {
 		return b.follow(b.request(http.MethodGet, b.issuer+"/end_session?"+query.Encode(), nil))
 	}
 	if got := ask("https://example.org/"); got.status != http.StatusBadRequest {
-		t.Errorf("out to anywhere: %s", got)
+		t.Errorf("signing out to any URL: %s", got)
 	}
 	if got := ask(callback); got.location.String() != callback {
-		t.Errorf("out to the client: %s", got)
+		t.Errorf("signing out to the client: %s", got)
 	}
 	if got := b.open(); got.status != http.StatusOK {
 		t.Errorf("the next sign-in must show the form: %s", got)
@@ -415,7 +415,7 @@ func TestRefreshTokens(t *testing.T) {
 		t.Errorf("%+v, %v", second, err)
 	}
 	if _, err := refresh(); err == nil {
-		t.Error("a used refresh token was taken")
+		t.Error("a used refresh token was accepted")
 	}
 }
 
@@ -426,18 +426,18 @@ func TestCloseAndStart(t *testing.T) {
 	p.Close()
 	if response, err := b.http.Get(b.issuer + oidc.DiscoveryEndpoint); err == nil {
 		response.Body.Close()
-		t.Error("it answers after Close, on a connection from before")
+		t.Error("it responds after Close on an existing connection")
 	}
-	p.Close() // once more does no harm
+	p.Close() // Close is idempotent
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
 	if p.Start() == nil {
-		t.Error("it was started twice")
+		t.Error("it was started twice without an error")
 	}
 	token, err := b.exchange(code)
 	if err != nil {
-		t.Fatalf("a sign-in from before: %v", err)
+		t.Fatalf("an earlier sign-in: %v", err)
 	}
 	if claims := b.verify(token); claims.Issuer != issuer {
 		t.Errorf("issuer %q, want %q", claims.Issuer, issuer)
@@ -445,7 +445,7 @@ func TestCloseAndStart(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	borrowed := httptest.NewTLSServer(nil) // it makes a certificate
+	borrowed := httptest.NewTLSServer(nil) // creates a certificate
 	borrowed.Close()
 	options := demo()
 	options.Certificate = &borrowed.TLS.Certificates[0]
@@ -472,7 +472,7 @@ func TestNewRefuses(t *testing.T) {
 		"an issuer that is not a URL": {Issuer: "http://[::1"},
 	} {
 		if _, err := New(options); err == nil {
-			t.Errorf("%s is taken", reason)
+			t.Errorf("%s is accepted", reason)
 		}
 	}
 }

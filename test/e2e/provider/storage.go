@@ -24,10 +24,9 @@ const (
 	claimGroups = "groups"
 )
 
-var errUnknown = errors.New("unknown, or used up")
+var errUnknown = errors.New("unknown or used")
 
-// storage is what the provider remembers, as package op asks for it (op.Storage). It is safe for concurrent use: what it
-// gives out are copies.
+// storage holds the state of the provider and implements op.Storage. It is safe for concurrent use, because it returns copies.
 type storage struct {
 	key                                  signingKey
 	accessTokenLifetime, idTokenLifetime time.Duration
@@ -36,8 +35,8 @@ type storage struct {
 	users         map[string]User // by subject
 	clients       map[string]Client
 	requests      map[string]*authRequest
-	codes         map[string]string // of requests
-	sessions      map[string]string // subjects of those who stay signed in
+	codes         map[string]string // request IDs by code
+	sessions      map[string]string // subjects by session
 	accessTokens  map[string]accessToken
 	refreshTokens map[string]grant
 }
@@ -45,7 +44,7 @@ type storage struct {
 func newStorage(options Options) (*storage, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		return nil, fmt.Errorf("make a signing key: %w", err)
+		return nil, fmt.Errorf("create a signing key: %w", err)
 	}
 	s := &storage{
 		key:                 signingKey{id: rand.Text(), private: key},
@@ -77,7 +76,7 @@ func newStorage(options Options) (*storage, error) {
 	return s, nil
 }
 
-// grant is what somebody has let a client have. It is op's RefreshTokenRequest.
+// grant is a user's grant to a client. It implements op.RefreshTokenRequest.
 type grant struct {
 	client, subject string
 	scopes          []string
@@ -92,7 +91,7 @@ func (g *grant) GetScopes() []string              { return g.scopes }
 func (g *grant) GetSubject() string               { return g.subject }
 func (g *grant) SetCurrentScopes(scopes []string) { g.scopes = scopes }
 
-// authRequest is a sign-in under way. It is op's AuthRequest.
+// authRequest is a sign-in in progress. It implements op.AuthRequest.
 type authRequest struct {
 	grant
 	id    string
@@ -126,15 +125,15 @@ func (s *storage) addClient(client Client) {
 	s.clients[client.ID] = client
 }
 
-// knows tells whether a client has that secret. A public client has none.
-func (s *storage) knows(id, secret string) bool {
+// checkSecret reports whether a client has the secret. A public client has none.
+func (s *storage) checkSecret(id, secret string) bool {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	client, found := s.clients[id]
 	return found && subtle.ConstantTimeCompare([]byte(client.Secret), []byte(secret)) == 1
 }
 
-// subject finds who has that username and password.
+// subject returns the user with a username and password.
 func (s *storage) subject(username, password string) (string, bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -146,7 +145,7 @@ func (s *storage) subject(username, password string) (string, bool) {
 	return "", false
 }
 
-// complete lets a sign-in go on as somebody.
+// complete completes a sign-in as a subject.
 func (s *storage) complete(id, subject string) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -155,7 +154,7 @@ func (s *storage) complete(id, subject string) {
 	}
 }
 
-// addSession remembers somebody who has signed in.
+// addSession adds the session of a signed-in user.
 func (s *storage) addSession(subject string) string {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -171,7 +170,7 @@ func (s *storage) subjectOfSession(session string) (string, bool) {
 	return subject, found
 }
 
-// request returns a copy of a sign-in under way.
+// request returns a copy of a sign-in in progress.
 func (s *storage) request(id string) (*authRequest, error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -182,7 +181,7 @@ func (s *storage) request(id string) (*authRequest, error) {
 	return new(*request), nil
 }
 
-// What follows is op.Storage, and in part op's words.
+// The methods below implement op.Storage.
 
 func (s *storage) CreateAuthRequest(_ context.Context, asked *oidc.AuthRequest, _ string) (op.AuthRequest, error) {
 	s.mutex.Lock()
@@ -258,7 +257,7 @@ func grantOf(request op.TokenRequest) (grant, error) {
 	case *grant:
 		return *request, nil
 	}
-	return grant{}, fmt.Errorf("a token request of type %T", request)
+	return grant{}, fmt.Errorf("unexpected token request of type %T", request)
 }
 
 func (s *storage) TokenRequestByRefreshToken(_ context.Context, token string) (op.RefreshTokenRequest, error) {
@@ -325,25 +324,25 @@ func (s *storage) GetClientByClientID(ctx context.Context, id string) (op.Client
 }
 
 func (s *storage) AuthorizeClientIDSecret(_ context.Context, id, secret string) error {
-	if !s.knows(id, secret) {
+	if !s.checkSecret(id, secret) {
 		return errUnknown
 	}
 	return nil
 }
 
-// SetUserinfoFromScopes is empty, as op asks for: SetUserinfoFromRequest does it.
+// SetUserinfoFromScopes does nothing, as package op requires: SetUserinfoFromRequest sets the claims.
 func (s *storage) SetUserinfoFromScopes(context.Context, *oidc.UserInfo, string, string, []string) error {
 	return nil
 }
 
-// SetUserinfoFromRequest fills an ID token.
+// SetUserinfoFromRequest sets the claims of an ID token.
 func (s *storage) SetUserinfoFromRequest(_ context.Context, info *oidc.UserInfo, request op.IDTokenRequest, scopes []string) error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	return s.tell(info, request.GetSubject(), scopes)
+	return s.setClaims(info, request.GetSubject(), scopes)
 }
 
-// SetUserinfoFromToken fills the answer of the userinfo endpoint.
+// SetUserinfoFromToken sets the claims of the userinfo response.
 func (s *storage) SetUserinfoFromToken(_ context.Context, info *oidc.UserInfo, id, _, _ string) error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
@@ -351,11 +350,11 @@ func (s *storage) SetUserinfoFromToken(_ context.Context, info *oidc.UserInfo, i
 	if !found || time.Now().After(token.expires) {
 		return errUnknown
 	}
-	return s.tell(info, token.subject, token.scopes)
+	return s.setClaims(info, token.subject, token.scopes)
 }
 
-// tell writes down what the scopes let a client know.
-func (s *storage) tell(info *oidc.UserInfo, subject string, scopes []string) error {
+// setClaims sets the claims that the scopes allow.
+func (s *storage) setClaims(info *oidc.UserInfo, subject string, scopes []string) error {
 	user, found := s.users[subject]
 	if !found {
 		return errUnknown
@@ -400,7 +399,7 @@ func (s *storage) SignatureAlgorithms(context.Context) ([]jose.SignatureAlgorith
 
 func (s *storage) KeySet(context.Context) ([]op.Key, error) { return []op.Key{publicKey{s.key}}, nil }
 
-// signingKey is what tokens are signed with, publicKey what everybody sees of it.
+// signingKey signs tokens, publicKey is its public part.
 type signingKey struct {
 	id      string
 	private *rsa.PrivateKey

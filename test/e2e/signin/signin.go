@@ -1,10 +1,10 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package signin is a person with a browser, as far as signing in goes: cookies, redirects, and the form of the OpenID provider
-// of package provider. The real browser is slower, and shows what a person sees; this one can be asked a hundred things.
+// Package signin is a minimal browser for signing in: cookies, redirects, and the form of the OpenID provider of package provider. A
+// real browser is slower; this one can make hundreds of requests.
 //
-// What may live here: HTTP as a browser speaks it. What may not: Kubernetes, Jupyter, and what is expected of a server.
+// What may live here: HTTP as used by browsers. What may not: Kubernetes, Jupyter, and expectations of tests.
 package signin
 
 import (
@@ -22,13 +22,13 @@ import (
 	"time"
 )
 
-// Agent is one browser with its cookies.
+// Agent is a browser with its cookies.
 type Agent struct {
 	// HTTP follows redirects and keeps cookies.
 	HTTP *http.Client
 }
 
-// Page is what a browser ends up with.
+// Page is the page that a browser shows.
 type Page struct {
 	URL    *url.URL
 	Status int
@@ -40,14 +40,14 @@ type Page struct {
 func New() *Agent {
 	jar, err := cookiejar.New(nil)
 	if err != nil {
-		panic(err) // it takes no options that could be wrong
+		panic(err) // there are no options
 	}
-	// The ingress controller of a test has a certificate that it made itself.
+	// The ingress controller of tests has a self-signed certificate.
 	transport := &http.Transport{DialContext: Dial, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	return &Agent{HTTP: &http.Client{Jar: jar, Timeout: 10 * time.Minute, Transport: transport}}
 }
 
-// Dial resolves names below localhost as browsers do (RFC 6761, section 6.3); Go's resolver leaves them to the system.
+// Dial resolves names below localhost like browsers (RFC 6761, section 6.3); Go's resolver leaves them to the system.
 func Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err == nil && strings.HasSuffix(host, ".localhost") {
@@ -56,10 +56,10 @@ func Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
-// Close gives up idle connections.
+// Close closes idle connections.
 func (a *Agent) Close() { a.HTTP.CloseIdleConnections() }
 
-// Open opens a page as somebody does who types its address, and follows redirects.
+// Open opens a page like a user who types its address, and follows redirects.
 func (a *Agent) Open(ctx context.Context, address string) (Page, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -69,7 +69,7 @@ func (a *Agent) Open(ctx context.Context, address string) (Page, error) {
 	return a.do(a.HTTP, request)
 }
 
-// Ask sends a request as a script does, and follows no redirects. Header may be nil.
+// Ask sends a request like a script, without following redirects. Header may be nil.
 func (a *Agent) Ask(ctx context.Context, method, address string, header http.Header) (Page, error) {
 	request, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
@@ -86,7 +86,7 @@ func (a *Agent) Ask(ctx context.Context, method, address string, header http.Hea
 func (a *Agent) do(client *http.Client, request *http.Request) (Page, error) {
 	response, err := client.Do(request)
 	if err != nil {
-		return Page{}, fmt.Errorf("%s %s: %w", request.Method, request.URL.Path, errors.Unwrap(err)) // what it wraps repeats the URL
+		return Page{}, fmt.Errorf("%s %s: %w", request.Method, request.URL.Path, errors.Unwrap(err)) // the outer error repeats the URL
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 32<<20))
@@ -96,10 +96,10 @@ func (a *Agent) do(client *http.Client, request *http.Request) (Page, error) {
 	return Page{URL: response.Request.URL, Status: response.StatusCode, Header: response.Header, Body: string(body)}, nil
 }
 
-// hidden finds the provider's name of the sign-in that its form is for.
+// hidden matches the ID of the sign-in in the provider's form.
 var hidden = regexp.MustCompile(`<input type="hidden" name="id" value="([^"]+)">`)
 
-// SignIn opens a page, is led to the provider, signs in there, and returns where it ends up.
+// SignIn opens a page, follows the redirect to the provider, signs in, and returns the resulting page.
 func (a *Agent) SignIn(ctx context.Context, address, username, password string) (Page, error) {
 	form, err := a.Open(ctx, address)
 	if err != nil {
@@ -107,7 +107,7 @@ func (a *Agent) SignIn(ctx context.Context, address, username, password string) 
 	}
 	id := hidden.FindStringSubmatch(form.Body)
 	if id == nil {
-		return form, fmt.Errorf("%s leads to %s (HTTP status %d), which is no sign-in form", address, form.URL, form.Status)
+		return form, fmt.Errorf("%s redirects to %s (HTTP status %d), which is not a sign-in form", address, form.URL, form.Status)
 	}
 	action, err := form.URL.Parse("/login")
 	if err != nil {

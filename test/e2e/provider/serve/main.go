@@ -1,14 +1,14 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command serve runs the provider of package provider, for demonstrations and end-to-end tests.
+// Command serve runs the OpenID provider of package provider for demonstrations and end-to-end tests.
 //
 //	CLIENT_SECRET=... serve --listen :8080 --issuer http://provider.localhost:8000
 //
-// It knows a client `jupyter`, which has the secret, and a public one, `jupyter-public`. Both may send people to any server
-// of this operator on a host below localhost. With --listen-tls it is a second provider as well, under another issuer.
+// It has a client `jupyter` with the secret and a public client `jupyter-public`. Both may redirect to any server of this operator on
+// a host below localhost. With --listen-tls it also runs a second provider with another issuer.
 //
-// The secret comes from a file or from the environment, never from the arguments, which everybody can see.
+// The secret is read from a file or the environment, never from the arguments, which all users can see.
 package main
 
 import (
@@ -38,14 +38,14 @@ type flags struct {
 func main() {
 	var f flags
 	flag.StringVar(&f.listen, "listen", "", "address to listen on")
-	flag.StringVar(&f.issuer, "issuer", "", "URL that people and clients know it by; that of the address if not set")
-	flag.StringVar(&f.listenTLS, "listen-tls", "", "address of the provider that speaks TLS")
-	flag.StringVar(&f.issuerTLS, "issuer-tls", "", "URL of that one")
-	flag.StringVar(&f.tlsCert, "tls-cert", "", "file with its certificate")
-	flag.StringVar(&f.key, "tls-key", "", "file with its key")
-	flag.StringVar(&f.users, "users", "", "file with users, YAML or JSON; without it alice, bob and carol are there")
-	flag.StringVar(&f.secretFile, "client-secret-file", "", "file with the secret of the client; without it that of CLIENT_SECRET")
-	flag.BoolVar(&f.singleSignOn, "single-sign-on", false, "remember who has signed in")
+	flag.StringVar(&f.issuer, "issuer", "", "issuer URL (default: derived from the address)")
+	flag.StringVar(&f.listenTLS, "listen-tls", "", "address of the provider with TLS")
+	flag.StringVar(&f.issuerTLS, "issuer-tls", "", "issuer URL of the provider with TLS")
+	flag.StringVar(&f.tlsCert, "tls-cert", "", "certificate file of the provider with TLS")
+	flag.StringVar(&f.key, "tls-key", "", "key file of the provider with TLS")
+	flag.StringVar(&f.users, "users", "", "file with users in YAML or JSON (default: alice, bob and carol)")
+	flag.StringVar(&f.secretFile, "client-secret-file", "", "file with the secret of the client (default: $CLIENT_SECRET)")
+	flag.BoolVar(&f.singleSignOn, "single-sign-on", false, "remember signed-in users")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := serve(ctx, f)
@@ -71,13 +71,13 @@ func serve(ctx context.Context, f flags) error {
 			return err
 		}
 		defer p.Close()
-		fmt.Printf("%s is served at %s\n", p.Issuer(), options.Listen)
+		fmt.Printf("serving %s at %s\n", p.Issuer(), options.Listen)
 	}
 	<-ctx.Done()
 	return nil
 }
 
-// options are those of each provider that the flags ask for.
+// options returns the options of the providers according to the flags.
 func (f flags) options() ([]provider.Options, error) {
 	secret, err := f.secret()
 	if err != nil {
@@ -90,8 +90,8 @@ func (f flags) options() ([]provider.Options, error) {
 	options := provider.Options{
 		Users: users,
 		Clients: []provider.Client{
-			{ID: "jupyter", Secret: secret, AllowRedirect: ours},
-			{ID: "jupyter-public", AllowRedirect: ours},
+			{ID: "jupyter", Secret: secret, AllowRedirect: isOperatorURL},
+			{ID: "jupyter-public", AllowRedirect: isOperatorURL},
 		},
 		SingleSignOn: f.singleSignOn,
 	}
@@ -103,7 +103,7 @@ func (f flags) options() ([]provider.Options, error) {
 	if f.listenTLS != "" {
 		certificate, err := tls.LoadX509KeyPair(f.tlsCert, f.key)
 		if err != nil {
-			return nil, fmt.Errorf("the certificate of --listen-tls: %w", err)
+			return nil, fmt.Errorf("loading the certificate of --listen-tls: %w", err)
 		}
 		options.Listen, options.Issuer, options.Certificate = f.listenTLS, f.issuerTLS, &certificate
 		all = append(all, options)
@@ -124,7 +124,7 @@ func (f flags) secret() (string, error) {
 		secret = strings.TrimSpace(string(raw))
 	}
 	if secret == "" {
-		return "", errors.New("there is no client secret: set CLIENT_SECRET, or name its file with --client-secret-file")
+		return "", errors.New("no client secret: set CLIENT_SECRET or --client-secret-file")
 	}
 	return secret, nil
 }
@@ -144,8 +144,8 @@ func (f flags) people() ([]provider.User, error) {
 	return users, nil
 }
 
-// ours tells whether people are sent to a server of the operator on this machine, or to its page after the sign-out.
-func ours(u *url.URL) bool {
+// isOperatorURL reports whether a URL is the callback or the signed-out page of a server of the operator on this machine.
+func isOperatorURL(u *url.URL) bool {
 	return (u.Scheme == "http" || u.Scheme == "https") && u.User == nil && strings.HasSuffix(u.Hostname(), ".localhost") &&
 		(strings.HasSuffix(u.Path, "/oauth2/callback") || strings.HasSuffix(u.Path, "/oauth2/signed-out"))
 }

@@ -24,20 +24,20 @@ func TestOptions(t *testing.T) {
 		reason  string
 		flags   flags
 		users   int
-		refused bool
+		invalid bool
 	}{
 		{reason: "demo users", flags: flags{listen: ":0", secretFile: secret}, users: 3},
-		{reason: "users of one's own", flags: flags{listen: ":0", secretFile: secret, users: write("users", "- {sub: a, username: b, password: c}\n")}, users: 1},
-		{reason: "a misspelt field", flags: flags{listen: ":0", secretFile: secret, users: write("misspelt", "- {subject: a}\n")}, refused: true},
-		{reason: "no secret", flags: flags{listen: ":0"}, refused: true},
-		{reason: "nothing to listen on", flags: flags{secretFile: secret}, refused: true},
-		{reason: "TLS without a certificate", flags: flags{listenTLS: ":0", secretFile: secret}, refused: true},
+		{reason: "users from a file", flags: flags{listen: ":0", secretFile: secret, users: write("users", "- {sub: a, username: b, password: c}\n")}, users: 1},
+		{reason: "a misspelt field", flags: flags{listen: ":0", secretFile: secret, users: write("misspelt", "- {subject: a}\n")}, invalid: true},
+		{reason: "no secret", flags: flags{listen: ":0"}, invalid: true},
+		{reason: "nothing to listen on", flags: flags{secretFile: secret}, invalid: true},
+		{reason: "TLS without a certificate", flags: flags{listenTLS: ":0", secretFile: secret}, invalid: true},
 	}
 	t.Setenv("CLIENT_SECRET", "")
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
 			all, err := test.flags.options()
-			if (err != nil) != test.refused {
+			if (err != nil) != test.invalid {
 				t.Fatalf("got %v", err)
 			}
 			if err == nil && (len(all) != 1 || len(all[0].Users) != test.users || all[0].Clients[0].Secret != "s") {
@@ -47,7 +47,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-func TestOurs(t *testing.T) {
+func TestIsOperatorURL(t *testing.T) {
 	for text, want := range map[string]bool{
 		"http://jupyter.localhost:8000/alice/oauth2/callback":   true,
 		"https://jupyter.localhost/oauth2/callback":             true,
@@ -64,7 +64,7 @@ func TestOurs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := ours(u); got != want {
+		if got := isOperatorURL(u); got != want {
 			t.Errorf("%s: got %t", text, got)
 		}
 	}

@@ -8,20 +8,20 @@ import (
 	"testing"
 )
 
-func TestNonsenseIsRefusedAtApply(t *testing.T) {
+func TestInvalidSpecsAreRejectedAtApply(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	tests := []struct {
 		reason, name, spec string
-		words              []string // of what kubectl says
+		words              []string // parts of the error of kubectl
 	}{
 		{reason: "a bad memory limit", spec: `jupyterServer: {resources: {limits: {memory: lots}}}`, words: []string{"spec.jupyterServer.resources.limits", "must be a quantity"}},
 		{reason: "a request above its limit", spec: `jupyterServer: {resources: {requests: {memory: 2Gi}, limits: {memory: 1Gi}}}`, words: []string{"spec.jupyterServer.resources", "at most its limit"}},
 		{reason: "a bad size", spec: `storage: {size: 10 gigs}`, words: []string{"spec.storage.size", "must be a quantity"}},
-		{reason: "a size of nothing", spec: `storage: {size: 0}`, words: []string{"spec.storage.size"}},
+		{reason: "a size of zero", spec: `storage: {size: 0}`, words: []string{"spec.storage.size"}},
 		{reason: "a host with a scheme", spec: `routing: {host: "http://jupyter.example.org"}`, words: []string{"spec.routing.host", "must be a DNS name"}},
 		{reason: "a host with a port", spec: `routing: {host: "jupyter.example.org:8000"}`, words: []string{"spec.routing.host", "must be a DNS name"}},
-		{reason: "a path without its slash", spec: `routing: {path: alice}`, words: []string{"spec.routing.path", "must start with a slash"}},
+		{reason: "a path without leading slash", spec: `routing: {path: alice}`, words: []string{"spec.routing.path", "must start with a slash"}},
 		{reason: "a path with dots", spec: `routing: {path: /alice/..}`, words: []string{"spec.routing.path"}},
 		{reason: "a name of 53 characters", name: strings.Repeat("a", 53), words: []string{"metadata.name", "52 characters"}},
 		{reason: "a name that starts with a digit", name: "1alice", words: []string{"metadata.name", "start with a letter"}},
@@ -50,13 +50,13 @@ func TestNonsenseIsRefusedAtApply(t *testing.T) {
 		}
 		for _, word := range test.words {
 			if !strings.Contains(err.Error(), word) {
-				t.Errorf("%s: the answer lacks %q: %v", test.reason, word, err)
+				t.Errorf("%s: the error lacks %q: %v", test.reason, word, err)
 			}
 		}
 	}
 }
 
-// 52 is the longest name: its pod starts.
+// A name of 52 characters, the maximum, works: its pod starts.
 func TestLongestNameRuns(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -64,7 +64,7 @@ func TestLongestNameRuns(t *testing.T) {
 	w.server(name)
 }
 
-func TestWhatKubernetesCannotChangeIsRefused(t *testing.T) {
+func TestImmutableFieldsAreRejected(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.apply("alice", `{suspend: true, storage: {size: 1Gi}}`)
@@ -74,7 +74,7 @@ func TestWhatKubernetesCannotChangeIsRefused(t *testing.T) {
 	} {
 		err := w.tryApply(w.manifest("alice", spec))
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "spec.storage") {
-			t.Errorf("%s: %v, want an answer with spec.storage and %q", spec, err, want)
+			t.Errorf("%s: got %v, want an error with spec.storage and %q", spec, err, want)
 		}
 	}
 }
