@@ -1,8 +1,8 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package helmchart_test checks the chart that installs the operator. The goldens are in testdata: a comment, then the
-// values, then what they render to. `go test ./helm-chart -update` rewrites the outputs.
+// Package helmchart_test tests the chart of the operator. The goldens in testdata consist of a comment, the values and the output.
+// `go test ./helm-chart -update` rewrites the outputs.
 package helmchart_test
 
 import (
@@ -48,13 +48,13 @@ func load(t *testing.T) *chart.Chart {
 	return c
 }
 
-// render returns the objects in the order in which Helm installs them.
+// render returns the objects in Helm's install order.
 func render(t *testing.T, values string) ([]releaseutil.Manifest, error) {
 	t.Helper()
 	return renderAs(t, "jupyter-server-operator", values)
 }
 
-// renderAs renders for a name of the release.
+// renderAs renders with a release name.
 func renderAs(t *testing.T, name, values string) ([]releaseutil.Manifest, error) {
 	t.Helper()
 	c := load(t)
@@ -90,7 +90,7 @@ func mustRenderAs(t *testing.T, name, values string) []releaseutil.Manifest {
 	return manifests
 }
 
-// find decodes the one object of a kind.
+// find decodes the first object of a kind.
 func find(t *testing.T, manifests []releaseutil.Manifest, kind string, into any) {
 	t.Helper()
 	for _, m := range manifests {
@@ -102,7 +102,7 @@ func find(t *testing.T, manifests []releaseutil.Manifest, kind string, into any)
 		}
 		return
 	}
-	t.Fatalf("no %s is rendered", kind)
+	t.Fatalf("no %s was rendered", kind)
 }
 
 func TestGolden(t *testing.T) {
@@ -119,7 +119,7 @@ func TestGolden(t *testing.T) {
 			input, _, _ := strings.Cut(string(raw), "-- output --\n")
 			_, values, found := strings.Cut(input, "-- values --\n")
 			if !found {
-				t.Fatal("there is no line `-- values --`")
+				t.Fatal("no line `-- values --`")
 			}
 			var got strings.Builder
 			for _, m := range mustRender(t, values) {
@@ -130,7 +130,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// shorten cuts the specification out of the CRD: it has a test of its own.
+// shorten omits the spec of the CRD, which has a separate test.
 func shorten(m releaseutil.Manifest) string {
 	if m.Head.Kind != "CustomResourceDefinition" {
 		return m.Content
@@ -139,7 +139,7 @@ func shorten(m releaseutil.Manifest) string {
 	return head + "\nspec: # ..."
 }
 
-func TestCRDIsTheOneOfTheOperator(t *testing.T) {
+func TestCRDEqualsThatOfTheOperator(t *testing.T) {
 	var want apiextensionsv1.CustomResourceDefinition
 	if err := yaml.UnmarshalStrict(schema.CRD, &want); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestCRDIsTheOneOfTheOperator(t *testing.T) {
 			t.Error("the chart's CRD is not the operator's: run `make generate`")
 		}
 		if policy := got.Annotations["helm.sh/resource-policy"]; (policy == "keep") != (keep == "true") {
-			t.Errorf("crd.keep %s gives the resource policy %q", keep, policy)
+			t.Errorf("crd.keep %s results in the resource policy %q", keep, policy)
 		}
 	}
 	for _, m := range mustRender(t, image+"crd: {install: false}") {
@@ -161,7 +161,7 @@ func TestCRDIsTheOneOfTheOperator(t *testing.T) {
 	}
 }
 
-// Helm keeps a release with its chart in one Secret, and the API server takes no Secret above 1 MiB.
+// Helm stores a release with its chart in one Secret, which the API server limits to 1 MiB.
 func TestReleaseFitsIntoASecret(t *testing.T) {
 	var manifest strings.Builder
 	for _, m := range mustRender(t, image) {
@@ -186,8 +186,8 @@ func TestReleaseFitsIntoASecret(t *testing.T) {
 	}
 }
 
-// Whoever reads values.yaml sees every rule and every setting with what holds.
-func TestDefaultPoliciesAreWrittenOut(t *testing.T) {
+// values.yaml lists every rule and every setting with its default.
+func TestDefaultPoliciesAreListed(t *testing.T) {
 	var got struct {
 		Rules                          json.RawMessage
 		Namespaces, Exemptions, Custom json.RawMessage
@@ -207,7 +207,7 @@ func TestDefaultPoliciesAreWrittenOut(t *testing.T) {
 	}
 }
 
-// Helm refuses what values.schema.json does not know, so that must know what the operator does.
+// Helm rejects values that values.schema.json does not know, so it must know all settings of the operator.
 func TestPoliciesAreInTheSchema(t *testing.T) {
 	defaults, err := json.Marshal(policies.Default().Rules)
 	if err != nil {
@@ -216,30 +216,30 @@ func TestPoliciesAreInTheSchema(t *testing.T) {
 	values := image + "config: {policies: {rules: " + string(defaults) + `, namespaces: [{selector: {matchLabels: {a: b}}, rules: ` +
 		string(defaults) + `}], exemptions: [{rules: [hosts], servers: [a/b], reason: c}], custom: {own: {severity: audit}}}}`
 	if _, err := render(t, values); err != nil {
-		t.Errorf("the defaults are refused: %v", err)
+		t.Errorf("the defaults are rejected: %v", err)
 	}
 	var rules map[string]map[string]any
 	into(t, policies.Default().Rules, &rules)
 	for id, settings := range rules {
-		refusedAsOwn(t, id)
+		checkNotCustom(t, id)
 		for setting := range settings {
 			misspelt := fmt.Sprintf("%sconfig: {policies: {rules: {%s: {%s: [{}]}}}}", image, id, setting)
 			if _, err := render(t, misspelt); err == nil || !strings.Contains(err.Error(), setting) {
-				t.Errorf("a list of objects as %s of the rule %s gives the error %v", setting, id, err)
+				t.Errorf("a list of objects as %s of the rule %s results in the error %v", setting, id, err)
 			}
 		}
 		if _, err := render(t, fmt.Sprintf("%sconfig: {policies: {rules: {%s: {misspelt: 1}}}}", image, id)); err == nil {
 			t.Errorf("a misspelt setting of the rule %s is accepted", id)
 		}
 	}
-	refusedAsOwn(t, "oidc-intact")
+	checkNotCustom(t, "oidc-intact")
 }
 
-// The operator would not start.
-func refusedAsOwn(t *testing.T, id string) {
+// checkNotCustom checks that a built-in rule is rejected in config.policies.custom, where it would keep the operator from starting.
+func checkNotCustom(t *testing.T, id string) {
 	t.Helper()
 	if _, err := render(t, fmt.Sprintf("%sconfig: {policies: {custom: {%s: {severity: audit}}}}", image, id)); err == nil || !strings.Contains(err.Error(), "/config/policies/custom/"+id) {
-		t.Errorf("the built-in rule %s as one of the admin's own gives the error %v", id, err)
+		t.Errorf("the built-in rule %s as custom rule results in the error %v", id, err)
 	}
 }
 
@@ -255,8 +255,8 @@ func into(t *testing.T, from, to any) {
 	}
 }
 
-// What the operator writes into these objects outlives an upgrade only where the chart sets nothing.
-func TestCertificatesAreLeftToTheOperator(t *testing.T) {
+// Fields that the operator sets survive an upgrade only if the chart does not set them.
+func TestCertificatesAreNotSetByTheChart(t *testing.T) {
 	manifests := mustRender(t, image)
 	var configuration admissionregistrationv1.ValidatingWebhookConfiguration
 	find(t, manifests, "ValidatingWebhookConfiguration", &configuration)
@@ -272,7 +272,7 @@ func TestCertificatesAreLeftToTheOperator(t *testing.T) {
 	}
 }
 
-// The names that the operator is told, and those that the objects have, are made at different places.
+// The names in the operator's arguments and those of the objects are computed in different places.
 func TestWebhookNames(t *testing.T) {
 	for _, values := range []string{image, image + "fullnameOverride: " + strings.Repeat("long-", 12) + "name"} {
 		manifests := mustRender(t, values)
@@ -292,7 +292,7 @@ func TestWebhookNames(t *testing.T) {
 		}
 		named := configuration.Webhooks[0].ClientConfig.Service
 		if *named.Path != "/validate-jupyterserver" || named.Name != service.Name || named.Namespace != service.Namespace || *named.Port != service.Spec.Ports[0].Port {
-			t.Errorf("the API server asks at %+v, the Service is %s/%s", named, service.Namespace, service.Name)
+			t.Errorf("the API server calls %+v, but the Service is %s/%s", named, service.Namespace, service.Name)
 		}
 		if configuration.Name != service.Name || secret.Name != service.Name {
 			t.Errorf("the names %s, %s and %s differ", configuration.Name, service.Name, secret.Name)
@@ -312,13 +312,13 @@ func yamlOf(t *testing.T, m releaseutil.Manifest) (out any) {
 	return out
 }
 
-// A change of the configuration restarts the operator, which reads it only when it starts.
+// A change of the configuration restarts the operator, which reads it only at start.
 func TestConfigurationRollsTheDeployment(t *testing.T) {
 	var before, after appsv1.Deployment
 	find(t, mustRender(t, image), "Deployment", &before)
 	find(t, mustRender(t, image+"config: {policies: {rules: {auth-none: {allow: true}}}}"), "Deployment", &after)
 	if reflect.DeepEqual(before.Spec.Template, after.Spec.Template) {
-		t.Error("the pod is the same with another configuration")
+		t.Error("the pod does not change with the configuration")
 	}
 }
 
@@ -336,7 +336,7 @@ func TestPodIsRestricted(t *testing.T) {
 	}
 	for _, volume := range pod.Volumes {
 		if volume.ConfigMap == nil {
-			t.Errorf("volume %s is no ConfigMap", volume.Name)
+			t.Errorf("volume %s is not a ConfigMap", volume.Name)
 		}
 	}
 	for _, container := range pod.Containers {
@@ -349,7 +349,7 @@ func TestPodIsRestricted(t *testing.T) {
 	}
 }
 
-// The operator and the API server, which asks the webhook, are told the shard in different languages.
+// The shard selectors of the operator and of the webhook have different syntaxes.
 func TestShardIsTheSameEverywhere(t *testing.T) {
 	const expressions = "[{key: a, operator: In, values: [b, c]}, {key: d, operator: NotIn, values: [e]}, {key: f.g/h, operator: Exists}, {key: i, operator: DoesNotExist}]"
 	for _, values := range []string{"{matchLabels: {a: b, c: ''}}", "{matchExpressions: " + expressions + "}", "{matchLabels: {a: b}, matchExpressions: " + expressions + "}"} {
@@ -371,18 +371,18 @@ func TestShardIsTheSameEverywhere(t *testing.T) {
 			}
 			got, err := labels.Parse(value)
 			if err != nil || got.String() != want.String() {
-				t.Errorf("the operator works on %q (%v), the webhook is asked about %q", value, err, want)
+				t.Errorf("the operator selects %q (%v), the webhook selects %q", value, err, want)
 			}
 			want = nil
 		}
 		if want != nil {
-			t.Errorf("the operator is not told the shard %s", values)
+			t.Errorf("the operator has no selector for the shard %s", values)
 		}
 	}
 }
 
-// Two releases share a cluster, and a namespace.
-func TestTwoReleasesHaveNoNameInCommon(t *testing.T) {
+// Two releases can share a cluster and a namespace.
+func TestReleasesHaveDistinctNames(t *testing.T) {
 	const second = "crd: {install: false}\n"
 	names := map[string]bool{}
 	for _, m := range mustRender(t, image+second) {
@@ -408,32 +408,32 @@ func TestTwoReleasesHaveNoNameInCommon(t *testing.T) {
 	}
 }
 
-func TestRefusedValues(t *testing.T) {
+func TestInvalidValues(t *testing.T) {
 	tests := map[string]struct{ values, err string }{
-		"no image":            {"", "image.repository is required"},
-		"misspelt":            {image + "watchNamespace: [a]", "watchNamespace"},
-		"misspelt setting":    {image + "config: {policies: {rules: {auth-none: {allowed: true}}}}", "allowed"},
-		"misspelt rule":       {image + "config: {policies: {rules: {host: {}}}}", "host"},
-		"severity":            {image + "config: {policies: {rules: {hosts: {severity: error}}}}", "/config/policies/rules/hosts/severity"},
-		"exempt from nowhere": {image + "config: {policies: {exemptions: [{rules: [hosts], reason: a}]}}", "/config/policies/exemptions/0"},
-		"failure policy":      {image + "webhook: {failurePolicy: fail}", "/webhook/failurePolicy"},
-		"issuer without name": {image + "webhook: {certificates: {mode: cert-manager, issuerRef: {kind: Issuer}}}", "/webhook/certificates/issuerRef"},
-		"issuer without use":  {image + "webhook: {certificates: {issuerRef: {name: a}}}", "/webhook/certificates/issuerRef"},
-		"exempt in two ways":  {image + "config: {policies: {exemptions: [{rules: [hosts], namespaces: {matchLabels: {a: b}}, servers: [a/b], reason: c}]}}", "/config/policies/exemptions/0"},
-		"exempt from what":    {image + "config: {policies: {exemptions: [{rules: [oidc-intact], servers: [a/b], reason: c}]}}", "/config/policies/exemptions/0/rules/0"},
-		"exempt from no id":   {image + "config: {policies: {exemptions: [{rules: [Hosts], servers: [a/b], reason: c}]}}", "/config/policies/exemptions/0/rules/0"},
-		"own rule's id":       {image + "config: {policies: {custom: {Own: {severity: audit}}}}", "/config/policies/custom"},
-		"no port":             {image + "config: {ingress: {httpPort: 70000}}", "/config/ingress/httpPort"},
-		"port of the health":  {image + "metrics: {port: 8081}", "/metrics/port"},
-		"namespace":           {image + "watchNamespaces: [Team A]", "/watchNamespaces/0"},
-		"two same namespaces": {image + "watchNamespaces: [a, a]", "/watchNamespaces"},
-		"two leaders":         {image + "replicas: 2\nleaderElection: {enabled: false}", "/replicas"},
-		"digest":              {"image: {repository: r, digest: abc}", "/image/digest"},
-		"shard as text":       {image + "shardSelector: shard=a", "/shardSelector"},
-		"shard without value": {image + "shardSelector: {matchExpressions: [{key: shard, operator: In}]}", "/shardSelector/matchExpressions/0"},
-		"shard with operator": {image + "shardSelector: {matchExpressions: [{key: shard, operator: notin, values: [a]}]}", "/shardSelector/matchExpressions/0/operator"},
-		"shard with no label": {image + "shardSelector: {matchLabels: {shard: a b}}", "/shardSelector/matchLabels/shard"},
-		"empty peer":          {image + "networkPolicy: {metricsFrom: [{}]}", "/networkPolicy/metricsFrom/0"},
+		"no image":             {"", "image.repository is required"},
+		"misspelt":             {image + "watchNamespace: [a]", "watchNamespace"},
+		"misspelt setting":     {image + "config: {policies: {rules: {auth-none: {allowed: true}}}}", "allowed"},
+		"misspelt rule":        {image + "config: {policies: {rules: {host: {}}}}", "host"},
+		"severity":             {image + "config: {policies: {rules: {hosts: {severity: error}}}}", "/config/policies/rules/hosts/severity"},
+		"exempt without scope": {image + "config: {policies: {exemptions: [{rules: [hosts], reason: a}]}}", "/config/policies/exemptions/0"},
+		"failure policy":       {image + "webhook: {failurePolicy: fail}", "/webhook/failurePolicy"},
+		"issuer without name":  {image + "webhook: {certificates: {mode: cert-manager, issuerRef: {kind: Issuer}}}", "/webhook/certificates/issuerRef"},
+		"issuer without use":   {image + "webhook: {certificates: {issuerRef: {name: a}}}", "/webhook/certificates/issuerRef"},
+		"exempt in two ways":   {image + "config: {policies: {exemptions: [{rules: [hosts], namespaces: {matchLabels: {a: b}}, servers: [a/b], reason: c}]}}", "/config/policies/exemptions/0"},
+		"exempt from what":     {image + "config: {policies: {exemptions: [{rules: [oidc-intact], servers: [a/b], reason: c}]}}", "/config/policies/exemptions/0/rules/0"},
+		"exempt from no id":    {image + "config: {policies: {exemptions: [{rules: [Hosts], servers: [a/b], reason: c}]}}", "/config/policies/exemptions/0/rules/0"},
+		"custom rule's ID":     {image + "config: {policies: {custom: {Own: {severity: audit}}}}", "/config/policies/custom"},
+		"no port":              {image + "config: {ingress: {httpPort: 70000}}", "/config/ingress/httpPort"},
+		"port of the health":   {image + "metrics: {port: 8081}", "/metrics/port"},
+		"namespace":            {image + "watchNamespaces: [Team A]", "/watchNamespaces/0"},
+		"two same namespaces":  {image + "watchNamespaces: [a, a]", "/watchNamespaces"},
+		"two leaders":          {image + "replicas: 2\nleaderElection: {enabled: false}", "/replicas"},
+		"digest":               {"image: {repository: r, digest: abc}", "/image/digest"},
+		"shard as text":        {image + "shardSelector: shard=a", "/shardSelector"},
+		"shard without value":  {image + "shardSelector: {matchExpressions: [{key: shard, operator: In}]}", "/shardSelector/matchExpressions/0"},
+		"shard with operator":  {image + "shardSelector: {matchExpressions: [{key: shard, operator: notin, values: [a]}]}", "/shardSelector/matchExpressions/0/operator"},
+		"shard with no label":  {image + "shardSelector: {matchLabels: {shard: a b}}", "/shardSelector/matchLabels/shard"},
+		"empty peer":           {image + "networkPolicy: {metricsFrom: [{}]}", "/networkPolicy/metricsFrom/0"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -442,7 +442,7 @@ func TestRefusedValues(t *testing.T) {
 				t.Fatal("accepted")
 			}
 			if !strings.Contains(err.Error(), test.err) {
-				t.Errorf("the error does not name %q: %v", test.err, err)
+				t.Errorf("the error does not contain %q: %v", test.err, err)
 			}
 		})
 	}

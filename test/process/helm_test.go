@@ -52,7 +52,7 @@ func TestRecordsArePutRightAfterHelmAndAKill(t *testing.T) {
 	w.create(w.namespace, "alice", nil)
 	w.released(w.namespace)
 	w.helm("uninstall", "alice")
-	w.eventually("the objects are restored", func() error { return w.tryGet(&appsv1.StatefulSet{}, "alice") })
+	w.eventually("the objects are restored", func() error { return w.get(&appsv1.StatefulSet{}, "alice") })
 	o.kill()
 	if list := w.helm("list", "--short"); list != "" {
 		t.Fatalf("the records were checked before: %s", list)
