@@ -21,7 +21,7 @@ func TestParseConfig(t *testing.T) {
 			reason: "The documented file is valid.",
 			edit:   func(map[string]any) {},
 		},
-		"allow nobody": {
+		"empty allow": {
 			reason: "Rules may allow no one.",
 			edit:   func(c map[string]any) { c["allow"] = map[string]any{} },
 		},

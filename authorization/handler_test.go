@@ -338,7 +338,7 @@ func BenchmarkDecision(b *testing.B) {
 	for name, header := range map[string]http.Header{
 		"allowed": headers(userHeader, "x", emailHeader, "BOB@example.org", groupsHeader, "a,b,c,d,e,f"),
 		"group":   headers(userHeader, "x", emailHeader, "c@example.org", groupsHeader, strings.Repeat("some-group,", 100)+"staff"),
-		"refused": headers(userHeader, "x", emailHeader, "c@example.org", groupsHeader, "a,b,c"),
+		"denied":  headers(userHeader, "x", emailHeader, "c@example.org", groupsHeader, "a,b,c"),
 		"page":    headers(userHeader, "x", "Accept", "text/html", "X-Forwarded-Method", "GET", "X-Forwarded-Uri", "/alice/lab?x=y"),
 	} {
 		b.Run(name, func(b *testing.B) {

@@ -19,9 +19,9 @@ test_resources_bounds[note] if {
 
 test_resources_bounds_together[note] if {
 	some note, case in {
-		"beside": {"list": "containers", "more": {}, "want": {"spec.pod.containers"}},
+		"at the same time": {"list": "containers", "more": {}, "want": {"spec.pod.containers"}},
 		"sidecar": {"list": "initContainers", "more": {"restartPolicy": "Always"}, "want": {"spec.pod.containers"}},
-		"before": {"list": "initContainers", "more": {}, "want": set()},
+		"one after another": {"list": "initContainers", "more": {}, "want": set()},
 	}
 	other := object.union({"name": "other", "image": "x", "resources": {"limits": {"cpu": "3", "memory": "1Gi"}}}, case.more)
 	changes := [

@@ -48,7 +48,7 @@ test_routes[note] if {
 	here := {"spec.routing.path"}
 	some note, case in {
 		"itself": {"own": "/alice", "routes": [route("alice", "/alice")], "taken": set(), "overlap": set()},
-		"beside": {"own": "/alice", "routes": [route("bob", "/alicex")], "taken": set(), "overlap": set()},
+		"sibling": {"own": "/alice", "routes": [route("bob", "/alicex")], "taken": set(), "overlap": set()},
 		"equal": {"own": "/alice", "routes": [route("bob", "/alice/")], "taken": here, "overlap": set()},
 		"below": {"own": "/alice", "routes": [route("bob", "/alice/bob")], "taken": set(), "overlap": here},
 		"above": {"own": "/bob/alice", "routes": [route("bob", "/bob")], "taken": set(), "overlap": here},

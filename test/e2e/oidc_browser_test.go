@@ -159,7 +159,7 @@ func TestDenialInABrowser(t *testing.T) {
 		signInForm("bob"),
 		chromedp.WaitVisible(chromedp.CSS("h1")),
 	)
-	w.screenshot(browser, "refused")
+	w.screenshot(browser, "denied")
 	text, err := chromedp.Run(browser, chromedp.Text(chromedp.CSS("body")))
 	if err != nil {
 		t.Fatal(err)

@@ -43,9 +43,9 @@ func TestHelmShowsTheRelease(t *testing.T) {
 	}
 }
 
-// The operator is killed before it has checked the records that Helm changed. Nothing remembers that, so the next change of the
-// spec puts them right.
-func TestRecordsArePutRightAfterHelmAndAKill(t *testing.T) {
+// The operator is killed before it has checked the records that Helm changed. The check is not persisted, so the next change of the
+// spec repairs them.
+func TestRecordsAreRepairedAfterHelmAndKill(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1)
 	o := w.operator()

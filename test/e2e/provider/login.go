@@ -41,11 +41,11 @@ func (l *login) show(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	subject, known := l.session(r)
-	if known && !slices.Contains(request.asked.Prompt, oidc.PromptLogin) {
+	if known && !slices.Contains(request.requested.Prompt, oidc.PromptLogin) {
 		l.redirect(w, r, request, subject)
 		return
 	}
-	if slices.Contains(request.asked.Prompt, oidc.PromptNone) {
+	if slices.Contains(request.requested.Prompt, oidc.PromptNone) {
 		op.AuthRequestError(w, r, request, oidc.ErrLoginRequired(), l.authorizer)
 		return
 	}

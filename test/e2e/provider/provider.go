@@ -183,11 +183,11 @@ func (p *Provider) intercept(next http.Handler) http.Handler {
 			op.RequestError(w, r, oidc.ErrInvalidClient().WithDescription("unknown client or wrong secret"), nil)
 			return
 		}
-		asked := r.FormValue("redirect_uri")
-		if asked == "" {
-			asked = r.FormValue("post_logout_redirect_uri")
+		requested := r.FormValue("redirect_uri")
+		if requested == "" {
+			requested = r.FormValue("post_logout_redirect_uri")
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), redirectKey{}, asked)))
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), redirectKey{}, requested)))
 	})
 }
 
@@ -213,10 +213,10 @@ type client struct {
 // newClient adds the requested redirect URI to those of a client, if the client allows it.
 func newClient(ctx context.Context, c Client, idTokenLifetime time.Duration) *client {
 	redirects := slices.Clone(c.RedirectURIs)
-	asked, _ := ctx.Value(redirectKey{}).(string)
-	uri, err := url.Parse(asked)
-	if err == nil && asked != "" && c.AllowRedirect != nil && c.AllowRedirect(uri) {
-		redirects = append(redirects, asked)
+	requested, _ := ctx.Value(redirectKey{}).(string)
+	uri, err := url.Parse(requested)
+	if err == nil && requested != "" && c.AllowRedirect != nil && c.AllowRedirect(uri) {
+		redirects = append(redirects, requested)
 	}
 	return &client{Client: c, redirects: redirects, idTokenLifetime: idTokenLifetime}
 }

@@ -186,8 +186,8 @@ func (b *browser) verify(token *oauth2.Token) *oidc.IDTokenClaims {
 	return claims
 }
 
-// refused returns the status and the OAuth error of a failed token request.
-func refused(err error) (int, string) {
+// tokenError returns the status and the OAuth error of a failed token request.
+func tokenError(err error) (int, string) {
 	var failure *oauth2.RetrieveError
 	if !errors.As(err, &failure) {
 		return 0, ""
@@ -303,7 +303,7 @@ func TestClientsMustProveThemselves(t *testing.T) {
 			}
 			test.change(&b.config)
 			_, err := b.exchange(code)
-			if status, got := refused(err); status != test.status || got != test.want {
+			if status, got := tokenError(err); status != test.status || got != test.want {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -94,24 +94,24 @@ func (g *grant) SetCurrentScopes(scopes []string) { g.scopes = scopes }
 // authRequest is a sign-in in progress. It implements op.AuthRequest.
 type authRequest struct {
 	grant
-	id    string
-	asked oidc.AuthRequest
+	id        string
+	requested oidc.AuthRequest
 }
 
 func (r *authRequest) GetID() string                      { return r.id }
 func (r *authRequest) GetACR() string                     { return "" }
-func (r *authRequest) GetNonce() string                   { return r.asked.Nonce }
-func (r *authRequest) GetRedirectURI() string             { return r.asked.RedirectURI }
-func (r *authRequest) GetResponseType() oidc.ResponseType { return r.asked.ResponseType }
-func (r *authRequest) GetResponseMode() oidc.ResponseMode { return r.asked.ResponseMode }
-func (r *authRequest) GetState() string                   { return r.asked.State }
+func (r *authRequest) GetNonce() string                   { return r.requested.Nonce }
+func (r *authRequest) GetRedirectURI() string             { return r.requested.RedirectURI }
+func (r *authRequest) GetResponseType() oidc.ResponseType { return r.requested.ResponseType }
+func (r *authRequest) GetResponseMode() oidc.ResponseMode { return r.requested.ResponseMode }
+func (r *authRequest) GetState() string                   { return r.requested.State }
 func (r *authRequest) Done() bool                         { return r.subject != "" }
 
 func (r *authRequest) GetCodeChallenge() *oidc.CodeChallenge {
-	if r.asked.CodeChallenge == "" {
+	if r.requested.CodeChallenge == "" {
 		return nil
 	}
-	return &oidc.CodeChallenge{Challenge: r.asked.CodeChallenge, Method: r.asked.CodeChallengeMethod}
+	return &oidc.CodeChallenge{Challenge: r.requested.CodeChallenge, Method: r.requested.CodeChallengeMethod}
 }
 
 type accessToken struct {
@@ -183,17 +183,17 @@ func (s *storage) request(id string) (*authRequest, error) {
 
 // The methods below implement op.Storage.
 
-func (s *storage) CreateAuthRequest(_ context.Context, asked *oidc.AuthRequest, _ string) (op.AuthRequest, error) {
+func (s *storage) CreateAuthRequest(_ context.Context, requested *oidc.AuthRequest, _ string) (op.AuthRequest, error) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	public := s.clients[asked.ClientID].Secret == ""
-	if (public || asked.CodeChallenge != "") && asked.CodeChallengeMethod != oidc.CodeChallengeMethodS256 {
+	public := s.clients[requested.ClientID].Secret == ""
+	if (public || requested.CodeChallenge != "") && requested.CodeChallengeMethod != oidc.CodeChallengeMethodS256 {
 		return nil, oidc.ErrInvalidRequest().WithDescription("want a code challenge of method S256")
 	}
 	request := &authRequest{
-		grant: grant{client: asked.ClientID, scopes: asked.Scopes},
-		id:    rand.Text(),
-		asked: *asked,
+		grant:     grant{client: requested.ClientID, scopes: requested.Scopes},
+		id:        rand.Text(),
+		requested: *requested,
 	}
 	s.requests[request.id] = request
 	return new(*request), nil
