@@ -149,7 +149,7 @@ func TestCheck(t *testing.T) {
 		{reason: "missing rules", args: []string{"-f", "-", "--policies", "nowhere"}, stdin: server, err: "--policies: ", code: 2},
 		{reason: "a folder without rules", args: []string{"-f", "-", "--policies", filepath.Dir(file("none/README.md", "x"))}, stdin: server, err: "contains no rules", code: 2},
 		{reason: "a rule with a syntax error", args: []string{"-f", "-", "--policies", file("mistake/a.rego", "package jupyterserver.custom.a\n\nverdicts contains nothing\n")}, stdin: server, err: "a.rego:3: ", code: 2},
-		{reason: "a rule whose test fails", args: []string{"-f", "-", "--policies", failing}, stdin: server, err: "a_test.rego:3: the test test_it fails", code: 2},
+		{reason: "a rule whose test fails", args: []string{"-f", "-", "--policies", failing}, stdin: server, err: "a_test.rego:3: test test_it failed", code: 2},
 		{reason: "a rule that fails for some servers", args: []string{"-f", "-", "--policies", file("conflict/a.rego", "package jupyterserver.custom.a\n\nverdicts contains {\"id\": \"a\", \"message\": \"m\", \"path\": x} if some x in [1]\n")}, stdin: server, err: "a.rego", code: 2},
 		{reason: "a manifest without rules", args: []string{"-f", "-", "--policies", file("manifest/a.yaml", "kind: Secret\napiVersion: v1\nmetadata: {name: x}\n")}, stdin: server, err: "a.yaml:1: manifest of kind Secret", code: 2},
 		{reason: "a ConfigMap that the operator would not read", args: []string{"-f", "-", "--policies", file("unlabelled/a.yaml", "kind: ConfigMap\napiVersion: v1\nmetadata: {name: x}\ndata: {a.rego: x}\n")}, stdin: server, err: "lacks the label jupyterserver.dev/policies", code: 2},

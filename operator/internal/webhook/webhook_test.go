@@ -56,7 +56,7 @@ func TestMessagesToUsers(t *testing.T) {
 		{
 			reason: "a spec that does not render", code: http.StatusUnprocessableEntity,
 			spec: `patches: [{target: {kind: Deployment}, type: merge, patch: "{a: b}"}]`,
-			want: []string{denied + "the spec cannot be rendered: spec.patches[0] for Deployment: there is no such object"},
+			want: []string{denied + "the spec cannot be rendered: spec.patches[0] for Deployment: no such object"},
 		},
 		{
 			reason: "a spec that cannot be decoded", code: http.StatusUnprocessableEntity,
@@ -116,7 +116,7 @@ func TestUpdateWithoutNewViolationsIsAllowed(t *testing.T) {
 	w.wants("an update to another denied image", w.mergeSpec("alice", "jupyterServer: {image: quay.io/jupyter/base-notebook:y}"), "(rule image-registries)")
 	w.warned()
 	w.wants("another field", w.mergeSpec("alice", "routing: {path: /other}"))
-	if warnings := w.warned(); len(warnings) != 1 || !strings.Contains(warnings[0], "it was so before") {
+	if warnings := w.warned(); len(warnings) != 1 || !strings.Contains(warnings[0], "existed before") {
 		t.Errorf("the warnings are %q", warnings)
 	}
 	w.wants("suspending", w.mergeSpec("alice", "suspend: true"))
