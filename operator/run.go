@@ -20,7 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/klog/v2/textlogger"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -46,22 +46,23 @@ const operatorName = "jupyter-server-operator"
 
 // runOptions are the flags of run. Settings that concern servers are in the configuration file.
 type runOptions struct {
-	config                string
-	namespaces            []string
-	shardSelector         string
-	concurrency           int
-	metricsAddress        string
-	metricsAuth           bool
-	healthAddress         string
-	policiesNamespace     string
-	webhookAddress        string
-	webhookService        string
-	webhookCertDir        string
-	leaderElection        bool
-	leaderElectionNS      string
-	leaderElectionID      string
-	gracefulShutdown      time.Duration
-	kubeAPIQPS, verbosity int
+	config              string
+	namespaces          []string
+	shardSelector       string
+	concurrency         int
+	metricsAddress      string
+	metricsAuth         bool
+	healthAddress       string
+	policiesNamespace   string
+	webhookAddress      string
+	webhookService      string
+	webhookCertDir      string
+	leaderElection      bool
+	leaderElectionNS    string
+	leaderElectionID    string
+	gracefulShutdown    time.Duration
+	kubeAPIQPS          int
+	logFormat, logLevel string
 }
 
 func newRunCommand() *cobra.Command {
@@ -91,7 +92,8 @@ func newRunCommand() *cobra.Command {
 	flags.StringVar(&o.leaderElectionID, "leader-election-id", "", "name of the Lease that the replicas of one operator share (default: derived from --shard-selector and --namespaces)")
 	flags.DurationVar(&o.gracefulShutdown, "graceful-shutdown-timeout", 20*time.Second, "time to finish running work after a termination signal")
 	flags.IntVar(&o.kubeAPIQPS, "kube-api-qps", 200, "maximum requests per second to the API server; -1 for no limit")
-	flags.IntVar(&o.verbosity, "v", 0, "log level: 0 for important events and errors, 4 for debugging")
+	flags.StringVar(&o.logFormat, "log-format", "json", "format of the log: json or text")
+	flags.StringVar(&o.logLevel, "log-level", "info", "what to log: error, warn, info (everything done to the cluster) or debug (also what was decided, and why)")
 	return cmd
 }
 
@@ -103,8 +105,12 @@ func run(ctx context.Context, o runOptions) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	log := textlogger.NewLogger(textlogger.NewConfig(textlogger.Verbosity(o.verbosity)))
+	log, err := newLogger(os.Stderr, o.logFormat, o.logLevel)
+	if err != nil {
+		return err
+	}
 	ctrl.SetLogger(log)
+	klog.SetLogger(log) // of client-go
 	cfg, err := config.Load(o.config)
 	if err != nil {
 		return err

@@ -66,7 +66,7 @@ func (w *world) operator(flags ...string) *operator {
 		w.Fatal(err)
 	}
 	o.args = append([]string{
-		"run", "--namespaces=" + strings.Join(w.namespaces, ","), "--metrics-bind-address=0", "--health-probe-bind-address=0", "--v=1",
+		"run", "--namespaces=" + strings.Join(w.namespaces, ","), "--metrics-bind-address=0", "--health-probe-bind-address=0", "--log-level=debug",
 	}, flags...)
 	o.start()
 	w.Cleanup(o.cleanUp)
