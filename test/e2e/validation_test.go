@@ -15,7 +15,7 @@ func TestInvalidSpecsAreRejectedAtApply(t *testing.T) {
 		reason, name, spec string
 		words              []string // parts of the error of kubectl
 	}{
-		{reason: "a bad memory limit", spec: `jupyterServer: {resources: {limits: {memory: lots}}}`, words: []string{"spec.jupyterServer.resources.limits", "must be a quantity"}},
+		{reason: "a bad memory limit", spec: `jupyterServer: {resources: {limits: {memory: lots}}}`, words: []string{"spec.jupyterServer.resources.limits", "must be a non-negative quantity"}},
 		{reason: "a request above its limit", spec: `jupyterServer: {resources: {requests: {memory: 2Gi}, limits: {memory: 1Gi}}}`, words: []string{"spec.jupyterServer.resources", "at most its limit"}},
 		{reason: "a bad size", spec: `storage: {size: 10 gigs}`, words: []string{"spec.storage.size", "must be a quantity"}},
 		{reason: "a size of zero", spec: `storage: {size: 0}`, words: []string{"spec.storage.size"}},
