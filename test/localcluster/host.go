@@ -23,7 +23,6 @@ import (
 // paths. The comments name the component.
 var hostFolders = []string{
 	"/run/containerd",     // shim sockets: pkg/shim/util_unix.go in containerd
-	"/run/netns",          // network plugins: plugins/pkg/ns
 	"/var/lib/cni",        // results: libcni.CacheDir
 	"/var/lib/kubelet",    // device plugins: pkg/kubelet/cm/devicemanager
 	"/var/log/containers", // links to logs: pkg/kubelet/kuberuntime
@@ -114,28 +113,40 @@ func (c *cluster) restoreHost() error {
 }
 
 // removeEmptyFolders removes a folder and its subfolders, except those with files, which another runtime may have
-// created since.
+// created since. Mount points stay, with everything below them, because the cluster has none there: `ip netns add`
+// mounts /run/netns on itself, and a runtime mounts the root folders of its containers.
 func removeEmptyFolders(top string) error {
+	mounts, err := mountPoints(func(_, _ string) bool { return true })
+	if err != nil {
+		return err
+	}
 	var folders []string
-	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if err == nil && d.IsDir() {
-			folders = append(folders, path)
+		if err != nil || !d.IsDir() {
+			return err
 		}
-		return err
+		if slices.Contains(mounts, path) {
+			return fs.SkipDir
+		}
+		folders = append(folders, path)
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("read %s: %w", top, err)
 	}
 	for _, folder := range slices.Backward(folders) {
-		if err := os.Remove(folder); err != nil && !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(folder); err != nil && !errors.Is(err, fs.ErrNotExist) && !inUse(err) {
 			return fmt.Errorf("remove %s: %w", folder, err)
 		}
 	}
 	return nil
 }
+
+// inUse reports whether a folder was not removed because it is not empty, or has become a mount point.
+func inUse(err error) bool { return errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, syscall.EBUSY) }
 
 // hostFiles are the files that the cluster's components leave in folders of the host, by folder. They are removed if
 // the folder did not exist before.
