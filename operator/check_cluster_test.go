@@ -26,6 +26,14 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 )
 
+func TestMain(m *testing.M) {
+	if err := apiservertest.NotCached(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
 // cluster is a real API server to which users with different permissions connect.
 type cluster struct {
 	*testing.T

@@ -7,6 +7,7 @@ package apiservertest
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -53,11 +54,34 @@ func run(m *testing.M, prepare func(*envtest.Environment, *rest.Config) (func() 
 	return code, stop()
 }
 
+// NotCached keeps the result of this test binary out of the cache of `go test`. TestMain calls it before it runs the tests, unless
+// it calls Main or Start, which do.
+//
+// A cached result is reused while the test binary, the environment variables that it reads and the files that it opens are the
+// same. But only reads during m.Run count, and only files of the module (cmd/go/internal/test, computeTestInputsID). The programs
+// of the control plane are not among them: the result would stay for another kube-apiserver, and for none. The go command does not
+// store a result without the log of these reads (saveOutput), so NotCached turns the log off.
+func NotCached() error {
+	if !testing.Testing() {
+		return nil
+	}
+	if !flag.Parsed() {
+		flag.Parse()
+	}
+	if err := flag.Set("test.testlogfile", ""); err != nil {
+		return fmt.Errorf("turning off the log of test inputs: %w", err)
+	}
+	return nil
+}
+
 // Start starts the control plane, after calling configure. The caller has to stop it. The returned client configuration has no
-// rate limit.
+// rate limit. The result of the tests is not cached, see NotCached.
 func Start(configure ...func(*envtest.Environment)) (*envtest.Environment, *rest.Config, error) {
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		return nil, nil, errors.New("KUBEBUILDER_ASSETS is not set: run `make test-unit`, or set it to what `cd test/localcluster && go run . bin` prints")
+	}
+	if err := NotCached(); err != nil {
+		return nil, nil, err
 	}
 	_, here, _, _ := runtime.Caller(0)
 	env := &envtest.Environment{CRDDirectoryPaths: []string{filepath.Join(filepath.Dir(here), "../api/schema")}, ErrorIfCRDPathMissing: true}
