@@ -21,6 +21,12 @@ GOTEST := go run ./test/tools/gotest
 # Tests of what runs at the same time want the race detector, which needs a C compiler.
 RACE ?= -race
 
+# Finds the test files that need other programs: etcd and kube-apiserver, or Helm.
+NEEDS_PROGRAMS := grep -rE --include='*_test.go' 'operator/apiservertest"|KUBEBUILDER_ASSETS'
+# In these packages only a few tests do, which `make check` leaves out.
+SOME_NEED_PROGRAMS := ./operator ./operator/internal/render
+WITH_PROGRAMS := TestCheckAll|TestHelmTemplateGivesTheSameObjects
+
 # For how long what the policies are given is made up.
 FUZZTIME ?= 15s
 
@@ -73,11 +79,27 @@ generate: $(BIN)/controller-gen ## Generate the CRD, deep copies, roles, the sch
 verify-generated: ## Fail when generated files are not what `make generate` makes; changes nothing
 	@test/tools/verify-generated $(GENERATED)
 
+.PHONY: fmt
+fmt: $(BIN)/opa ## Format the Go and the Rego files
+	gofmt -l -w .
+	opa fmt --write policies
+
+.PHONY: tidy
+tidy: ## go mod tidy in all modules
+	for module in . $(MODULES) $(TOOLS); do go -C $$module mod tidy; done
+
 .PHONY: clean
 clean: ## Remove what was built here (the programs in ~/.cache/jupyter-server-operator stay)
 	rm -rf bin postrender/bin artifacts
 
 ##@ Test
+
+.PHONY: check
+check: ## Run before each commit: generated files, vet, linters, tests that need no cluster (three minutes)
+	@$(STEP) 'generated files' $(MAKE) verify-generated
+	@$(STEP) 'vet' $(MAKE) vet
+	@$(STEP) 'linters' $(MAKE) lint
+	@$(STEP) 'tests without a cluster' $(MAKE) test-quick
 
 .PHONY: test
 test: ## Everything: generated files, vet, linters, unit and API-level tests, charts, end-to-end tests
@@ -99,11 +121,29 @@ lint: $(BIN)/golangci-lint ## golangci-lint in all modules
 	golangci-lint run --config .golangci.yaml ./...
 	for module in $(MODULES); do (cd $$module && golangci-lint run --config '$(CURDIR)/.golangci.yaml' ./...); done
 
+# Without the race detector, which makes the rules ten times slower. test-unit and test-one have it.
+.PHONY: test-quick
+test-quick: ## Tests that need no cluster and no other program; results of unchanged packages come from Go's cache
+	@{ go test -json $$(go list ./... | grep -vxFf <($(NEEDS_PROGRAMS) -l . | xargs dirname | sed "s|^\.|$$(go list -m)|")); \
+	  go test -json -skip '^($(WITH_PROGRAMS))$$' $(SOME_NEED_PROGRAMS); \
+	  go -C test/localcluster test -json ./...; } | $(GOTEST)
+
+# -count=1, because Go's cache of test results does not know of the programs that the tests run.
 .PHONY: test-unit
 test-unit: ## Unit tests, and API-level tests against a real etcd and kube-apiserver
 	@$(LOCALCLUSTER) build kubernetes helm
-	@{ KUBEBUILDER_ASSETS="$$($(LOCALCLUSTER) bin)" go test -json -timeout=25m $(RACE) ./...; \
-	  go -C test/localcluster test -json ./...; } | $(GOTEST)
+	@{ KUBEBUILDER_ASSETS="$$($(LOCALCLUSTER) bin)" go test -json -count=1 -timeout=25m $(RACE) ./...; \
+	  go -C test/localcluster test -json -count=1 ./...; } | $(GOTEST)
+
+.PHONY: test-one
+test-one: ## The tests of one package (PKG=./operator/internal/rules), or some of them (RUN=TestStart); V=1 shows all output
+	@[ -n '$(PKG)' ] || { echo 'usage: make test-one PKG=./FOLDER [RUN=PATTERN] [V=1]' >&2; exit 2; }
+	@if $(NEEDS_PROGRAMS) -q '$(PKG:/...=)'; then \
+	  $(LOCALCLUSTER) build kubernetes helm; \
+	  KUBEBUILDER_ASSETS="$$($(LOCALCLUSTER) bin)"; export KUBEBUILDER_ASSETS; \
+	fi; \
+	go -C '$(PKG:/...=)' test -count=1 -timeout=25m $(RACE) $(if $(RUN),-run '$(value RUN)') $(if $(filter %/...,$(PKG)),./...,.) \
+	  $(if $(V),-v,-json | $(GOTEST))
 
 # The version of Kubernetes is what the charts are rendered for where no cluster says it.
 .PHONY: test-charts
