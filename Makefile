@@ -32,7 +32,7 @@ FUZZTIME ?= 15s
 
 # Go modules besides the root.
 MODULES := test/localcluster test/e2e
-TOOLS := test/tools/controller-gen test/tools/golangci-lint test/tools/opa
+TOOLS := test/tools/actionlint test/tools/controller-gen test/tools/golangci-lint test/tools/opa
 
 .PHONY: help
 help: ## Print this
@@ -117,7 +117,8 @@ vet: ## go vet in all modules
 	for module in $(MODULES); do go -C $$module vet ./...; done
 
 .PHONY: lint
-lint: $(BIN)/golangci-lint ## golangci-lint in all modules
+lint: $(BIN)/golangci-lint $(BIN)/actionlint ## golangci-lint in all modules, actionlint on the workflows
+	actionlint -shellcheck= -pyflakes= .github/workflows/*.yaml
 	golangci-lint run --config .golangci.yaml ./...
 	for module in $(MODULES); do (cd $$module && golangci-lint run --config '$(CURDIR)/.golangci.yaml' ./...); done
 
@@ -212,6 +213,11 @@ cluster-status: ## What runs of it
 	@$(LOCALCLUSTER) status
 
 # Tools, each in a Go module of its own.
+
+$(BIN)/actionlint: test/tools/actionlint/go.mod
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 go -C test/tools/actionlint build -trimpath -ldflags '-s -w' -o $@ github.com/rhysd/actionlint/cmd/actionlint
+	@touch $@
 
 $(BIN)/controller-gen: test/tools/controller-gen/go.mod
 	@mkdir -p $(BIN)
