@@ -39,7 +39,7 @@ func TestMessagesToUsers(t *testing.T) {
 		{reason: "no violations", spec: "jupyterServer: {image: docker.io/jupyter/base-notebook:x}"},
 		{
 			reason: "one denial is one sentence with its remediation", spec: "", code: http.StatusForbidden,
-			want: []string{denied + "spec.jupyterServer.image: the image quay.io/jupyter/minimal-notebook", " (rule image-registries). Use an image of an allowed registry, or ask"},
+			want: []string{denied + "spec.jupyterServer.image: image quay.io/jupyter/minimal-notebook", " (rule image-registries). Use an image from an allowed registry, or ask"},
 		},
 		{
 			reason: "several denials are a list", spec: "auth: {mode: none}", code: http.StatusForbidden,
