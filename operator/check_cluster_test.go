@@ -26,10 +26,13 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 )
 
+// Without a control plane, the tests that need one fail or are skipped, and the results of the others may be cached.
 func TestMain(m *testing.M) {
-	if err := apiservertest.NotCached(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	if os.Getenv("KUBEBUILDER_ASSETS") != "" {
+		if err := apiservertest.NotCached(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
 	os.Exit(m.Run())
 }
