@@ -122,21 +122,21 @@ func (c *Controller) report(ctx context.Context, t turn, facts gather.Facts, pla
 	if result.Retry != nil {
 		return ctrl.Result{}, result.Retry
 	}
-	after := reconcile.Soonest(result.After, facts.LookAgain)
+	after := release.Soonest(result.After, facts.LookAgain)
 	if result.PodReplaced && status.Pod == nil {
-		after = reconcile.Soonest(after, lookAtStart)
+		after = release.Soonest(after, lookAtStart)
 	}
 	if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionStalled) {
-		after = reconcile.Soonest(after, min(max(c.stalledFor(t.server)/2, soonestRetry), latestRetry))
+		after = release.Soonest(after, min(max(c.stalledFor(t.server)/2, soonestRetry), latestRetry))
 	}
 	if former := t.current; former != nil && former.GoodRevision != 0 && status.Release.GoodRevision != former.GoodRevision {
-		after = reconcile.Soonest(after, soonestRetry) // inline secrets that only the former good revision needed go then
+		after = release.Soonest(after, soonestRetry) // inline secrets that only the former good revision needed go then
 		if err := c.releases.Prune(ctx, c.refOf(t, status.Release)); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
 	stuck, err := c.replaceStuckPod(ctx, t, facts)
-	return ctrl.Result{RequeueAfter: reconcile.Soonest(stuck, after)}, err
+	return ctrl.Result{RequeueAfter: release.Soonest(stuck, after)}, err
 }
 
 // lookAtStart is when to look at a pod that was just asked for.

@@ -182,7 +182,7 @@ func (g *Gatherer) diagnose(ctx context.Context, server *v1alpha1.JupyterServer,
 	}
 	if finding, found := diagnosis.Diagnose(observation); found {
 		f.Pod.Finding = &finding
-		f.LookAgain = reconcile.Soonest(f.LookAgain, finding.Recheck)
+		f.LookAgain = release.Soonest(f.LookAgain, finding.Recheck)
 	}
 	return nil
 }
@@ -205,7 +205,7 @@ func (g *Gatherer) findFailing(memo *Memo, f *Facts) {
 		memo.failing = failing{revision: f.Current.Revision, since: g.Clock.Now()}
 	}
 	f.Pod.Failing, f.Pod.FailingFor, f.NoRollback = true, g.Clock.Since(memo.failing.since), memo.failing.noRollback
-	f.LookAgain = reconcile.Soonest(f.LookAgain, max(0, f.Upgrades.RollbackAfter-f.Pod.FailingFor))
+	f.LookAgain = release.Soonest(f.LookAgain, max(0, f.Upgrades.RollbackAfter-f.Pod.FailingFor))
 }
 
 // unreadySince returns when the server stopped being ready, or was created.

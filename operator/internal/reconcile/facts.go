@@ -180,11 +180,3 @@ func (s CurrentRejected) apply(f *Facts) {
 type RollbackImpossible struct{ Why string }
 
 func (s RollbackImpossible) apply(f *Facts) { f.NoRollback = s.Why }
-
-// Soonest returns the shorter of two waits, of which zero is none.
-func Soonest(a, b time.Duration) time.Duration {
-	if a == 0 || (b != 0 && b < a) {
-		return b
-	}
-	return a
-}

@@ -207,7 +207,7 @@ func (r *Releaser) follow(ctx context.Context, ref Ref, memo *Memo, want *render
 	}
 	r.noteConflicts(ctx, memo, &result)
 	r.countConflicts(memo, len(result.Conflicts))
-	result.After = soonest(result.After, memo.check.left(r.clock.Now()))
+	result.After = Soonest(result.After, memo.check.left(r.clock.Now()))
 	memo.objects.Settle(inputs, ref.Ref, diff.Diff)
 	return result, nil
 }
@@ -290,7 +290,7 @@ func (r *Releaser) noteConflicts(ctx context.Context, memo *Memo, result *Result
 			conflict.Source, _ = r.objects.SourceOf(ctx, *conflict.Change)
 		}
 		memo.backoff.Note(r.clock.Now(), conflict)
-		result.After = soonest(result.After, conflict.Wait)
+		result.After = Soonest(result.After, conflict.Wait)
 	}
 }
 
@@ -350,8 +350,8 @@ func (r *Releaser) Prune(ctx context.Context, ref Ref) error {
 	return r.records.Prune(ctx, ref.Ref, ref.Current.Revision, ref.Current.GoodRevision)
 }
 
-// soonest returns the shorter of two waits, of which zero is none.
-func soonest(a, b time.Duration) time.Duration {
+// Soonest returns the shorter of two waits, of which zero is none.
+func Soonest(a, b time.Duration) time.Duration {
 	if a == 0 || (b != 0 && b < a) {
 		return b
 	}
