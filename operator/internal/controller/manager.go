@@ -124,7 +124,7 @@ func (c *Controller) watch(mgr ctrl.Manager, options Options) error {
 	}
 	for _, kind := range objects.Kinds() {
 		mapping := byLabel
-		switch kind.GetObjectKind().GroupVersionKind().Kind {
+		switch kind.Object.GetObjectKind().GroupVersionKind().Kind {
 		case "PersistentVolumeClaim":
 			mapping = c.byReference(claimIndex)
 		case "ConfigMap":
@@ -132,11 +132,11 @@ func (c *Controller) watch(mgr ctrl.Manager, options Options) error {
 		case "Ingress":
 			mapping = c.byIngress
 		}
-		if m, isMetadata := kind.(*metav1.PartialObjectMetadata); isMetadata {
+		if m, isMetadata := kind.Object.(*metav1.PartialObjectMetadata); isMetadata {
 			b = b.WatchesMetadata(m, handler.EnqueueRequestsFromMapFunc(mapping))
 			continue
 		}
-		b = b.Watches(kind, handler.EnqueueRequestsFromMapFunc(mapping))
+		b = b.Watches(kind.Object, handler.EnqueueRequestsFromMapFunc(mapping))
 	}
 	if err := b.Complete(reconcile.Func(func(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 		ctx, cancel := untilTheEnd(ctx)

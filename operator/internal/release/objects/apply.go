@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -17,8 +18,11 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/applyconfigurations"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/util/csaupgrade"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
 // noVersion is a resource version that no object has. An apply with it creates an object that is missing and conflicts with one
@@ -26,28 +30,32 @@ import (
 // request creates an object without ever taking over another owner's.
 const noVersion = "1"
 
+// beforeFirstApply is the manager that the API server invents for an object whose managers were erased
+// (apimachinery/pkg/util/managedfields/internal/skipnonapplied.go).
+const beforeFirstApply = "before-first-apply"
+
 // Done is an object that Apply wrote.
 type Done struct {
-	Key Key
-	// Hash is a digest of what was applied. It is empty for an object that was pruned or released.
-	Hash string
+	Key  Key
+	Hash string // a digest of what was applied; empty for an object that was pruned or released
 }
 
 // Apply applies what differs, prunes what is no longer desired, and releases a claim to retain. It returns what was written, also
 // on an error; nothing of that is undone. Its errors are *ConflictError, *TerminatingError, *ApplyError, or those of reading.
-func (c *Client) Apply(ctx context.Context, ref Ref, memo *Memo, diff Diff) ([]Done, error) {
-	var first, pods []Change
-	for _, change := range diff.Apply {
-		if change.Object.GetKind() == setKind {
-			pods = append(pods, change) // last: a pod would wait, with a growing delay, for what it mounts
-			continue
+func (c *Client) Apply(ctx context.Context, ref Ref, memo *Memo, diff Diff) (done []Done, err error) {
+	isSet := func(change Change) bool { return change.Object.GetKind() == setKind }
+	isOther := func(change Change) bool { return !isSet(change) }
+	for _, later := range []func(Change) bool{isSet, isOther} { // the pod comes last: it would wait, with a growing delay, for what it mounts
+		changes := slices.DeleteFunc(slices.Clone(diff.Apply), later)
+		answers, err := together(memo, changes, func(change Change) (*unstructured.Unstructured, error) { return c.apply(ctx, ref, change) })
+		for i, object := range answers {
+			if object != nil {
+				written := liveOf(object, object.GroupVersionKind())
+				written.fields, written.sent = written.fields.canonical(), changes[i].Hash
+				memo.expect(write{live: written, at: c.clock.Now()})
+				done = append(done, Done{KeyOf(object), changes[i].Hash})
+			}
 		}
-		first = append(first, change)
-	}
-	var done []Done
-	for _, changes := range [][]Change{first, pods} {
-		written, err := c.applyAll(ctx, ref, memo, changes)
-		done = append(done, written...)
 		if err != nil {
 			return done, err
 		}
@@ -69,12 +77,32 @@ func (c *Client) Apply(ctx context.Context, ref Ref, memo *Memo, diff Diff) ([]D
 
 // DryRun sends every object that differs as a dry run, so that the rejection of one changes none.
 func (c *Client) DryRun(ctx context.Context, ref Ref, memo *Memo, diff Diff) error {
-	_, err := together(diff.Apply, func(change Change) (answer, error) {
-		object, err := c.send(ctx, ref, change, client.DryRunAll)
-		return answer{object: object}, err
+	_, err := together(memo, diff.Apply, func(change Change) (*unstructured.Unstructured, error) {
+		return c.send(ctx, ref, change, client.DryRunAll)
 	})
-	c.forgetConflicts(memo, diff.Apply, err)
 	return err
+}
+
+// together sends all changes at the same time and returns the answers, nil where one failed, and the first error. Other requests
+// are not cancelled: the outcome of a cancelled request is unknown. A failed one may have proved the expectations wrong.
+func together(memo *Memo, changes []Change, send func(Change) (*unstructured.Unstructured, error)) ([]*unstructured.Unstructured, error) {
+	answers, errs := make([]*unstructured.Unstructured, len(changes)), make([]error, len(changes))
+	var all sync.WaitGroup
+	for i, change := range changes {
+		all.Go(func() {
+			if answers[i], errs[i] = send(change); errs[i] != nil {
+				answers[i] = nil
+			}
+		})
+	}
+	all.Wait()
+	err := cmp.Or(errs...)
+	for _, change := range changes {
+		if err != nil {
+			memo.met(KeyOf(change.Object))
+		}
+	}
+	return answers, err
 }
 
 // Undo deletes what an Apply created before it failed. It is best effort: what stays is the server's own, and the next Apply
@@ -82,14 +110,9 @@ func (c *Client) DryRun(ctx context.Context, ref Ref, memo *Memo, diff Diff) err
 func (c *Client) Undo(ctx context.Context, memo *Memo, diff Diff) {
 	for _, change := range diff.Apply {
 		created, ok := memo.writes[KeyOf(change.Object)]
-		if change.live != nil || !ok || created.pruned || change.Object.GetKind() == claimKind {
-			continue
+		if change.live == nil && ok && !created.pruned && change.Object.GetKind() != claimKind {
+			_ = c.prune(ctx, memo, created.object)
 		}
-		object := metadataOf(change.Object.GroupVersionKind())
-		object.SetNamespace(change.Object.GetNamespace())
-		object.SetName(change.Object.GetName())
-		object.SetUID(created.uid)
-		_ = c.prune(ctx, memo, object)
 	}
 }
 
@@ -102,124 +125,40 @@ func (c *Client) ScaleToZero(ctx context.Context, set *appsv1.StatefulSet) error
 	return nil
 }
 
-// answer is an object as the API server returned it.
-type answer struct {
-	change Change
-	object *unstructured.Unstructured
-	err    error
-}
-
-// together sends all changes at the same time and returns all answers, and the first error. Other requests are not cancelled:
-// the outcome of a cancelled request is unknown.
-func together(changes []Change, send func(Change) (answer, error)) ([]answer, error) {
-	answers := make([]answer, len(changes))
-	var all sync.WaitGroup
-	for i, change := range changes {
-		all.Go(func() {
-			answers[i], answers[i].err = send(change)
-			answers[i].change = change
-		})
-	}
-	all.Wait()
-	var first error
-	for _, a := range answers {
-		first = cmp.Or(first, a.err)
-	}
-	return answers, first
-}
-
-func (c *Client) applyAll(ctx context.Context, ref Ref, memo *Memo, changes []Change) ([]Done, error) {
-	answers, err := together(changes, func(change Change) (answer, error) { return c.apply(ctx, ref, change) })
-	c.forgetConflicts(memo, changes, err)
-	var done []Done
-	for _, a := range answers {
-		if a.err != nil {
-			continue
-		}
-		key := KeyOf(a.change.Object)
-		c.wrote(memo, liveOf(a.object, a.object.GroupVersionKind()), a.change.Hash, true)
-		done = append(done, Done{key, a.change.Hash})
-	}
-	return done, err
-}
-
-// forgetConflicts drops expectations that a failed request may have proved wrong.
-func (c *Client) forgetConflicts(memo *Memo, changes []Change, err error) {
-	if err == nil {
-		return
-	}
-	for _, change := range changes {
-		memo.met(KeyOf(change.Object))
-	}
-}
-
-// apply sends one object and cleans up the managers of its fields.
-func (c *Client) apply(ctx context.Context, ref Ref, change Change) (answer, error) {
+// apply sends one object and leaves the operator as the only manager of what it applied: neither the manager that the API server
+// invents nor Helm, whose fields would stay when they are no longer applied. What Helm set is taken over and applied again, which
+// removes it if it is not desired; any manager may have set what the invented one has.
+func (c *Client) apply(ctx context.Context, ref Ref, change Change) (*unstructured.Unstructured, error) {
 	object, err := c.send(ctx, ref, change)
 	if err != nil {
-		return answer{}, err
+		return nil, err
 	}
-	if err := c.ownAlone(ctx, object); err != nil {
-		return answer{}, err
+	byHelm := slices.ContainsFunc(object.GetManagedFields(), isHelms)
+	managed := slices.Clone(object.GetManagedFields())
+	others := slices.DeleteFunc(managed, func(entry metav1.ManagedFieldsEntry) bool { return entry.Manager == beforeFirstApply })
+	if !byHelm && len(others) == len(object.GetManagedFields()) {
+		return object, nil
 	}
-	object, err = c.takeFromHelm(ctx, ref, change, object)
-	return answer{object: object}, err
-}
-
-// wrote remembers the answer to a write.
-func (c *Client) wrote(memo *Memo, written *live, hash string, decoded bool) {
-	if decoded {
-		written.fields = written.fields.canonical()
-	}
-	memo.expect(KeyOf(written.object), write{
-		uid: written.uid, resourceVersion: written.resourceVersion, hash: hash, at: c.clock.Now(),
-		mark: written.mark(), altered: written.applied != hash,
-	})
-}
-
-// beforeFirstApply is the manager that the API server invents for an object whose managers were erased
-// (apimachinery/pkg/util/managedfields/internal/skipnonapplied.go).
-const beforeFirstApply = "before-first-apply"
-
-// ownAlone removes the invented manager. While it owns all fields as well, a field that is no longer applied would stay, such as
-// the owner of a claim to retain.
-func (c *Client) ownAlone(ctx context.Context, object *unstructured.Unstructured) error {
-	managed := object.GetManagedFields()
-	others := slices.DeleteFunc(slices.Clone(managed), func(entry metav1.ManagedFieldsEntry) bool { return entry.Manager == beforeFirstApply })
-	if len(others) == len(managed) {
-		return nil
+	object.SetManagedFields(others)
+	if err := csaupgrade.UpgradeManagedFields(object, sets.New(helmManager), FieldManager); err != nil {
+		return nil, fmt.Errorf("taking the fields of %s from Helm: %w", KeyOf(object), err)
 	}
 	patch, err := json.Marshal([]map[string]any{
 		{"op": "replace", "path": "/metadata/resourceVersion", "value": object.GetResourceVersion()}, // unlike a failed test, a conflict
-		{"op": "replace", "path": "/metadata/managedFields", "value": others},
+		{"op": "replace", "path": "/metadata/managedFields", "value": object.GetManagedFields()},
 	})
 	if err != nil {
-		return fmt.Errorf("encoding the managers of %s: %w", KeyOf(object), err)
+		return nil, fmt.Errorf("encoding the managers of %s: %w", KeyOf(object), err)
 	}
-	if err := c.client.Patch(ctx, object, client.RawPatch(types.JSONPatchType, patch)); err != nil {
-		return &ApplyError{Object: KeyOf(object).String(), Err: err}
-	}
-	return nil
-}
-
-// takeFromHelm takes over the fields that a Helm command set and applies again, which removes those that are not desired.
-// Fields of beforeFirstApply are not taken over, because any manager may have set them.
-func (c *Client) takeFromHelm(ctx context.Context, ref Ref, change Change, object *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	if !slices.ContainsFunc(object.GetManagedFields(), isHelms) {
-		return object, nil
-	}
-	patch, err := csaupgrade.UpgradeManagedFieldsPatch(object, sets.New(helmManager), FieldManager)
-	if err != nil {
-		return nil, fmt.Errorf("taking the fields of %s from Helm: %w", KeyOf(object), err)
-	}
-	if err := c.client.Patch(ctx, object, client.RawPatch(types.JSONPatchType, patch)); err != nil {
-		return nil, &ApplyError{Object: KeyOf(object).String(), Err: err}
+	if err := c.client.Patch(ctx, object, client.RawPatch(types.JSONPatchType, patch)); err != nil || !byHelm {
+		return object, applyError(object, err)
 	}
 	change.live = &live{uid: object.GetUID()}
 	return c.send(ctx, ref, change)
 }
 
-// send applies one object: as new, or to the object that was seen and never to one that took its place.
+// send applies one object: as new, or to the object that was seen and never to one that took its place. One that is in the way of a
+// new one is read, and applied to if it may be changed.
 func (c *Client) send(ctx context.Context, ref Ref, change Change, options ...client.ApplyOption) (*unstructured.Unstructured, error) {
 	object := change.Object.DeepCopy()
 	if change.live == nil {
@@ -228,26 +167,12 @@ func (c *Client) send(ctx context.Context, ref Ref, change Change, options ...cl
 		object.SetUID(change.live.uid)
 	}
 	err := c.request(ctx, object, options)
-	if apierrors.IsConflict(err) {
-		return c.adopt(ctx, ref, change, options)
+	if !apierrors.IsConflict(err) {
+		return object, err
 	}
-	return object, err
-}
-
-func (c *Client) request(ctx context.Context, object *unstructured.Unstructured, options []client.ApplyOption) error {
-	options = append([]client.ApplyOption{client.FieldOwner(FieldManager), client.ForceOwnership}, options...)
-	err := c.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...)
-	if err == nil || apierrors.IsConflict(err) {
-		return err
-	}
-	return &ApplyError{Object: KeyOf(object).String(), Err: err}
-}
-
-// adopt reads the object that is in the way, and applies to it if it is the server's own or an orphan of its release.
-func (c *Client) adopt(ctx context.Context, ref Ref, change Change, options []client.ApplyOption) (*unstructured.Unstructured, error) {
-	key, gvk := KeyOf(change.Object), change.Object.GroupVersionKind()
+	key, gvk := KeyOf(object), object.GroupVersionKind()
 	found := metadataOf(gvk)
-	if err := c.live.Get(ctx, client.ObjectKeyFromObject(change.Object), found); err != nil {
+	if err := c.live.Get(ctx, client.ObjectKeyFromObject(object), found); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", key, err)
 	}
 	there := liveOf(found, gvk)
@@ -257,9 +182,18 @@ func (c *Client) adopt(ctx context.Context, ref Ref, change Change, options []cl
 	case !there.mayChange(ref):
 		return nil, &ConflictError{Object: key.String()}
 	}
-	object := change.Object.DeepCopy()
+	object = change.Object.DeepCopy()
 	object.SetUID(there.uid)
 	return object, c.request(ctx, object, options)
+}
+
+func (c *Client) request(ctx context.Context, object *unstructured.Unstructured, options []client.ApplyOption) error {
+	options = append([]client.ApplyOption{client.FieldOwner(FieldManager), client.ForceOwnership}, options...)
+	err := c.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), options...)
+	if apierrors.IsConflict(err) {
+		return err
+	}
+	return applyError(object, err)
 }
 
 // prune deletes an object if it is still the one that was seen.
@@ -267,9 +201,9 @@ func (c *Client) prune(ctx context.Context, memo *Memo, object client.Object) er
 	uid := object.GetUID()
 	err := c.client.Delete(ctx, object, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if client.IgnoreNotFound(err) != nil {
-		return &ApplyError{Object: KeyOf(object).String(), Err: err}
+		return applyError(object, err)
 	}
-	memo.expect(KeyOf(object), write{uid: uid, pruned: true, at: c.clock.Now()})
+	memo.expect(write{live: &live{object: object, uid: uid}, pruned: true, at: c.clock.Now()})
 	return nil
 }
 
@@ -277,13 +211,64 @@ func (c *Client) prune(ctx context.Context, memo *Memo, object client.Object) er
 func (c *Client) release(ctx context.Context, ref Ref, memo *Memo, claim client.Object) error {
 	patch := fmt.Appendf(nil, `{"metadata":{"uid":%q,"ownerReferences":[{"$patch":"delete","uid":%q}]}}`, claim.GetUID(), ref.UID)
 	err := c.client.Patch(ctx, claim, client.RawPatch(types.StrategicMergePatchType, patch), client.FieldOwner(FieldManager))
+	if err == nil {
+		memo.expect(write{live: liveOf(claim, claim.GetObjectKind().GroupVersionKind()), at: c.clock.Now()})
+	}
+	return applyError(claim, client.IgnoreNotFound(err))
+}
+
+// Source is where the changes to an object come from, as far as metadata.managedFields shows.
+type Source struct {
+	Deleted  bool     // the object is deleted; the API server does not record by whom
+	Managers []string // the field managers that took over fields; none: fields are removed, which leaves no name
+	Fields   []string // the paths of these fields
+	// Admission reports whether the operator owns every field and the object differs nevertheless: admission changes what is
+	// sent, in the same request, which takes over no field (apiserver/pkg/endpoints/handlers/patch.go applies, then admits).
+	Admission bool
+}
+
+// SourceOf finds out, with one read, where a change comes from.
+func (c *Client) SourceOf(ctx context.Context, change Change) (*Source, error) {
+	found := metadataOf(change.Object.GroupVersionKind())
+	err := c.live.Get(ctx, client.ObjectKeyFromObject(change.Object), found)
 	if apierrors.IsNotFound(err) {
-		return nil
+		return &Source{Deleted: true}, nil
 	}
 	if err != nil {
-		return &ApplyError{Object: KeyOf(claim).String(), Err: err}
+		return nil, fmt.Errorf("reading %s: %w", KeyOf(change.Object), err)
 	}
-	released := liveOf(claim, claim.GetObjectKind().GroupVersionKind())
-	c.wrote(memo, released, released.applied, false)
-	return nil
+	return sourceOf(change.Object, found)
+}
+
+// sourceOf finds the managers of fields of a desired object that the operator does not own.
+func sourceOf(desired *unstructured.Unstructured, found client.Object) (*Source, error) {
+	typed, err := applyconfigurations.NewTypeConverter(scheme.Scheme).ObjectToTyped(desired)
+	if err != nil {
+		return nil, fmt.Errorf("finding the fields of %s: %w", KeyOf(desired), err)
+	}
+	lost, err := typed.ToFieldSet()
+	if err != nil {
+		return nil, fmt.Errorf("finding the fields of %s: %w", KeyOf(desired), err)
+	}
+	owned := func(entry metav1.ManagedFieldsEntry) *fieldpath.Set {
+		set := &fieldpath.Set{}
+		if entry.FieldsV1 == nil || set.FromJSON(entry.FieldsV1.GetRawReader()) != nil {
+			return &fieldpath.Set{}
+		}
+		return set
+	}
+	managed := found.GetManagedFields()
+	for _, entry := range managed {
+		if isOurs(entry) {
+			lost = lost.Difference(owned(entry))
+		}
+	}
+	managers, taken := sets.New[string](), sets.New[string]()
+	for _, entry := range managed {
+		owned(entry).Intersection(lost).Leaves().Iterate(func(path fieldpath.Path) {
+			managers.Insert(entry.Manager)
+			taken.Insert(strings.TrimPrefix(path.String(), "."))
+		})
+	}
+	return &Source{Managers: sets.List(managers), Fields: sets.List(taken), Admission: fieldsOf(found).cover(desired)}, nil
 }

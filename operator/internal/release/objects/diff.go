@@ -13,9 +13,12 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -40,36 +43,15 @@ func NewClient(c client.Client, reader client.Reader, clk clock.PassiveClock) *C
 // Memo is what this process remembers of the objects of one release. Losing it costs a comparison. One goroutine at a time
 // uses it.
 type Memo struct {
-	// writes are expectations: what the API server answered to writes that the informers may not show yet. Without them a
-	// turn right after a write would do the same again.
-	writes map[Key]write
-	// settled is how the objects looked when there was nothing to do. It is nil if that is not known.
-	settled *settled
+	writes  map[Key]write // expectations: writes that the informers may not show yet, which a turn right after would make again
+	settled *settled      // nil: not known
 }
 
 // write is what the API server answered to a write.
 type write struct {
-	uid             types.UID
-	resourceVersion string
-	hash            string
-	mark            mark
-	altered         bool // admission changed what was written
-	pruned          bool
-	at              time.Time
-}
-
-func (m *Memo) expect(key Key, w write) {
-	if m.writes == nil {
-		m.writes = map[Key]write{}
-	}
-	m.writes[key] = w
-}
-
-func (m *Memo) met(key Key) {
-	delete(m.writes, key)
-	if len(m.writes) == 0 {
-		m.writes = nil // an empty map keeps its room
-	}
+	*live
+	pruned bool
+	at     time.Time
 }
 
 // settled is how the objects of a release looked when a comparison of these inputs found nothing to do. As long as they look
@@ -80,16 +62,26 @@ type settled struct {
 	marks  map[Key]mark
 }
 
+func (m *Memo) expect(w write) {
+	if m.writes == nil {
+		m.writes = map[Key]write{}
+	}
+	m.writes[KeyOf(w.object)] = w
+}
+
+func (m *Memo) met(key Key) {
+	delete(m.writes, key)
+	if len(m.writes) == 0 {
+		m.writes = nil // an empty map keeps its room
+	}
+}
+
 // Diff is what has to be done so that the objects of a release are as desired.
 type Diff struct {
-	// Apply are the objects that are missing or differ.
-	Apply []Change
-	// Prune are objects of the release that are no longer desired.
-	Prune []client.Object
-	// Release is a claim to retain that the server still owns. It is nil if there is none.
-	Release client.Object
-	// Lag is how long the informers may still lag behind the operator's own writes. Zero: they do not.
-	Lag time.Duration
+	Apply   []Change        // objects that are missing or differ
+	Prune   []client.Object // objects of the release that are no longer desired
+	Release client.Object   // a claim to retain that the server still owns, or nil
+	Lag     time.Duration   // how long the informers may still lag behind the operator's own writes
 
 	desired int          // how many objects are desired
 	inOrder map[Key]mark // those about which nothing has to be done
@@ -97,12 +89,9 @@ type Diff struct {
 
 // Change is one object to apply.
 type Change struct {
-	// Object is what is sent.
-	Object *unstructured.Unstructured
-	// Hash is a digest of it.
-	Hash string
-	// Cause says what is wrong with the live object, such as "is missing".
-	Cause string
+	Object *unstructured.Unstructured // as it is sent
+	Hash   string                     // a digest of it
+	Cause  string                     // what is wrong with the live object, such as "is missing"
 
 	live *live // nil: the object is not there, as far as the informers know
 }
@@ -110,13 +99,12 @@ type Change struct {
 // IsEmpty reports whether there is nothing to do.
 func (d Diff) IsEmpty() bool { return len(d.Apply) == 0 && len(d.Prune) == 0 && d.Release == nil }
 
-// Changes reports whether an object of a kind is to be applied.
-func (d Diff) Changes(kind string) bool {
+func (d Diff) changes(kind string) bool {
 	return slices.ContainsFunc(d.Apply, func(c Change) bool { return c.Object.GetKind() == kind })
 }
 
 // ChangesPod reports whether the pod in the informers is not the desired one, or may not be.
-func (d Diff) ChangesPod() bool { return d.Changes(setKind) || d.Lag > 0 }
+func (d Diff) ChangesPod() bool { return d.changes(setKind) || d.Lag > 0 }
 
 // ByHelm reports whether a Helm command changed an object that is to be applied.
 func (d Diff) ByHelm() bool {
@@ -140,12 +128,12 @@ func (d Diff) Summary() string {
 
 // Diff compares the desired objects of a release with the informers. It makes no request.
 func (c *Client) Diff(ctx context.Context, ref Ref, memo *Memo, desired []*unstructured.Unstructured) (Diff, error) {
-	children, err := c.list(ctx, ref)
+	children, lag, err := c.list(ctx, ref, memo)
 	if err != nil {
 		return Diff{}, err
 	}
 	claim := children[Key{claimKind, ref.Name}]
-	diff := Diff{desired: len(desired), inOrder: map[Key]mark{}}
+	diff := Diff{Lag: lag, desired: len(desired), inOrder: map[Key]mark{}}
 	for _, object := range desired {
 		payload, hash, err := payloadOf(ref, object)
 		if err != nil {
@@ -154,46 +142,88 @@ func (c *Client) Diff(ctx context.Context, ref Ref, memo *Memo, desired []*unstr
 		key := KeyOf(payload)
 		child := children[key]
 		delete(children, key)
-		if child != nil && c.wasPruned(memo, key, child) {
-			child = nil
-		}
-		last, lag := c.lag(memo, key, child)
-		diff.Lag = max(diff.Lag, lag)
-		change := compare(ref, Change{Object: payload, Hash: hash, live: child}, last, lag)
-		switch {
-		case change != nil:
+		if change := compare(ref, Change{Object: payload, Hash: hash, live: child}); change != nil {
 			diff.Apply = append(diff.Apply, *change)
-		case lag > 0 && last.altered: // the informers have to show it first
-		case lag > 0:
-			diff.inOrder[key] = last.mark
-		case !child.deleting:
+		} else if !child.deleting && !child.isAltered() {
 			diff.inOrder[key] = child.mark()
 		}
 	}
-	diff.Prune = c.prunable(ref, memo, children)
-	if c.isToRelease(ref, memo, claim) && !diff.Changes(claimKind) {
+	diff.Prune = prunable(ref, children)
+	if isToRelease(ref, claim) && !diff.changes(claimKind) {
 		diff.Release = claim.object
 	}
 	return diff, nil
 }
 
-// compare returns what has to be done about one object, or nil. While the informers lag, the last write is what is there.
-func compare(ref Ref, change Change, last write, lag time.Duration) *Change {
+// list returns the objects with the server's label that the informers hold, or the operator's own writes where they lag behind,
+// and how long they may still lag.
+func (c *Client) list(ctx context.Context, ref Ref, memo *Memo) (found map[Key]*live, lag time.Duration, err error) {
+	found = map[Key]*live{}
+	for _, kind := range Kinds() {
+		options := []client.ListOption{client.InNamespace(ref.Namespace), client.MatchingFields{serverIndex: ref.Name}, client.UnsafeDisableDeepCopy}
+		if err := c.client.List(ctx, kind.List, options...); err != nil {
+			return nil, 0, fmt.Errorf("listing the objects of the release: %w", err)
+		}
+		gvk := kind.Object.GetObjectKind().GroupVersionKind()
+		if err := meta.EachListItem(kind.List, func(item runtime.Object) error {
+			if o, isObject := item.(client.Object); isObject {
+				found[Key{gvk.Kind, o.GetName()}] = liveOf(o, gvk)
+			}
+			return nil
+		}); err != nil {
+			return nil, 0, fmt.Errorf("listing the objects of the release: %w", err)
+		}
+	}
+	return found, c.overlay(memo, found), nil
+}
+
+// overlay has the operator's own writes take the place of what the informers show of them too late.
+func (c *Client) overlay(memo *Memo, found map[Key]*live) (lag time.Duration) {
+	for key, last := range memo.writes {
+		child := found[key]
+		switch left := c.lag(last); {
+		case left == 0, !last.pruned && child != nil && !isOlder(child.resourceVersion, last.resourceVersion):
+			memo.met(key) // if it is missing from now on, it was deleted
+		case !last.pruned:
+			found[key], lag = last.live, max(lag, left)
+		case child != nil && child.uid == last.uid:
+			delete(found, key)
+		}
+	}
+	return lag
+}
+
+// lag returns how long the informers may lag behind a write.
+func (c *Client) lag(w write) time.Duration { return max(0, SettleTime-c.clock.Since(w.at)) }
+
+// isOlder compares resource versions, which is allowed since Kubernetes 1.35 (KEP-5504), and worked before.
+func isOlder(version, than string) bool {
+	order, err := resourceversion.CompareResourceVersion(version, than)
+	return err == nil && order < 0
+}
+
+// SetLags reports whether the informers may not show the last write of the StatefulSet yet. A nil set is one that they do not
+// show.
+func (c *Client) SetLags(ref Ref, memo *Memo, set *appsv1.StatefulSet) bool {
+	last, ok := memo.writes[Key{setKind, ref.Name}]
+	return ok && !last.pruned && c.lag(last) > 0 && (set == nil || isOlder(set.ResourceVersion, last.resourceVersion))
+}
+
+// compare returns what has to be done about one object, or nil.
+func compare(ref Ref, change Change) *Change {
 	child := change.live
 	switch {
-	case lag > 0 && last.hash == change.Hash:
-		return nil
-	case lag > 0:
-		change.live, change.Cause = &live{uid: last.uid}, "differs from the spec"
 	case child == nil:
 		change.Cause = "is missing"
+	case child.sent == change.Hash:
+		return nil // just applied
 	case child.deleting:
 		return nil // its end wakes the server, and then it is missing
 	case !child.mayChange(ref):
 		change.live, change.Cause = nil, "is missing" // applying it as new finds out whose it is
 	case child.applied != change.Hash:
 		change.Cause = "differs from the spec"
-	case !child.fields.cover(change.Object), child.byHelm:
+	case child.wasEdited(change.Object):
 		change.Cause = "was edited"
 	default:
 		return nil
@@ -202,57 +232,22 @@ func compare(ref Ref, change Change, last write, lag time.Duration) *Change {
 }
 
 // isToRelease reports whether a claim that is to be retained would be deleted with the server.
-func (c *Client) isToRelease(ref Ref, memo *Memo, claim *live) bool {
-	if !ref.Retain || claim == nil || claim.deleting || !claim.isOwn(ref) {
-		return false
-	}
-	_, lag := c.lag(memo, KeyOf(claim.object), claim)
-	return lag == 0
+func isToRelease(ref Ref, claim *live) bool {
+	return ref.Retain && claim != nil && !claim.deleting && claim.isOwn(ref)
 }
 
 // prunable returns the objects that were applied for the server, or created by Helm for its release, and are no longer
 // desired. A claim never is one, because it holds files: it is deleted with its server.
-func (c *Client) prunable(ref Ref, memo *Memo, rest map[Key]*live) []client.Object {
+func prunable(ref Ref, rest map[Key]*live) []client.Object {
 	var out []client.Object
 	for key, child := range rest {
 		ours := child.isOwn(ref) && child.applied != "" || child.isHelms(ref)
-		if key.Kind != claimKind && !child.deleting && ours && !c.wasPruned(memo, key, child) {
+		if key.Kind != claimKind && !child.deleting && ours {
 			out = append(out, child.object)
 		}
 	}
 	slices.SortFunc(out, func(a, b client.Object) int { return strings.Compare(KeyOf(a).String(), KeyOf(b).String()) })
 	return out
-}
-
-// lag returns the last write of an object and how long the informers must be ignored because they predate it. Zero: the
-// informers have caught up.
-func (c *Client) lag(memo *Memo, key Key, child *live) (write, time.Duration) {
-	last, ok := memo.writes[key]
-	if !ok || last.pruned {
-		return write{}, 0
-	}
-	if !child.olderThan(last.resourceVersion) {
-		memo.met(key) // if it is missing from now on, it was deleted
-		return write{}, 0
-	}
-	return last, max(0, SettleTime-c.clock.Since(last.at))
-}
-
-// SetLags reports whether the informers may not show the last write of the StatefulSet yet. A nil set is one that they do not
-// show.
-func (c *Client) SetLags(ref Ref, memo *Memo, set *appsv1.StatefulSet) bool {
-	var child *live
-	if set != nil {
-		child = liveOf(set, appsv1.SchemeGroupVersion.WithKind(setKind))
-	}
-	_, lag := c.lag(memo, Key{setKind, ref.Name}, child)
-	return lag > 0
-}
-
-// wasPruned reports whether the operator deleted an object that the informers still show.
-func (c *Client) wasPruned(memo *Memo, key Key, child *live) bool {
-	last, ok := memo.writes[key]
-	return ok && last.pruned && last.uid == child.uid && c.clock.Since(last.at) < SettleTime
 }
 
 // Settle remembers that the objects are as a diff of these inputs asked for, once it was applied. Inputs identify everything
@@ -261,10 +256,10 @@ func (m *Memo) Settle(inputs string, ref Ref, diff Diff) {
 	marks := diff.inOrder
 	for _, change := range diff.Apply {
 		last, ok := m.writes[KeyOf(change.Object)]
-		if !ok || last.altered {
-			return // the informers have to show what became of it
+		if !ok || last.isAltered() {
+			return
 		}
-		marks[KeyOf(change.Object)] = last.mark
+		marks[KeyOf(change.Object)] = last.mark()
 	}
 	if len(marks) == diff.desired { // else an object is still being deleted
 		m.settled = &settled{inputs, ref.Retain, marks}
@@ -278,26 +273,22 @@ func (c *Client) InOrder(ctx context.Context, ref Ref, memo *Memo, inputs string
 	if was == nil || was.inputs != inputs {
 		return false, 0, nil
 	}
-	ref.Retain = was.retain
-	children, err := c.list(ctx, ref)
+	children, lag, err := c.list(ctx, ref, memo)
 	if err != nil {
 		return false, 0, err
 	}
-	if c.isToRelease(ref, memo, children[Key{claimKind, ref.Name}]) {
+	ref.Retain = was.retain
+	if isToRelease(ref, children[Key{claimKind, ref.Name}]) {
 		return false, 0, nil
 	}
 	for key, mark := range was.marks {
 		child := children[key]
 		delete(children, key)
-		last, late := c.lag(memo, key, child)
-		switch {
-		case late > 0 && last.mark == mark:
-			lag = max(lag, late)
-		case late > 0, child == nil, child.deleting, child.mark() != mark:
+		if child == nil || child.deleting || child.mark() != mark {
 			return false, 0, nil
 		}
 	}
-	return len(c.prunable(ref, memo, children)) == 0, lag, nil
+	return len(prunable(ref, children)) == 0, lag, nil
 }
 
 // payloadOf returns a rendered object as it is sent: with its owner, with what Helm expects on objects of a release, and with
@@ -305,15 +296,10 @@ func (c *Client) InOrder(ctx context.Context, ref Ref, memo *Memo, inputs string
 func payloadOf(ref Ref, desired *unstructured.Unstructured) (payload *unstructured.Unstructured, hash string, err error) {
 	object := desired.DeepCopy()
 	object.SetNamespace(ref.Namespace)
-	setLabel(object, v1alpha1.ServerLabel, ref.Name) // whatever a patch did to it: the informers find the object by it
-	annotations := object.GetAnnotations()
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	annotations[helmReleaseAnnotation] = ref.Name
-	annotations[helmNamespaceAnnotation] = ref.Namespace
+	object.SetLabels(labels.Merge(object.GetLabels(), labels.Set{v1alpha1.ServerLabel: ref.Name})) // whatever a patch did to it
+	annotations := labels.Merge(object.GetAnnotations(), labels.Set{helmReleaseAnnotation: ref.Name, helmNamespaceAnnotation: ref.Namespace})
 	object.SetAnnotations(annotations)
-	if key := KeyOf(object); key.Kind != claimKind || !ref.Retain {
+	if object.GetKind() != claimKind || !ref.Retain {
 		object.SetOwnerReferences([]metav1.OwnerReference{ref.Owner()})
 	}
 	if ref.Stop && object.GetKind() == setKind {
@@ -330,13 +316,4 @@ func payloadOf(ref Ref, desired *unstructured.Unstructured) (payload *unstructur
 	annotations[appliedAnnotation] = hash
 	object.SetAnnotations(annotations)
 	return object, hash, nil
-}
-
-func setLabel(object *unstructured.Unstructured, name, value string) {
-	labels := object.GetLabels()
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	labels[name] = value
-	object.SetLabels(labels)
 }

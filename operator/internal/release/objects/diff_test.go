@@ -24,8 +24,12 @@ func TestPrunedObjectIsGone(t *testing.T) {
 	service.Name, service.UID, service.OwnerReferences = "alice", "old", []metav1.OwnerReference{ref.Owner()}
 	service.Labels = map[string]string{appliedAnnotation: "hash"}
 	prunable := func() int {
-		child := liveOf(service, service.GroupVersionKind())
-		return len(c.prunable(ref, memo, map[Key]*live{KeyOf(service): child}))
+		found := map[Key]*live{KeyOf(service): liveOf(service, service.GroupVersionKind())}
+		c.overlay(memo, found)
+		return len(prunable(ref, found))
+	}
+	deleted := func() write {
+		return write{live: &live{object: service, uid: "old"}, pruned: true, at: clk.Now()}
 	}
 	steps := []struct {
 		reason string
@@ -33,10 +37,10 @@ func TestPrunedObjectIsGone(t *testing.T) {
 		want   int
 	}{
 		{"it exists", func() {}, 1},
-		{"it was deleted", func() { memo.expect(KeyOf(service), write{uid: "old", pruned: true, at: clk.Now()}) }, 0},
+		{"it was deleted", func() { memo.expect(deleted()) }, 0},
 		{"it has been shown for too long", func() { clk.SetTime(clk.Now().Add(SettleTime)) }, 1},
 		{"it was created again", func() {
-			memo.expect(KeyOf(service), write{uid: "old", pruned: true, at: clk.Now()})
+			memo.expect(deleted())
 			service.UID = "new"
 		}, 1},
 	}

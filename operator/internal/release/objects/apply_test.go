@@ -57,7 +57,10 @@ func TestSourceOf(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
-			source := sourceOf(desired, &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{ManagedFields: test.managed}})
+			source, err := sourceOf(desired, &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{ManagedFields: test.managed}})
+			if err != nil {
+				t.Fatal(err)
+			}
 			if !slices.Equal(source.Managers, test.managers) || !slices.Equal(source.Fields, test.fields) || source.Admission != test.admission || source.Deleted {
 				t.Errorf("got %+v", *source)
 			}

@@ -6,6 +6,7 @@ package objects
 import (
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
@@ -93,10 +94,35 @@ func TestFieldsCover(t *testing.T) {
 			if test.edit != nil {
 				test.edit(desired.Object)
 			}
-			set := withoutOwners(test.fields, desired.GetOwnerReferences())
-			if got := (fields{[]byte(set)}).cover(desired); got != test.want {
+			if got := fields(test.fields).cover(desired); got != test.want {
 				t.Errorf("covered: %t, want %t", got, test.want)
 			}
 		})
+	}
+}
+
+func TestWasEditedByOwners(t *testing.T) {
+	ref := Ref{Namespace: "lab", Name: "alice", UID: "1"}
+	applied := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"labels": map[string]any{"a": "b"}}}}
+	other, uncontrolled := ref.Owner(), ref.Owner()
+	other.UID, uncontrolled.Controller = "2", nil
+	tests := []struct {
+		reason       string
+		wanted, live []metav1.OwnerReference
+		want         bool
+	}{
+		{"the server owns it", []metav1.OwnerReference{ref.Owner()}, []metav1.OwnerReference{ref.Owner()}, false},
+		{"another owner was added", []metav1.OwnerReference{ref.Owner()}, []metav1.OwnerReference{other, ref.Owner()}, false},
+		{"the owner was removed", []metav1.OwnerReference{ref.Owner()}, nil, true},
+		{"the owner was replaced", []metav1.OwnerReference{ref.Owner()}, []metav1.OwnerReference{other}, true},
+		{"the owner no longer controls it", []metav1.OwnerReference{ref.Owner()}, []metav1.OwnerReference{uncontrolled}, true},
+		{"a retained claim has no owner", nil, nil, false},
+	}
+	for _, test := range tests {
+		applied.SetOwnerReferences(test.wanted)
+		found := &live{owners: test.live, fields: `{"f:metadata": {"f:labels": {"f:a": {}}}}`}
+		if got := found.wasEdited(applied); got != test.want {
+			t.Errorf("%s: edited %t, want %t", test.reason, got, test.want)
+		}
 	}
 }
