@@ -1,9 +1,13 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+// Package backoff delays repairs of objects that another client keeps changing.
+//
+// It is pure: the time and what differs in, what to do now and what waits out. What may not live here: requests, clocks.
 package backoff
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,14 +20,10 @@ import (
 
 // Limits is how soon an object is repaired that another client changes again and again.
 type Limits struct {
-	// Immediate is how many repairs of one object are made without waiting.
-	Immediate int
-	// First is how long the next repair waits after the last. Each further one waits twice as long as the one before.
-	First time.Duration
-	// Longest is the longest wait.
-	Longest time.Duration
-	// Calm is how long after its last repair the history of an object is forgotten. It is longer than Longest.
-	Calm time.Duration
+	Immediate int           // how many repairs of one object are made without waiting
+	First     time.Duration // how long the next one waits; each further one waits twice as long as the one before
+	Longest   time.Duration // the longest wait
+	Calm      time.Duration // how long after its last repair the history of an object is forgotten; longer than Longest
 }
 
 // DefaultLimits repair immediately what a person tries out.
@@ -47,25 +47,21 @@ type Memo struct{ objects map[objects.Key]*history }
 
 // history is the repairs of one object.
 type history struct {
-	hash    string // of what was applied; empty for an object that was pruned or released
-	repairs int
-	delays  wait.Backoff
-	last    time.Time
-	next    time.Time // no repair before this
-	// conflict is set when the object changes again before that. It ends when a delay passes without a change.
-	conflict bool
-	source   *objects.Source
+	hash       string // of what was applied; empty for an object that was pruned or released
+	repairs    int
+	delays     wait.Backoff
+	last, next time.Time // no repair before next
+	conflict   bool      // the object changed again before that; ends when a delay passes without a change
+	source     *objects.Source
 }
 
 // Conflict is an object that another client keeps changing.
 type Conflict struct {
 	Key objects.Key
 	// Wait is how long until the object is repaired, or, if it is in order now, until the conflict counts as over.
-	Wait time.Duration
-	// Change is the repair that waits. It is nil if the object is in order now, or is to be pruned or released.
-	Change *objects.Change
-	// Source is where the changes come from. It is nil if that is not known yet.
-	Source *objects.Source
+	Wait   time.Duration
+	Change *objects.Change // the repair that waits; nil if the object is in order now, or is to be pruned or released
+	Source *objects.Source // where the changes come from; nil if that is not known yet
 }
 
 // Active reports whether another client keeps changing an object, so that it has to be looked at even if it is in order.
@@ -81,11 +77,7 @@ func (m *Memo) Active() bool {
 // Hold takes out of a diff what is not to be repaired yet, and returns the conflicts. Content that was not applied before is never
 // held.
 func (m *Memo) Hold(limits Limits, now time.Time, diff *objects.Diff) []Conflict {
-	for key, h := range m.objects {
-		if now.Sub(h.last) >= limits.Calm {
-			delete(m.objects, key)
-		}
-	}
+	maps.DeleteFunc(m.objects, func(_ objects.Key, h *history) bool { return now.Sub(h.last) >= limits.Calm })
 	if len(m.objects) == 0 {
 		m.objects = nil // an empty map keeps its room
 		return nil
@@ -117,22 +109,20 @@ func (m *Memo) holds(key objects.Key, hash string, now time.Time) bool {
 	case h.hash != hash: // the spec changed
 		delete(m.objects, key)
 		return false
-	case !now.Before(h.next):
-		return false
 	}
-	h.conflict = true
-	return true
+	waits := now.Before(h.next)
+	h.conflict = h.conflict || waits
+	return waits
 }
 
 func (m *Memo) conflicts(now time.Time, differs map[objects.Key]*objects.Change) []Conflict {
 	var found []Conflict
 	for key, h := range m.objects {
 		change, isDifferent := differs[key]
-		switch {
-		case !h.conflict:
-		case !isDifferent && !now.Before(h.next):
+		if !isDifferent && !now.Before(h.next) {
 			h.conflict, h.source = false, nil
-		default:
+		}
+		if h.conflict {
 			found = append(found, Conflict{Key: key, Change: change, Source: h.source})
 		}
 	}
@@ -164,7 +154,7 @@ func (m *Memo) Repaired(limits Limits, now time.Time, drifted bool, done []objec
 	return counted
 }
 
-// Note remembers where the changes of a conflict come from, and sets how long it waits.
+// Note remembers where the changes of a conflict come from, and sets how long it waits from now on.
 func (m *Memo) Note(now time.Time, c *Conflict) {
 	if h := m.objects[c.Key]; h != nil {
 		h.source = c.Source
