@@ -1,48 +1,42 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+// Package reconcile decides what a turn of the controller does with one server, and what its status says. Read decide.go
+// first.
+//
+// It is pure: facts in, a plan, a status and events out. What may not live here: a client, a clock, a context, or any other
+// package that reads or writes the cluster.
 package reconcile
 
 // Target is the revision that the cluster follows.
 type Target string
 
+// Targets. A rollback goes to TargetGood.
 const (
-	// TargetNone leaves the objects as they are.
-	TargetNone Target = "None"
-	// TargetSpec is what the spec renders to.
-	TargetSpec Target = "Spec"
-	// TargetCurrent is the newest revision, read from its record.
-	TargetCurrent Target = "Current"
-	// TargetGood is the newest revision with which the server was ready: a rollback.
-	TargetGood Target = "Good"
+	TargetNone    Target = "None"    // leave the objects as they are
+	TargetSpec    Target = "Spec"    // what the spec renders to
+	TargetCurrent Target = "Current" // the newest revision, read from its record
+	TargetGood    Target = "Good"    // the newest revision with which the server was ready
 )
 
 // Hold is why the target is not the spec.
 type Hold string
 
+// Reasons to hold a spec back.
 const (
-	// HoldNone means that the spec is followed.
-	HoldNone Hold = ""
-	// HoldBlocked means that the spec has a problem. A server that was released stays as it was.
-	HoldBlocked Hold = "Blocked"
-	// HoldWaitsForStop means that only the operator changed, and that applying it would restart a running Jupyter.
-	HoldWaitsForStop Hold = "WaitsForStop"
-	// HoldRolledBack means that the spec did not start and was rolled back.
-	HoldRolledBack Hold = "RolledBack"
+	HoldNone         Hold = ""             // the spec is followed
+	HoldBlocked      Hold = "Blocked"      // the spec has a problem; a server that was released stays as it was
+	HoldWaitsForStop Hold = "WaitsForStop" // only the operator changed, and applying that would restart a running Jupyter
+	HoldRolledBack   Hold = "RolledBack"   // the spec did not start and was rolled back
 )
 
 // Plan is what a turn does.
 type Plan struct {
-	// Target is the revision to apply.
-	Target Target
-	// Hold is why that is not the spec.
-	Hold Hold
-	// Stop scales the StatefulSet to zero, whatever the target says.
-	Stop bool
-	// Ask asks the policies about the target before it is applied, because it starts a pod or takes a route.
-	Ask bool
-	// Why names the rule that applied, for the log.
-	Why string
+	Target Target // the revision to apply
+	Hold   Hold   // why that is not the spec
+	Stop   bool   // scale the StatefulSet to zero, whatever the target says
+	Ask    bool   // ask the policies about the target first, because it starts a pod or takes a route
+	Why    string // the rule that applied, for the log
 }
 
 // Decide picks the target. The first rule that applies wins.
@@ -78,7 +72,6 @@ func follow(f Facts) Plan {
 // are asked about a revision whose pod or route would be created again.
 func keep(f Facts) Plan {
 	plan := Plan{Target: TargetNone, Hold: HoldBlocked}
-	asks := f.Set == SetAbsent || f.LeavesRoute
 	switch {
 	case f.Current == nil:
 		plan.Why = "the spec has a problem, and there is no release"
@@ -95,7 +88,7 @@ func keep(f Facts) Plan {
 	case f.Set == SetAbsent && f.Problem.Denied:
 		plan.Why = "the spec is denied, and there is no StatefulSet"
 	default:
-		plan.Target, plan.Ask, plan.Why = TargetCurrent, asks, "the spec has a problem"
+		plan.Target, plan.Ask, plan.Why = TargetCurrent, f.Set == SetAbsent || f.LeavesRoute, "the spec has a problem"
 	}
 	return plan
 }

@@ -155,9 +155,9 @@ func everyFacts(visit func(Facts)) (n int) {
 			for _, noRollback := range []string{"", "denied"} {
 				f := Facts{
 					Spec: Digests{Input: "input", Spec: "spec"}, Set: state, LeavesRoute: on(11), SamePod: on(12),
-					Pod:      Pod{Runs: on(13), Failing: isFailing, FailingFor: time.Minute},
-					Upgrades: Upgrades{RestartRunning: on(14), Rollback: true, RollbackAfter: time.Minute},
-					Setbacks: Setbacks{CurrentGone: on(9), CurrentDenied: on(10), NoRollback: noRollback},
+					Pod:         Pod{Runs: on(13), Failing: isFailing, FailingFor: time.Minute},
+					Upgrades:    Upgrades{RestartRunning: on(14), Rollback: true, RollbackAfter: time.Minute},
+					CurrentGone: on(9), CurrentDenied: on(10), NoRollback: noRollback,
 				}
 				if problem {
 					f.Problem = &Problem{Reason: "Problem", Denied: isDenied}
@@ -240,9 +240,9 @@ func TestDecideEnds(t *testing.T) {
 func setbackOf(p Plan) Setback {
 	switch p.Target {
 	case TargetSpec:
-		return SpecRejected{Problem{Reason: "ApplyRefused"}}
+		return Setback{SpecRejected: &Problem{Reason: "ApplyRefused"}}
 	case TargetGood:
-		return RollbackImpossible{Why: "denied"}
+		return Setback{NoRollback: "denied"}
 	}
-	return CurrentRejected{Problem{Reason: "ApplyRefused"}}
+	return Setback{CurrentRejected: &Problem{Reason: "ApplyRefused"}}
 }

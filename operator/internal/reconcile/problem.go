@@ -5,6 +5,8 @@ package reconcile
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -16,7 +18,15 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release/objects"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release/records"
+	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
+
+// Problem is why a spec cannot be applied. It is a normal state, not an error.
+type Problem struct {
+	Reason  string // of the conditions
+	Message string // one sentence: what is wrong, and what to do
+	Denied  bool   // the policies deny the spec, so that no pod may be started for it
+}
 
 // ProblemOf returns the problem of a spec that an error of applying it shows, or nil if the error is worth another try.
 func ProblemOf(err error) *Problem {
@@ -88,4 +98,60 @@ func line(message string) string {
 		runes = append(runes[:limit], '…')
 	}
 	return string(runes)
+}
+
+// Verdict is what the policies say of a spec. The zero value is a spec that was not evaluated.
+type Verdict struct {
+	Asked   bool
+	Result  policies.Result
+	Failure *policies.EvaluationError // why there is no answer
+}
+
+// Problem returns why the policies do not allow a spec, or nil.
+func (v Verdict) Problem() *Problem {
+	if v.Failure != nil {
+		return NewProblem(v1alpha1.ReasonPolicyError, "the policies could not be evaluated, so nothing was changed: "+v.Failure.Err.Error()+"; contact your administrator")
+	}
+	if denials := v.Result.Denials(); len(denials) > 0 {
+		return &Problem{Reason: reasonOf(denials[0].ID), Message: denial(denials), Denied: true}
+	}
+	return nil
+}
+
+// reasonOf returns the id of a rule in the spelling of reasons: auth-none is AuthNone.
+func reasonOf(rule string) string {
+	var reason strings.Builder
+	for word := range strings.SplitSeq(rule, "-") {
+		reason.WriteString(strings.ToUpper(word[:1]) + word[1:])
+	}
+	return reason.String()
+}
+
+// denial is the first denial in full, and the rules of the others, each once.
+func denial(denials []policies.Verdict) string {
+	first := denials[0]
+	text := fmt.Sprintf("%s (%s, rule %s). %s", first.Message, first.Path, first.ID, first.Remediation)
+	var others []string
+	for _, v := range denials {
+		if v.ID != first.ID && !slices.Contains(others, v.ID) {
+			others = append(others, v.ID)
+		}
+	}
+	if len(others) > 0 {
+		text += " Also denied by: " + strings.Join(others, ", ") + "."
+	}
+	return sentence(text)
+}
+
+// notes are the verdicts that deny nothing, in one line.
+func notes(result policies.Result) string {
+	var parts []string
+	for _, v := range result.Verdicts {
+		note := fmt.Sprintf("%s %s: %s: %s", v.Severity, v.ID, v.Path, v.Message)
+		if v.Severity == policies.Exempt {
+			note += " (" + v.Exemption + ")"
+		}
+		parts = append(parts, note)
+	}
+	return line(strings.Join(parts, "; "))
 }

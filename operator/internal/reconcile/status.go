@@ -15,20 +15,16 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/diagnosis"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release/backoff"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release/objects"
 )
 
 // Result is what came of a plan. The zero value did nothing.
 type Result struct {
-	// Result is what came of following a revision. Its Release is nil if nothing was followed.
-	release.Result
-	// URL is where the target is served. It is empty if that is not known, or is where the spec says.
-	URL string
-	// Stopped reports whether the server was stopped although its spec has a problem.
-	Stopped bool
-	// Restored are the keys of the credentials Secret that were restored.
-	Restored []string
-	// Retry is an error that is worth another try.
-	Retry error
+	release.Result          // what came of following a revision; its Release is nil if nothing was followed
+	URL            string   // where the target is served; empty if that is not known, or is where the spec says
+	Stopped        bool     // the server was stopped although its spec has a problem
+	Restored       []string // the keys of the credentials Secret that were restored
+	Retry          error    // worth another try
 }
 
 // Turn is everything that a status follows from.
@@ -316,22 +312,18 @@ func conditionStatus(v bool) metav1.ConditionStatus {
 	return metav1.ConditionFalse
 }
 
-// namedFields is how many fields a message names.
-const namedFields = 3
-
 // conflictMessage says what changes which objects, and what to do. It holds nothing that changes while the conflict lasts,
 // because every other message is a write.
 func conflictMessage(conflicts []backoff.Conflict) string {
-	var parts []string
-	for _, conflict := range conflicts {
-		parts = append(parts, conflict.Key.String()+" "+describe(conflict))
+	parts := make([]string, len(conflicts))
+	for i, conflict := range conflicts {
+		parts[i] = conflict.Key.String() + " " + describe(conflict.Source)
 	}
 	return sentence("another client keeps changing objects of the server, so the operator backs off before reverting them: " +
 		strings.Join(parts, "; ") + ". Stop that client, or set the values with spec.patches")
 }
 
-func describe(conflict backoff.Conflict) string {
-	source := conflict.Source
+func describe(source *objects.Source) string {
 	switch {
 	case source == nil:
 		return "is changed by an unknown client"
@@ -345,10 +337,10 @@ func describe(conflict backoff.Conflict) string {
 	return "has fields removed (the API server's audit log has the client)"
 }
 
-// enumerate names some of a list, and how many more there are.
+// enumerate names three of a list, and how many more there are.
 func enumerate(list []string) string {
-	if more := len(list) - namedFields; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(list[:namedFields], ", "), more)
+	if more := len(list) - 3; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(list[:3], ", "), more)
 	}
 	return strings.Join(list, ", ")
 }
