@@ -146,17 +146,17 @@ func TestCRDEqualsThatOfTheOperator(t *testing.T) {
 	}
 	for _, keep := range []string{"true", "false"} {
 		var got apiextensionsv1.CustomResourceDefinition
-		find(t, mustRender(t, image+"crd: {keep: "+keep+"}"), "CustomResourceDefinition", &got)
+		find(t, mustRender(t, image+"crds: {keep: "+keep+"}"), "CustomResourceDefinition", &got)
 		if !reflect.DeepEqual(got.Spec, want.Spec) || got.Name != want.Name {
 			t.Error("the chart's CRD is not the operator's: run `make generate`")
 		}
 		if policy := got.Annotations["helm.sh/resource-policy"]; (policy == "keep") != (keep == "true") {
-			t.Errorf("crd.keep %s results in the resource policy %q", keep, policy)
+			t.Errorf("crds.keep %s results in the resource policy %q", keep, policy)
 		}
 	}
-	for _, m := range mustRender(t, image+"crd: {install: false}") {
+	for _, m := range mustRender(t, image+"crds: {enabled: false}") {
 		if m.Head.Kind == "CustomResourceDefinition" {
-			t.Error("crd.install false renders the CRD")
+			t.Error("crds.enabled false renders the CRD")
 		}
 	}
 }
@@ -383,7 +383,7 @@ func TestShardIsTheSameEverywhere(t *testing.T) {
 
 // Two releases can share a cluster and a namespace.
 func TestReleasesHaveDistinctNames(t *testing.T) {
-	const second = "crd: {install: false}\n"
+	const second = "crds: {enabled: false}\n"
 	names := map[string]bool{}
 	for _, m := range mustRender(t, image+second) {
 		names[m.Head.Kind+"/"+m.Head.Metadata.Name] = true
@@ -427,7 +427,7 @@ func TestInvalidValues(t *testing.T) {
 		"port of the health":   {image + "metrics: {port: 8081}", "/metrics/port"},
 		"namespace":            {image + "watchNamespaces: [Team A]", "/watchNamespaces/0"},
 		"two same namespaces":  {image + "watchNamespaces: [a, a]", "/watchNamespaces"},
-		"two leaders":          {image + "replicas: 2\nleaderElection: {enabled: false}", "/replicas"},
+		"two leaders":          {image + "replicaCount: 2\nleaderElection: {enabled: false}", "/replicaCount"},
 		"digest":               {"image: {repository: r, digest: abc}", "/image/digest"},
 		"shard as text":        {image + "shardSelector: shard=a", "/shardSelector"},
 		"shard without value":  {image + "shardSelector: {matchExpressions: [{key: shard, operator: In}]}", "/shardSelector/matchExpressions/0"},
