@@ -5,10 +5,9 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -101,15 +100,8 @@ func (c *Controller) applyRendered(ctx context.Context, t turn, ref release.Ref,
 				return reconcile.Result{}, err
 			}
 		}
-		rendered, err := c.writeCredentials(ctx, t, facts)
-		if err != nil {
+		if err := c.writeCredentials(ctx, t, facts.Credentials); err != nil {
 			return reconcile.Result{}, err
-		}
-		if rendered != facts.Rendered { // the Secret is another one than the informers showed
-			facts.Rendered = rendered
-			if diff, err = c.releases.Diff(ctx, ref, &t.memo.release, rendered); err != nil {
-				return reconcile.Result{}, err
-			}
 		}
 	}
 	result, err := c.releases.Follow(ctx, ref, &t.memo.release, facts.Rendered, diff, inputs)
@@ -132,25 +124,12 @@ func (c *Controller) followed(t turn, facts gather.Facts, result release.Result)
 	}
 }
 
-// writeCredentials writes the credentials Secret, and returns what the spec renders to with it.
-func (c *Controller) writeCredentials(ctx context.Context, t turn, facts gather.Facts) (*render.Rendered, error) {
-	secret, err := c.applyCredentials(ctx, t, facts.Credentials)
-	if err != nil {
-		return nil, err
+func (c *Controller) writeCredentials(ctx context.Context, t turn, plan credentials.Plan) error {
+	if err := credentials.Apply(ctx, c.client, plan); err != nil {
+		return err
 	}
-	refs, err := c.gather.ReferencesOf(ctx, t.server, facts, secret)
-	if err != nil || refs == facts.References {
-		return facts.Rendered, err
-	}
-	return c.gather.Renderer.Render(t.server, refs)
-}
-
-func (c *Controller) applyCredentials(ctx context.Context, t turn, plan credentials.Plan) (*corev1.Secret, error) {
-	secret, err := c.credentials.Apply(ctx, plan)
-	if err == nil {
-		t.log.Info("Wrote the credentials Secret", "keys", plan.Restored)
-	}
-	return secret, err
+	t.log.Info("Wrote the credentials Secret", "keys", plan.Restored)
+	return nil
 }
 
 // keepCredentials writes what a spec needs that is only held back, and restores what the pod reads and was deleted. It returns
@@ -160,24 +139,23 @@ func (c *Controller) keepCredentials(ctx context.Context, t turn, facts gather.F
 		return nil, nil
 	}
 	if facts.Problem == nil && facts.Credentials.Writes() {
-		_, err := c.applyCredentials(ctx, t, facts.Credentials)
+		err := c.writeCredentials(ctx, t, facts.Credentials)
 		if again := unlessProblem(err); again != nil || err == nil {
 			return nil, again
 		}
 	}
-	plan, err := c.gather.PlanRestore(ctx, t.server, facts)
-	if err != nil || !plan.Writes() {
+	if !facts.Restore.Writes() {
+		return nil, nil
+	}
+	if err := c.writeCredentials(ctx, t, facts.Restore); err != nil {
 		return nil, unlessProblem(err)
 	}
-	if _, err := c.applyCredentials(ctx, t, plan); err != nil {
-		return nil, unlessProblem(err)
-	}
-	return plan.Restored, nil
+	return facts.Restore.Restored, nil
 }
 
 // unlessProblem drops errors that another try does not help with, and those of informers that lag, which wake the server.
 func unlessProblem(err error) error {
-	if reconcile.ProblemOf(err) != nil || apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+	if reconcile.ProblemOf(err) != nil || errors.Is(err, credentials.ErrStale) {
 		return nil
 	}
 	return err

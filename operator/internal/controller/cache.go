@@ -24,12 +24,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release/records"
 )
 
-// The informers' indexes of servers by what their specs name.
-const (
-	secretIndex = "secret"
-	bundleIndex = "bundle"
-	claimIndex  = "claim"
-)
+// namedIndex is the informers' index of servers by the objects that their specs name.
+const namedIndex = "named"
 
 // CacheOptions are what the informers hold: of the objects of releases only those with the server's label, and of every object
 // only what is looked at. Helm's records are left out: they are large, and read by name.
@@ -64,32 +60,15 @@ func index(ctx context.Context, indexer client.FieldIndexer) error {
 	if err := judge.Index(ctx, indexer); err != nil {
 		return err
 	}
-	indexes := map[string]func(*v1alpha1.JupyterServer) []string{
-		secretIndex: gather.SecretNames,
-		claimIndex: func(s *v1alpha1.JupyterServer) []string {
-			if s.Spec.Storage.ExistingClaim == "" {
-				return nil
-			}
-			return []string{s.Spec.Storage.ExistingClaim}
-		},
-		bundleIndex: func(s *v1alpha1.JupyterServer) []string {
-			if ref := gather.BundleRef(s); ref != nil {
-				return []string{ref.Name}
-			}
+	err := indexer.IndexField(ctx, &v1alpha1.JupyterServer{}, namedIndex, func(o client.Object) []string {
+		server, ok := o.(*v1alpha1.JupyterServer)
+		if !ok {
 			return nil
-		},
-	}
-	for field, names := range indexes {
-		err := indexer.IndexField(ctx, &v1alpha1.JupyterServer{}, field, func(o client.Object) []string {
-			server, ok := o.(*v1alpha1.JupyterServer)
-			if !ok {
-				return nil
-			}
-			return names(server)
-		})
-		if err != nil {
-			return fmt.Errorf("indexing servers by %s: %w", field, err)
 		}
+		return gather.Named(&server.Spec)
+	})
+	if err != nil {
+		return fmt.Errorf("indexing servers by what their specs name: %w", err)
 	}
 	return nil
 }

@@ -40,16 +40,15 @@ const (
 
 // Controller has the cluster follow one JupyterServer at a time.
 type Controller struct {
-	client      client.Client // reads from the informers, writes to the API server
-	gather      *gather.Gatherer
-	credentials *credentials.Keeper
-	releases    *release.Releaser
-	routes      *judge.Reservations
-	cluster     judge.Cluster
-	events      toolsevents.EventRecorder
-	clock       clock.PassiveClock
-	shard       labels.Selector // of the servers to work on
-	memory      memory
+	client   client.Client // reads from the informers, writes to the API server
+	gather   *gather.Gatherer
+	releases *release.Releaser
+	routes   *judge.Reservations
+	cluster  judge.Cluster
+	events   toolsevents.EventRecorder
+	clock    clock.PassiveClock
+	shard    labels.Selector // of the servers to work on
+	memory   memory
 }
 
 // turn is one server, and what is known of it, while one call of Reconcile works on it.
@@ -86,6 +85,9 @@ func (c *Controller) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	facts, plan, result := c.follow(ctx, t, facts)
 	if reconcile.IsNamespaceTerminating(result.Retry) {
 		return ctrl.Result{}, c.reportTerminating(ctx, t)
+	}
+	if errors.Is(result.Retry, credentials.ErrStale) { // nothing was changed, so there is nothing to report
+		return ctrl.Result{RequeueAfter: soonestRetry}, nil
 	}
 	return c.report(ctx, t, facts, plan, result)
 }

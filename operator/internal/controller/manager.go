@@ -25,7 +25,6 @@ import (
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/config"
-	"github.com/jupyterserver/jupyter-server-operator/operator/internal/credentials"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/gather"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/judge"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release"
@@ -92,16 +91,15 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 		client: cached,
 		gather: &gather.Gatherer{
 			Cached: cached, Live: live, Renderer: options.Renderer, Judge: options.Judge, Cluster: cluster, Releases: releases,
-			Access: gather.NewAccessClient(), Clock: clk, Upgrades: options.Upgrades,
+			Events: gather.NewEvents(live, clk), Access: gather.NewAccessClient(), Clock: clk, Config: options.Upgrades,
 		},
-		credentials: credentials.NewKeeper(cached, live),
-		releases:    releases,
-		routes:      routes,
-		cluster:     cluster,
-		events:      mgr.GetEventRecorder(objects.FieldManager),
-		clock:       clk,
-		shard:       shard,
-		memory:      memory{dropped: func(m *memo) { releases.Forget(&m.release) }},
+		releases: releases,
+		routes:   routes,
+		cluster:  cluster,
+		events:   mgr.GetEventRecorder(objects.FieldManager),
+		clock:    clk,
+		shard:    shard,
+		memory:   memory{dropped: func(m *memo) { releases.Forget(&m.release) }},
 	}
 	return c.watch(mgr, options)
 }
@@ -126,9 +124,9 @@ func (c *Controller) watch(mgr ctrl.Manager, options Options) error {
 		mapping := byLabel
 		switch kind.Object.GetObjectKind().GroupVersionKind().Kind {
 		case "PersistentVolumeClaim":
-			mapping = c.byReference(claimIndex)
+			mapping = c.byReference(gather.Claim)
 		case "ConfigMap":
-			mapping = c.byReference(bundleIndex)
+			mapping = c.byReference(gather.ConfigMap)
 		case "Ingress":
 			mapping = c.byIngress
 		}

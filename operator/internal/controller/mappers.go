@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/gather"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
 )
 
@@ -68,12 +69,12 @@ func byLabel(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
 }
 
-// byReference maps an object to its server and to the servers whose specs name it.
-func (c *Controller) byReference(field string) handler.MapFunc {
+// byReference maps an object of a kind to its server and to the servers whose specs name it.
+func (c *Controller) byReference(kind string) handler.MapFunc {
 	return func(ctx context.Context, o client.Object) []reconcile.Request {
 		requests := byLabel(ctx, o)
 		var servers v1alpha1.JupyterServerList
-		err := c.client.List(ctx, &servers, client.InNamespace(o.GetNamespace()), client.MatchingFields{field: o.GetName()})
+		err := c.client.List(ctx, &servers, client.InNamespace(o.GetNamespace()), client.MatchingFields{namedIndex: gather.NameOf(kind, o.GetName())})
 		if err != nil {
 			return requests // the informers are stopping
 		}
@@ -87,7 +88,7 @@ func (c *Controller) byReference(field string) handler.MapFunc {
 // bySecret maps a Secret to the servers whose specs name it, and to the one whose credentials Secret has this name: a foreign one
 // has no label.
 func (c *Controller) bySecret(ctx context.Context, o client.Object) []reconcile.Request {
-	requests := c.byReference(secretIndex)(ctx, o)
+	requests := c.byReference(gather.Secret)(ctx, o)
 	if name := render.OfSecret(o.GetName()); name != "" {
 		requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}})
 	}

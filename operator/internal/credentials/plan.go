@@ -4,10 +4,10 @@
 package credentials
 
 import (
-	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -18,14 +18,13 @@ import (
 
 // Request is what a plan follows from.
 type Request struct {
-	Ref objects.Ref
-	// Have is the Secret of the informers, stripped. It is nil if there is none.
-	Have *corev1.Secret
-	// Keys are wanted.
-	Keys []Key
-	// Reads are the keys that the pod reads, by its StatefulSet.
-	Reads []string
-	// Restores reports whether a lost owner reference is restored even if no key is wanted.
+	Ref   objects.Ref
+	Have  *corev1.Secret // the Secret of the informers, stripped; nil: there is none
+	Keys  []Key          // wanted
+	Reads []string       // the keys that the pod reads, by its StatefulSet
+
+	// Restores reports whether the plan only restores what a pod needs: a lost owner reference is restored even if no key is
+	// wanted, and another owner's Secret is left alone without an error.
 	Restores bool
 	// Drops reports whether inline values are removed that neither Keys nor Reads need.
 	Drops bool
@@ -33,83 +32,70 @@ type Request struct {
 
 // Plan is the one write that brings the Secret in line.
 type Plan struct {
-	// Secret is the Secret as the informers will show it, stripped. It is nil if there is none.
-	Secret *corev1.Secret
-	// Restored are the names of the keys that get a value.
-	Restored []string
+	Secret   *corev1.Secret // as the informers will show it, stripped; nil: there is none
+	Restored []string       // the names of the keys that get a value
 
-	ref    objects.Ref
-	keys   []Key
-	create *corev1.Secret    // to be created, with its values; nil: the Secret is there
-	have   *corev1.Secret    // as it was seen
-	data   map[string][]byte // to be set, or removed where nil
-	writes bool
+	// write is created, or merged into the Secret if it has a resource version: a nil value is removed. Nil: nothing to write.
+	write *corev1.Secret
 }
 
 // Writes reports whether there is anything to write.
-func (p Plan) Writes() bool { return p.writes }
+func (p Plan) Writes() bool { return p.write != nil }
 
 // NewPlan plans the Secret. It fails with *objects.ConflictError if another owner's Secret has the name and keys are wanted, and
 // with *objects.TerminatingError while that of a deleted server is collected.
 func NewPlan(q Request) (Plan, error) {
-	p := Plan{Secret: q.Have, ref: q.Ref, keys: q.Keys, have: q.Have}
-	switch {
-	case q.Have == nil && len(q.Keys) == 0:
+	p, values := Plan{Secret: q.Have}, map[string][]byte{}
+	if q.Have == nil && len(q.Keys) == 0 {
 		return p, nil
-	case q.Have == nil:
-		return q.planCreate(p), nil
+	}
+	if q.Have == nil {
+		q.Have = q.empty()
+		values[saltKey] = Key{Name: saltKey}.value()
 	}
 	if err := checkOwner(q.Ref, q.Have); err != nil {
-		if len(q.Keys) == 0 {
+		if len(q.Keys) == 0 || q.Restores {
 			return p, nil // not needed, so not touched
 		}
 		return p, err
 	}
-	return q.planPatch(p), nil
-}
-
-func (q Request) planCreate(p Plan) Plan {
-	labels := map[string]string{v1alpha1.ServerLabel: q.Ref.Name}
-	maps.Copy(labels, labelsOf(q.Keys))
-	data := map[string][]byte{saltKey: Key{Name: saltKey}.value()}
+	after := q.Have.DeepCopy()
 	for _, key := range q.Keys {
-		data[key.Name] = key.value()
-		p.Restored = append(p.Restored, key.Name)
-	}
-	p.create = &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: render.SecretName(q.Ref.Name), Namespace: q.Ref.Namespace, Labels: labels,
-			OwnerReferences: []metav1.OwnerReference{q.Ref.Owner()},
-		},
-		Data: data,
-	}
-	p.Secret, p.writes = strip(p.create.DeepCopy()), true
-	return p
-}
-
-func (q Request) planPatch(p Plan) Plan {
-	p.data = map[string][]byte{}
-	for _, name := range q.obsolete() {
-		p.data[name] = nil
-	}
-	for _, key := range q.Keys {
+		if key.label != "" {
+			metav1.SetMetaDataLabel(&after.ObjectMeta, key.label, key.origin)
+		}
 		if !key.heldBy(q.Have) {
-			p.data[key.Name] = key.value()
+			values[key.Name] = key.value()
 			p.Restored = append(p.Restored, key.Name)
 		}
 	}
-	p.writes = len(p.data) > 0 || !hasLabels(q.Have, labelsOf(q.Keys)) || lostItsOwner(q.Ref, q.Have) && (len(q.Keys) > 0 || q.Restores)
-	if !p.writes {
-		return p
+	for name, value := range values {
+		after.StringData[name] = Digest(value)
 	}
-	p.Secret = q.Have.DeepCopy()
-	for name, value := range p.data {
-		p.Secret.StringData[name] = Digest(value)
-		if value == nil {
-			delete(p.Secret.StringData, name)
-		}
+	for _, name := range q.obsolete() {
+		values[name] = nil
+		delete(after.StringData, name)
 	}
-	return p
+	if lostItsOwner(q.Ref, q.Have) && (len(q.Keys) > 0 || len(values) > 0 || q.Restores) {
+		after.OwnerReferences = []metav1.OwnerReference{q.Ref.Owner()}
+	}
+	if equality.Semantic.DeepEqual(after, q.Have) {
+		return p, nil
+	}
+	p.Secret, p.write = after, after.DeepCopy()
+	p.write.StringData, p.write.Data = nil, values
+	return p, nil
+}
+
+// empty returns a Secret to be created.
+func (q Request) empty() *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: render.SecretName(q.Ref.Name), Namespace: q.Ref.Namespace, Labels: map[string]string{v1alpha1.ServerLabel: q.Ref.Name},
+			OwnerReferences: []metav1.OwnerReference{q.Ref.Owner()},
+		},
+		StringData: map[string]string{},
+	}
 }
 
 // obsolete returns the names of inline values that nothing needs any longer. Those of an immutable Secret cannot be removed.
@@ -127,26 +113,6 @@ func (q Request) obsolete() []string {
 	})
 }
 
-// labelsOf returns the labels that follow from keys.
-func labelsOf(keys []Key) map[string]string {
-	labels := map[string]string{}
-	for _, key := range keys {
-		if key.label != "" {
-			labels[key.label] = key.origin
-		}
-	}
-	return labels
-}
-
-func hasLabels(secret *corev1.Secret, labels map[string]string) bool {
-	for label, value := range labels {
-		if secret.Labels[label] != value {
-			return false
-		}
-	}
-	return true
-}
-
 // checkOwner keeps the operator from touching a Secret that it did not create.
 func checkOwner(ref objects.Ref, secret *corev1.Secret) error {
 	switch owner := ref.Ownership(secret.OwnerReferences); {
@@ -162,6 +128,3 @@ func checkOwner(ref objects.Ref, secret *corev1.Secret) error {
 func lostItsOwner(ref objects.Ref, secret *corev1.Secret) bool {
 	return ref.Installed && secret.Labels[v1alpha1.ServerLabel] == ref.Name && ref.Ownership(secret.OwnerReferences) == objects.Orphan
 }
-
-// IsOwn reports whether the credentials Secret is the server's.
-func IsOwn(ref objects.Ref, secret *corev1.Secret) bool { return checkOwner(ref, secret) == nil }

@@ -1,13 +1,16 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+// Package gather finds the facts that package reconcile decides on: what a spec refers to and renders to, what the policies say, how
+// the pod is. It only reads: from the informers, and from the API server and the pod where the informers cannot tell.
+//
+// What may not live here: writes, and what follows from the facts.
 package gather
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -19,8 +22,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -31,6 +36,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release/objects"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
+	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
 // verdictLife is how long a verdict about an unchanged server is believed. Some rules look at other servers, and nothing wakes a
@@ -45,11 +51,10 @@ type Gatherer struct {
 	Judge    *judge.Judge
 	Cluster  judge.Cluster
 	Releases *release.Releaser
+	Events   *Events
 	Access   *http.Client // asks the access control in pods, see NewAccessClient
 	Clock    clock.PassiveClock
-	Upgrades config.Release
-
-	events sharedEvents
+	Config   config.Release
 }
 
 // Memo is what this process remembers of one server between turns. All of it may be lost. One goroutine at a time uses it.
@@ -60,56 +65,53 @@ type Memo struct {
 	access    lastAccess
 }
 
+// bundle is a digest of one version of one key of a ConfigMap, of which the informers hold only the metadata.
+type bundle struct{ version, digest string }
+
 // Facts are the facts of a turn, and what acting on them needs.
 type Facts struct {
 	reconcile.Facts
-	// Rendered is what the spec renders to. It is nil if a problem hides it, or if an unchanged server did not need it.
-	Rendered *render.Rendered
-	// References are digests of what the spec refers to.
-	References render.References
-	// Inputs identify everything that the objects of the spec and its verdict follow from, but for the routes of other servers.
-	Inputs string
-	// Credentials is the plan for the credentials Secret of the spec.
-	Credentials credentials.Plan
-	// Recorded is the current revision, if it had to be read. It is nil otherwise.
-	Recorded *render.Rendered
-	// StatefulSet and PodObject are the server's own. They are nil if there is none.
-	StatefulSet *appsv1.StatefulSet
-	PodObject   *corev1.Pod
-	// LookAgain is when to look again although nothing changes. Zero: never.
-	LookAgain time.Duration
+	Rendered    *render.Rendered    // what the spec renders to; nil: a problem hides it, or an unchanged server does not need it
+	References  render.References   // digests of what the spec refers to
+	Inputs      string              // a digest of all that the objects and the verdict follow from, but for the routes of other servers
+	Credentials credentials.Plan    // for the credentials Secret of the spec
+	Restore     credentials.Plan    // for the credentials Secret of a server whose spec is not followed
+	Recorded    *render.Rendered    // the current revision; nil: it was not read
+	StatefulSet *appsv1.StatefulSet // the server's own; nil: there is none
+	PodObject   *corev1.Pod         // the server's own; nil: there is none
+	LookAgain   time.Duration       // when to look again although nothing changes; zero: never
+}
 
-	bundle string // digest of the certificates
+// look is one look at a server: what it looks with, and the facts that it has found so far.
+type look struct {
+	*Gatherer
+	Facts
+	server *v1alpha1.JupyterServer
+	ref    release.Ref
+	memo   *Memo
+	writes *release.Memo
+
+	own    *corev1.Secret // the credentials Secret, stripped; nil: there is none
+	reads  []string       // the keys of it that the pod reads, by the StatefulSet in the cluster
+	bundle string         // a digest of the certificates that the spec names
 }
 
 // Facts returns the facts about a server whose newest revision is current. An error is worth another try.
-func (g *Gatherer) Facts(ctx context.Context, server *v1alpha1.JupyterServer, current *v1alpha1.ReleaseStatus, memo *Memo, releases *release.Memo) (Facts, error) {
-	f := Facts{Facts: reconcile.Facts{
-		Intent:   reconcile.IntentOf(server),
-		Current:  current,
-		URL:      g.Renderer.URL(server),
-		Upgrades: g.upgradesOf(server),
-	}}
-	for _, find := range []func(context.Context, *v1alpha1.JupyterServer, *Memo, *release.Memo, *Facts) error{
-		g.findWorkload,
-		g.findSpec,
-		g.findRecord,
-		g.findRoute,
-		g.findTrouble,
-	} {
-		if err := find(ctx, server, memo, releases, &f); err != nil {
-			return f, err
+func (g *Gatherer) Facts(ctx context.Context, server *v1alpha1.JupyterServer, current *v1alpha1.ReleaseStatus, memo *Memo, writes *release.Memo) (Facts, error) {
+	l := &look{Gatherer: g, server: server, ref: release.Ref{Ref: RefOf(server, current), Current: current}, memo: memo, writes: writes}
+	l.Intent, l.Current, l.URL = reconcile.IntentOf(server), current, g.Renderer.URL(server)
+	l.Upgrades = reconcile.Upgrades{
+		RestartRunning: g.Config.RestartRunning,
+		Rollback:       ptr.Deref(ptr.Deref(server.Spec.Release, v1alpha1.Release{}).RollbackOnFailure, g.Config.RollbackOnFailure),
+		RollbackAfter:  g.Config.RollbackAfter.Duration,
+	}
+	for _, find := range []func(context.Context) error{l.findWorkload, l.findCredentials, l.findSpec, l.findRecord, l.findRoute, l.findTrouble} {
+		if err := find(ctx); err != nil {
+			return l.Facts, err
 		}
 	}
-	return f, nil
-}
-
-func (g *Gatherer) upgradesOf(server *v1alpha1.JupyterServer) reconcile.Upgrades {
-	u := reconcile.Upgrades{RestartRunning: g.Upgrades.RestartRunning, Rollback: g.Upgrades.RollbackOnFailure, RollbackAfter: g.Upgrades.RollbackAfter.Duration}
-	if own := server.Spec.Release; own != nil && own.RollbackOnFailure != nil {
-		u.Rollback = *own.RollbackOnFailure
-	}
-	return u
+	l.findFailing()
+	return l.Facts, nil
 }
 
 // RefOf returns the objects that belong to a server.
@@ -122,38 +124,70 @@ func RefOf(server *v1alpha1.JupyterServer, current *v1alpha1.ReleaseStatus) obje
 
 // findSpec resolves, renders and evaluates the spec. What is missing is only reported of a spec that the policies allow. An
 // unchanged server keeps what was found last.
-func (g *Gatherer) findSpec(ctx context.Context, server *v1alpha1.JupyterServer, memo *Memo, _ *release.Memo, f *Facts) error {
-	if err := server.Spec.Unreadable(); err != nil {
-		f.Problem = reconcile.NewProblem(v1alpha1.ReasonSpecUnreadable, "the spec holds a value that Kubernetes rejects: "+err.Error())
+func (l *look) findSpec(ctx context.Context) error {
+	if err := l.server.Spec.Unreadable(); err != nil {
+		l.Problem = reconcile.NewProblem(v1alpha1.ReasonSpecUnreadable, "the spec holds a value that Kubernetes rejects: "+err.Error())
 		return nil
 	}
-	problem, err := g.resolve(ctx, server, memo, f)
+	err := l.resolve(ctx)
 	if err != nil {
 		return err
 	}
-	if problem != nil {
-		if f.Verdict, f.Problem, err = g.Evaluate(ctx, server, nil); err != nil {
-			return err
+	if missing := l.Problem; missing != nil {
+		if l.Verdict, l.Problem, err = l.Evaluate(ctx, l.server, nil); l.Problem == nil && err == nil {
+			l.Problem = missing
 		}
-		if f.Problem == nil {
-			f.Problem = problem
-		}
-		return nil
-	}
-	if f.Inputs, err = g.inputsOf(ctx, server, f.References); err != nil {
 		return err
 	}
-	if known := memo.evaluated; known.holds(f, g.Clock.Now()) && !f.Credentials.Writes() {
-		f.Spec, f.Verdict, f.SamePod = known.spec, known.verdict, known.samePod
+	if l.Inputs, err = l.inputs(ctx); err != nil {
+		return err
+	}
+	if known := l.memo.evaluated; known.holds(&l.Facts, l.Clock.Now()) && !l.Credentials.Writes() {
+		l.Spec, l.Verdict, l.SamePod = known.spec, known.verdict, known.samePod
 		return nil
 	}
-	if f.Rendered, err = g.Renderer.Render(server, f.References); err != nil {
-		f.Problem = reconcile.NewProblem(v1alpha1.ReasonRenderFailed, "the spec cannot be rendered: "+err.Error())
+	if l.Rendered, err = l.Renderer.Render(l.server, l.References); err != nil {
+		l.Problem = reconcile.NewProblem(v1alpha1.ReasonRenderFailed, "the spec cannot be rendered: "+err.Error())
 		return nil
 	}
-	f.Spec = reconcile.Digests{Input: f.Rendered.Digest, Spec: f.Rendered.SpecDigest}
-	f.Verdict, f.Problem, err = g.Evaluate(ctx, server, f.Rendered)
+	l.Spec = reconcile.Digests{Input: l.Rendered.Digest, Spec: l.Rendered.SpecDigest}
+	l.Verdict, l.Problem, err = l.Evaluate(ctx, l.server, l.Rendered)
 	return err
+}
+
+// inputs digests everything that the objects of a server and its verdict follow from, but for the routes of other servers.
+func (l *look) inputs(ctx context.Context) (string, error) {
+	namespace, err := l.Cluster.Namespace(ctx, l.server.Namespace)
+	if err != nil {
+		return "", err
+	}
+	raw, err := json.Marshal([]any{l.server.UID, l.server.Generation, l.server.Labels, l.server.Annotations, l.References, namespace, l.Judge.Version()})
+	if err != nil {
+		return "", fmt.Errorf("digesting what the server is made of: %w", err)
+	}
+	return credentials.Digest(raw), nil
+}
+
+// Evaluate asks the policies whether a server may be installed, whatever it was before: what is in the cluster must comply by
+// itself. Without rendered, the server is rendered without what it refers to, which no rule looks at. Free routes are reserved for
+// the server; the caller keeps them or gives them back. An error is worth another try.
+func (g *Gatherer) Evaluate(ctx context.Context, server *v1alpha1.JupyterServer, rendered *render.Rendered) (reconcile.Verdict, *reconcile.Problem, error) {
+	namespace, err := g.Cluster.Namespace(ctx, server.Namespace)
+	if err != nil {
+		return reconcile.Verdict{}, nil, err
+	}
+	result, err := g.Judge.Ask(ctx, judge.Case{
+		Operation: policies.Create, Server: server, Rendered: rendered, Namespace: namespace, Routes: g.Cluster.Routes(server),
+	})
+	var unrendered *judge.RenderError
+	verdict := reconcile.Verdict{Asked: true, Result: result}
+	switch {
+	case errors.As(err, &unrendered):
+		return reconcile.Verdict{}, reconcile.NewProblem(v1alpha1.ReasonRenderFailed, err.Error()), nil
+	case err != nil && (ctx.Err() != nil || !errors.As(err, &verdict.Failure)):
+		return reconcile.Verdict{}, nil, err
+	}
+	return verdict, verdict.Problem(), nil
 }
 
 // evaluated is what was found of the spec of a server that the policies allow.
@@ -175,42 +209,24 @@ func (e *evaluated) holds(f *Facts, now time.Time) bool {
 // Keep remembers the facts of a turn that succeeded, with the release that it left. A spec with a problem is looked at in every
 // turn.
 func (g *Gatherer) Keep(memo *Memo, f Facts, current *v1alpha1.ReleaseStatus) {
-	if f.Problem != nil || f.Rendered == nil || current == nil {
-		return
+	if f.Problem == nil && f.Rendered != nil && current != nil {
+		memo.evaluated = &evaluated{f.Inputs, current.Revision, current.InputDigest, f.Spec, f.Verdict, f.SamePod, g.Clock.Now()}
 	}
-	memo.evaluated = &evaluated{f.Inputs, current.Revision, current.InputDigest, f.Spec, f.Verdict, f.SamePod, g.Clock.Now()}
 }
 
 // NoteNoRollback remembers why a revision cannot be rolled back, so that it is not tried in every turn.
 func (m *Memo) NoteNoRollback(why string) { m.failing.noRollback = why }
 
-// inputsOf digests everything that the objects of a server and its verdict follow from, but for the routes of other servers.
-func (g *Gatherer) inputsOf(ctx context.Context, server *v1alpha1.JupyterServer, refs render.References) (string, error) {
-	namespace, err := g.Cluster.Namespace(ctx, server.Namespace)
-	if err != nil {
-		return "", err
-	}
-	raw, err := json.Marshal([]any{server.UID, server.Generation, server.Labels, server.Annotations, refs, namespace, g.Judge.Version()})
-	if err != nil {
-		return "", fmt.Errorf("digesting what the server is made of: %w", err)
-	}
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:]), nil
-}
-
 // findRecord compares the pod of the current revision with that of the spec, which costs a request, if the operator alone
 // changed while Jupyter runs.
-func (g *Gatherer) findRecord(ctx context.Context, server *v1alpha1.JupyterServer, _ *Memo, _ *release.Memo, f *Facts) error {
-	if f.Problem != nil || f.Rendered == nil || !f.ComparesPods() {
+func (l *look) findRecord(ctx context.Context) (err error) {
+	if l.Problem != nil || l.Rendered == nil || !l.ComparesPods() {
 		return nil
 	}
-	recorded, err := g.Releases.Current(ctx, release.Ref{Ref: RefOf(server, f.Current), Current: f.Current})
-	if err != nil {
-		return err
-	}
-	f.Recorded, f.CurrentGone = recorded, recorded == nil
-	f.SamePod = recorded != nil && equality.Semantic.DeepEqual(podTemplate(recorded), podTemplate(f.Rendered))
-	return nil
+	l.Recorded, err = l.Releases.Current(ctx, l.ref)
+	l.CurrentGone = l.Recorded == nil && err == nil
+	l.SamePod = l.Recorded != nil && equality.Semantic.DeepEqual(podTemplate(l.Recorded), podTemplate(l.Rendered))
+	return err
 }
 
 func podTemplate(rendered *render.Rendered) any {
@@ -225,26 +241,24 @@ func podTemplate(rendered *render.Rendered) any {
 
 // findRoute tells whether a server whose spec has a problem left the route of its current revision: the spec wants another one,
 // and the Ingress is not at the released one.
-func (g *Gatherer) findRoute(ctx context.Context, server *v1alpha1.JupyterServer, _ *Memo, _ *release.Memo, f *Facts) error {
-	released, err := url.Parse(server.Status.URL)
-	if f.Problem == nil || f.Current == nil || server.Status.URL == "" || err != nil {
+func (l *look) findRoute(ctx context.Context) error {
+	released, err := url.Parse(l.server.Status.URL)
+	if l.Problem == nil || l.Current == nil || l.server.Status.URL == "" || err != nil {
 		return nil
 	}
-	wanted := server.Spec.Routing
-	if wanted.Host == released.Hostname() && strings.Trim(wanted.Path, "/") == strings.Trim(released.Path, "/") {
+	isReleased := func(host, path string) bool {
+		return host == released.Hostname() && strings.Trim(path, "/") == strings.Trim(released.Path, "/")
+	}
+	if isReleased(l.server.Spec.Routing.Host, l.server.Spec.Routing.Path) {
 		return nil
 	}
-	ingress, err := get(ctx, g.Cached, server.Namespace, server.Name, &networkingv1.Ingress{})
-	f.LeavesRoute = ingress == nil || !isAt(ingress, released)
-	return err
-}
-
-func isAt(ingress *networkingv1.Ingress, at *url.URL) bool {
-	return slices.ContainsFunc(ingress.Spec.Rules, func(rule networkingv1.IngressRule) bool {
-		return rule.Host == at.Hostname() && rule.HTTP != nil && slices.ContainsFunc(rule.HTTP.Paths, func(path networkingv1.HTTPIngressPath) bool {
-			return strings.Trim(path.Path, "/") == strings.Trim(at.Path, "/")
+	ingress, err := get(ctx, l.Cached, l.server.Namespace, l.server.Name, &networkingv1.Ingress{})
+	l.LeavesRoute = ingress == nil || !slices.ContainsFunc(ingress.Spec.Rules, func(rule networkingv1.IngressRule) bool {
+		return rule.HTTP != nil && slices.ContainsFunc(rule.HTTP.Paths, func(path networkingv1.HTTPIngressPath) bool {
+			return isReleased(rule.Host, path.Path)
 		})
 	})
+	return err
 }
 
 // ServerOf returns a server with the spec that a revision was made of: the spec is the values.
@@ -261,15 +275,20 @@ func ServerOf(server *v1alpha1.JupyterServer, revision *render.Rendered) (*v1alp
 	return former, nil
 }
 
+// pointer is a pointer to an object of Kubernetes.
+type pointer[T any] interface {
+	*T
+	client.Object
+}
+
 // get reads an object, or returns nil if there is none.
-func get[T client.Object](ctx context.Context, c client.Reader, namespace, name string, into T) (T, error) {
+func get[T any, P pointer[T]](ctx context.Context, c client.Reader, namespace, name string, into P) (P, error) {
 	err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, into)
-	if client.IgnoreNotFound(err) != nil {
-		return into, fmt.Errorf("reading %T %s: %w", into, name, err)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
 	}
 	if err != nil {
-		var none T
-		return none, nil
+		return nil, fmt.Errorf("reading %T %s: %w", into, name, err)
 	}
 	return into, nil
 }

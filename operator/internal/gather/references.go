@@ -10,9 +10,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	certutil "k8s.io/client-go/util/cert"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/credentials"
@@ -21,224 +24,234 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
 )
 
-// resolve checks that what the spec refers to exists, digests what the pod reads only at its start, and plans the credentials
-// Secret. It returns the first problem.
-func (g *Gatherer) resolve(ctx context.Context, server *v1alpha1.JupyterServer, memo *Memo, f *Facts) (*reconcile.Problem, error) {
-	if problem, err := g.checkClaim(ctx, server); problem != nil || err != nil {
-		return problem, err
-	}
-	for _, named := range namedKeys(server) {
-		if problem, err := g.checkKey(ctx, server.Namespace, named); problem != nil || err != nil {
-			return problem, err
-		}
-	}
-	digest, problem, err := g.bundleDigest(ctx, server, memo)
-	if problem != nil || err != nil {
-		return problem, err
-	}
-	f.bundle = digest
-	if f.Credentials, err = g.planCredentials(ctx, server, f); err != nil {
-		return reconcile.ProblemOf(err), retryable(err)
-	}
-	f.References, err = g.ReferencesOf(ctx, server, *f, f.Credentials.Secret)
-	return nil, err
+// Secret, ConfigMap and Claim are the kinds of objects that specs name, as messages call them.
+const Secret, ConfigMap, Claim = "Secret", "ConfigMap", "PVC"
+
+// reference is an object, or a key of one, that a spec names.
+type reference struct {
+	kind  string
+	field string // where the spec names it; empty: the kubelet checks whether it exists
+	ref   v1alpha1.KeyRef
+	value string // what the key of a Secret holds
 }
 
-// retryable returns an error unless it is a problem of the spec.
-func retryable(err error) error {
-	if reconcile.ProblemOf(err) != nil {
+// referencesOf returns everything that a spec names, in the order in which it is checked.
+func referencesOf(spec *v1alpha1.JupyterServerSpec) (refs []reference) {
+	if name := spec.Storage.ExistingClaim; name != "" {
+		refs = append(refs, reference{Claim, "spec.storage.existingClaim", v1alpha1.KeyRef{Name: name}, ""})
+	}
+	token, oidc := spec.Auth.Token, spec.Auth.OIDC
+	if spec.Auth.Mode == v1alpha1.AuthModeToken && token != nil && token.SecretKeyRef != nil {
+		refs = append(refs, reference{Secret, "spec.auth.token.secretKeyRef", *token.SecretKeyRef, "a token"})
+	}
+	if spec.Auth.Mode == v1alpha1.AuthModeOIDC && oidc != nil && oidc.ClientSecret != nil && oidc.ClientSecret.SecretKeyRef != nil {
+		refs = append(refs, reference{Secret, "spec.auth.oidc.clientSecret.secretKeyRef", *oidc.ClientSecret.SecretKeyRef, "the client secret"})
+	}
+	if oidc != nil && oidc.CABundle != nil {
+		refs = append(refs, reference{ConfigMap, "spec.auth.oidc.caBundle", oidc.CABundle.ConfigMapKeyRef, ""})
+	}
+	for _, env := range spec.JupyterServer.Env {
+		if from := env.ValueFrom; from != nil && from.SecretKeyRef != nil {
+			refs = append(refs, reference{kind: Secret, ref: v1alpha1.KeyRef{Name: from.SecretKeyRef.Name, Key: from.SecretKeyRef.Key}})
+		}
+	}
+	for _, from := range spec.JupyterServer.EnvFrom {
+		if from.SecretRef != nil {
+			refs = append(refs, reference{kind: Secret, ref: v1alpha1.KeyRef{Name: from.SecretRef.Name, Key: objects.AllKeys}})
+		}
+	}
+	return refs
+}
+
+// Named returns the objects that a spec names, as NameOf spells them.
+func Named(spec *v1alpha1.JupyterServerSpec) (names []string) {
+	for _, r := range referencesOf(spec) {
+		names = append(names, NameOf(r.kind, r.ref.Name))
+	}
+	return names
+}
+
+// NameOf returns the name of an object with its kind.
+func NameOf(kind, name string) string { return kind + " " + name }
+
+// resolve checks that what the spec refers to exists, plans the credentials Secret, and digests what the pod reads only at its start.
+// It stops at the first problem.
+func (l *look) resolve(ctx context.Context) error {
+	for _, r := range referencesOf(&l.server.Spec) {
+		if r.field == "" {
+			continue
+		}
+		if err := l.check(ctx, r); err != nil || l.Problem != nil {
+			return err
+		}
+	}
+	if err := l.planCredentials(); err != nil || l.Problem != nil {
+		return err
+	}
+	checksum, err := l.checksum(ctx)
+	l.References = render.References{SecretsChecksum: checksum}
+	return err
+}
+
+// check notes as a problem what is wrong with something that the spec names.
+func (l *look) check(ctx context.Context, r reference) error {
+	switch r.kind {
+	case Claim:
+		claim, err := find(ctx, l, r, &corev1.PersistentVolumeClaim{})
+		if claim == nil {
+			return err
+		}
+		if owner := metav1.GetControllerOf(claim); owner != nil && objects.IsServer(*owner) {
+			l.blame(v1alpha1.ReasonClaimOwned, "The PVC %s of %s belongs to the JupyterServer %s and would be deleted with it: "+
+				"remove existingClaim, or set storage.retain on that server and delete it first.", r.ref.Name, r.field, owner.Name)
+		}
+	case Secret:
+		secret, err := find(ctx, l, r, &corev1.Secret{})
+		if secret == nil {
+			return err
+		}
+		if _, ok := l.valueOf(r, secret.StringData); ok && !credentials.HasValue(secret, r.ref.Key) {
+			l.blame(v1alpha1.ReasonReferenceNotFound, "The key %s of the Secret %s is empty: put %s there.", r.ref.Key, r.ref.Name, r.value)
+		}
+	case ConfigMap:
+		return l.checkBundle(ctx, r)
+	}
+	return nil
+}
+
+// find reads what the spec names. It returns nil, and notes the problem, if that does not exist.
+func find[T any, P pointer[T]](ctx context.Context, l *look, r reference, into P) (P, error) {
+	found, err := get(ctx, l.Cached, l.server.Namespace, r.ref.Name, into)
+	if found == nil && err == nil {
+		l.blame(v1alpha1.ReasonReferenceNotFound, "The %s %s of %s does not exist in the namespace: create it, or correct the name.", r.kind, r.ref.Name, r.field)
+	}
+	return found, err
+}
+
+// valueOf returns the value of the key that the spec names, and notes the problem if there is no such key.
+func (l *look) valueOf(r reference, data map[string]string) (string, bool) {
+	value, ok := data[r.ref.Key]
+	if !ok {
+		l.blame(v1alpha1.ReasonReferenceNotFound, "The %s %s of %s has no key %s: add it, or correct the key.", r.kind, r.ref.Name, r.field, r.ref.Key)
+	}
+	return value, ok
+}
+
+func (l *look) blame(reason, format string, args ...any) {
+	l.Problem = reconcile.NewProblem(reason, fmt.Sprintf(format, args...))
+}
+
+// checkBundle rejects certificates that the authentication plugin would fail on at its start, and notes the digest of others.
+func (l *look) checkBundle(ctx context.Context, r reference) error {
+	seen := &metav1.PartialObjectMetadata{}
+	seen.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMap"))
+	seen, err := find(ctx, l, r, seen)
+	if seen == nil {
+		return err
+	}
+	version := fmt.Sprintf("%v %s %s", r.ref, seen.UID, seen.ResourceVersion)
+	if l.memo.bundle.version == version {
+		l.bundle = l.memo.bundle.digest
 		return nil
 	}
+	live := &corev1.ConfigMap{}
+	if err := l.Live.Get(ctx, client.ObjectKey{Namespace: l.server.Namespace, Name: r.ref.Name}, live); err != nil {
+		return fmt.Errorf("reading the ConfigMap %s: %w", r.ref.Name, err)
+	}
+	content, ok := l.valueOf(r, live.Data)
+	if !ok {
+		return nil
+	}
+	if _, invalid := certutil.ParseCertsPEM([]byte(content)); invalid != nil {
+		trouble := "holds no certificate"
+		if strings.Contains(content, "-----BEGIN CERTIFICATE-----") {
+			trouble = fmt.Sprintf("holds a certificate that cannot be read (%v)", invalid)
+		}
+		l.blame(v1alpha1.ReasonBundleInvalid, "The key %s of the ConfigMap %s, which %s names, %s: put the certificates there, as PEM.", r.ref.Key, r.ref.Name, r.field, trouble)
+		return nil
+	}
+	l.bundle = credentials.Digest([]byte(content))
+	l.memo.bundle = bundle{version, l.bundle}
+	return nil
+}
+
+// findCredentials reads the credentials Secret, and plans what the pod reads of it and was deleted: without it the pod of a server
+// whose spec is not followed could not start again. Nothing is overwritten. Specs may name a key of it that a user created.
+func (l *look) findCredentials(ctx context.Context) (err error) {
+	name, spec := render.SecretName(l.server.Name), &l.server.Spec
+	l.own, err = get(ctx, l.Cached, l.server.Namespace, name, &corev1.Secret{})
+	if err != nil || len(l.reads) == 0 {
+		return err
+	}
+	missing := slices.DeleteFunc(slices.Clone(l.reads), func(key string) bool {
+		isNamed := func(r reference) bool {
+			return r.kind == Secret && r.field != "" && r.ref == v1alpha1.KeyRef{Name: name, Key: key}
+		}
+		return l.own != nil && credentials.HasValue(l.own, key) || slices.ContainsFunc(referencesOf(spec), isNamed)
+	})
+	specIsReleased := l.Current != nil && l.Current.Generation == l.server.Generation
+	l.Restore, err = credentials.NewPlan(credentials.Request{
+		Ref: l.ref.Ref, Have: l.own, Keys: credentials.Restorable(spec, specIsReleased, missing), Reads: l.reads, Restores: true,
+	})
 	return err
 }
 
 // planCredentials plans the credentials Secret for the spec. An inline value that the spec no longer holds is dropped once no
 // rollback needs it. A spec that names the Secret may mean any key of it.
-func (g *Gatherer) planCredentials(ctx context.Context, server *v1alpha1.JupyterServer, f *Facts) (credentials.Plan, error) {
-	secret, err := g.credentialsSecret(ctx, server)
-	if err != nil {
-		return credentials.Plan{}, err
-	}
-	unreported := server.Status.ObservedGeneration != server.Generation
-	c := f.Current
-	mayRollBack := c != nil && (c.RolledBack != nil || f.Upgrades.Rollback && (unreported || c.GoodRevision != c.Revision))
-	return credentials.NewPlan(credentials.Request{
-		Ref:   RefOf(server, f.Current),
-		Have:  secret,
-		Keys:  credentials.Needed(&server.Spec),
-		Reads: f.readKeys(),
-		Drops: !mayRollBack && !slices.Contains(SecretNames(server), render.SecretName(server.Name)),
+func (l *look) planCredentials() (err error) {
+	c, spec := l.Current, &l.server.Spec
+	unreported := l.server.Status.ObservedGeneration != l.server.Generation
+	mayRollBack := c != nil && (c.RolledBack != nil || l.Upgrades.Rollback && (unreported || c.GoodRevision != c.Revision))
+	l.Credentials, err = credentials.NewPlan(credentials.Request{
+		Ref: l.ref.Ref, Have: l.own, Keys: credentials.Needed(spec), Reads: l.reads,
+		Drops: !mayRollBack && !slices.Contains(Named(spec), NameOf(Secret, render.SecretName(l.server.Name))),
 	})
-}
-
-// PlanRestore plans what the pod reads of the credentials Secret and was deleted, for a server whose spec is not followed: without
-// it the pod could not start again. It overwrites nothing. Specs may name a Secret of this name that a user created.
-func (g *Gatherer) PlanRestore(ctx context.Context, server *v1alpha1.JupyterServer, f Facts) (credentials.Plan, error) {
-	reads := f.readKeys()
-	if len(reads) == 0 {
-		return credentials.Plan{}, nil
-	}
-	secret, err := g.credentialsSecret(ctx, server)
-	if err != nil {
-		return credentials.Plan{}, err
-	}
-	ref := RefOf(server, f.Current)
-	if secret != nil && !credentials.IsOwn(ref, secret) {
-		return credentials.Plan{}, nil
-	}
-	name, given := render.SecretName(server.Name), namedKeys(server)
-	missing := slices.DeleteFunc(slices.Clone(reads), func(key string) bool {
-		return secret != nil && credentials.HasValue(secret, key) ||
-			slices.ContainsFunc(given, func(k namedKey) bool { return k.ref == v1alpha1.KeyRef{Name: name, Key: key} })
-	})
-	specIsReleased := f.Current != nil && f.Current.Generation == server.Generation
-	return credentials.NewPlan(credentials.Request{
-		Ref: ref, Have: secret, Keys: credentials.Restorable(&server.Spec, specIsReleased, missing), Reads: reads, Restores: true,
-	})
-}
-
-func (g *Gatherer) credentialsSecret(ctx context.Context, server *v1alpha1.JupyterServer) (*corev1.Secret, error) {
-	return get(ctx, g.Cached, server.Namespace, render.SecretName(server.Name), &corev1.Secret{})
-}
-
-// readKeys returns the keys of the credentials Secret that the pod reads, by the StatefulSet in the cluster.
-func (f *Facts) readKeys() []string {
-	if f.StatefulSet == nil {
+	if l.Problem = reconcile.ProblemOf(err); l.Problem != nil {
 		return nil
 	}
-	return objects.ReadKeys(f.StatefulSet)
+	return err
 }
 
-func (g *Gatherer) checkClaim(ctx context.Context, server *v1alpha1.JupyterServer) (*reconcile.Problem, error) {
-	name := server.Spec.Storage.ExistingClaim
-	if name == "" {
-		return nil, nil
+// checksum digests what the pod reads only at its start: the Secrets of the access control, of env and of envFrom, and the
+// certificates. It is salted, so that a weak secret cannot be guessed from the pod's annotation. It is part of the pod template:
+// another format restarts all pods.
+func (l *look) checksum(ctx context.Context) (string, error) {
+	keys, ownName := map[string][]string{}, "" // by Secret
+	for _, r := range referencesOf(&l.server.Spec) {
+		if r.kind == Secret {
+			keys[r.ref.Name] = append(keys[r.ref.Name], r.ref.Key)
+		}
 	}
-	claim, err := get(ctx, g.Cached, server.Namespace, name, &corev1.PersistentVolumeClaim{})
-	if err != nil {
-		return nil, err
-	}
-	if claim == nil {
-		return notFound("The PVC %s of spec.storage.existingClaim does not exist in the namespace: create it, or correct the name.", name), nil
-	}
-	if owner := metav1.GetControllerOf(claim); owner != nil && objects.IsServer(*owner) {
-		return &reconcile.Problem{Reason: v1alpha1.ReasonClaimOwned, Message: fmt.Sprintf("The PVC %s of spec.storage.existingClaim belongs to the JupyterServer %s and would be deleted with it: remove existingClaim, or set storage.retain on that server and delete it first.", name, owner.Name)}, nil
-	}
-	return nil, nil
-}
-
-func notFound(format string, args ...any) *reconcile.Problem {
-	return &reconcile.Problem{Reason: v1alpha1.ReasonReferenceNotFound, Message: fmt.Sprintf(format, args...)}
-}
-
-// namedKey is a key of a Secret that the spec names.
-type namedKey struct {
-	field, what string
-	ref         v1alpha1.KeyRef
-}
-
-// namedKeys returns the Secret keys that authentication needs. Keys used in env are left to the kubelet to check.
-func namedKeys(server *v1alpha1.JupyterServer) []namedKey {
-	auth := server.Spec.Auth
-	switch {
-	case auth.Mode == v1alpha1.AuthModeToken && auth.Token != nil && auth.Token.SecretKeyRef != nil:
-		return []namedKey{{"spec.auth.token.secretKeyRef", "a token", *auth.Token.SecretKeyRef}}
-	case auth.Mode == v1alpha1.AuthModeOIDC && auth.OIDC.ClientSecret != nil && auth.OIDC.ClientSecret.SecretKeyRef != nil:
-		return []namedKey{{"spec.auth.oidc.clientSecret.secretKeyRef", "the client secret", *auth.OIDC.ClientSecret.SecretKeyRef}}
-	}
-	return nil
-}
-
-func (g *Gatherer) checkKey(ctx context.Context, namespace string, named namedKey) (*reconcile.Problem, error) {
-	ref := named.ref
-	secret, err := get(ctx, g.Cached, namespace, ref.Name, &corev1.Secret{})
-	if err != nil {
-		return nil, err
-	}
-	if secret == nil {
-		return notFound("The Secret %s of %s does not exist in the namespace: create it, or correct the name.", ref.Name, named.field), nil
-	}
-	if _, ok := secret.StringData[ref.Key]; !ok {
-		return notFound("The Secret %s of %s has no key %s: add it, or correct the key.", ref.Name, named.field, ref.Key), nil
-	}
-	if !credentials.HasValue(secret, ref.Key) {
-		return notFound("The key %s of the Secret %s is empty: put %s there.", ref.Key, ref.Name, named.what), nil
-	}
-	return nil, nil
-}
-
-// ReferencesOf digests what the pod reads only at its start: the Secrets of the access control, of env and of envFrom, and the
-// certificates. The digest is salted, so that a weak secret cannot be guessed from the pod's annotation. Own is the credentials
-// Secret as it is, or will be.
-func (g *Gatherer) ReferencesOf(ctx context.Context, server *v1alpha1.JupyterServer, f Facts, own *corev1.Secret) (render.References, error) {
-	keys := environmentKeys(server)
-	for _, named := range namedKeys(server) {
-		keys[named.ref.Name] = append(keys[named.ref.Name], named.ref.Key)
-	}
-	needed := credentials.Needed(&server.Spec)
-	ownName := ""
-	if len(needed) > 0 {
-		ownName = render.SecretName(server.Name)
-	}
-	for _, key := range needed {
+	for _, key := range credentials.Needed(&l.server.Spec) {
+		ownName = render.SecretName(l.server.Name)
 		keys[ownName] = append(keys[ownName], key.Name)
 	}
 	sum := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(keys)) {
-		secret, isOwn := own, name == ownName
+		secret, isOwn := l.Credentials.Secret, name == ownName
 		if !isOwn {
 			var err error
-			if secret, err = get(ctx, g.Cached, server.Namespace, name, &corev1.Secret{}); err != nil {
-				return render.References{}, err
+			if secret, err = get(ctx, l.Cached, l.server.Namespace, name, &corev1.Secret{}); err != nil {
+				return "", err
 			}
 		}
 		if secret == nil {
 			continue // optional, or the kubelet reports it
 		}
 		fmt.Fprintf(sum, "%s %s\n", name, credentials.Salt(secret, isOwn))
-		for _, key := range selectedKeys(secret, keys[name]) {
-			fmt.Fprintf(sum, "%s %s\n", key, secret.StringData[key])
+		wanted := keys[name]
+		if slices.Contains(wanted, objects.AllKeys) {
+			wanted = slices.AppendSeq(wanted, maps.Keys(secret.StringData))
+		}
+		slices.Sort(wanted)
+		for _, key := range slices.Compact(wanted) {
+			if key != objects.AllKeys {
+				fmt.Fprintf(sum, "%s %s\n", key, secret.StringData[key])
+			}
 		}
 	}
-	if f.bundle != "" {
-		fmt.Fprintf(sum, "bundle %s\n", f.bundle)
+	if l.bundle != "" {
+		fmt.Fprintf(sum, "bundle %s\n", l.bundle)
 	}
-	return render.References{SecretsChecksum: hex.EncodeToString(sum.Sum(nil)[:16])}, nil
-}
-
-// environmentKeys returns the Secrets, and their keys, that env and envFrom of the Jupyter container name.
-func environmentKeys(server *v1alpha1.JupyterServer) map[string][]string {
-	keys := map[string][]string{}
-	for _, env := range server.Spec.JupyterServer.Env {
-		if env.ValueFrom != nil && env.ValueFrom.SecretKeyRef != nil {
-			ref := env.ValueFrom.SecretKeyRef
-			keys[ref.Name] = append(keys[ref.Name], ref.Key)
-		}
-	}
-	for _, from := range server.Spec.JupyterServer.EnvFrom {
-		if from.SecretRef != nil {
-			keys[from.SecretRef.Name] = append(keys[from.SecretRef.Name], objects.AllKeys)
-		}
-	}
-	return keys
-}
-
-// selectedKeys returns the wanted keys, sorted, each once.
-func selectedKeys(secret *corev1.Secret, wanted []string) []string {
-	selected := slices.Clone(wanted)
-	if slices.Contains(wanted, objects.AllKeys) {
-		selected = slices.DeleteFunc(selected, func(key string) bool { return key == objects.AllKeys })
-		selected = slices.AppendSeq(selected, maps.Keys(secret.StringData))
-	}
-	slices.Sort(selected)
-	return slices.Compact(selected)
-}
-
-// SecretNames returns the Secrets that a spec names.
-func SecretNames(server *v1alpha1.JupyterServer) []string {
-	keys := environmentKeys(server)
-	for _, named := range namedKeys(server) {
-		keys[named.ref.Name] = nil
-	}
-	return slices.Sorted(maps.Keys(keys))
+	return hex.EncodeToString(sum.Sum(nil)[:16]), nil
 }

@@ -1,18 +1,30 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+// Package credentials keeps the Secret of a server's own: what the operator generates (the token, the key of the cookies) and
+// copies of inline secrets. Read plan.go first: it is pure, and Apply makes the one write that a plan asks for.
+//
+// What may not live here: Secrets that users create, and whether a spec may have credentials.
 package credentials
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release/objects"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
 )
 
@@ -34,9 +46,9 @@ const (
 
 // Key is a key of the credentials Secret.
 type Key struct {
-	Name string
-	// inline is the value that the spec gives. Without one, a value is generated once.
-	inline string
+	Name   string
+	inline string // the value that the spec gives; empty: a value is generated once
+
 	// label is a label of the Secret, and origin its value: where a generated value belongs to. The value is replaced when it
 	// changes. Without a label it never does.
 	label, origin string
@@ -101,13 +113,10 @@ func (k Key) value() []byte {
 // secret. The digests are in stringData, which the API server never sends, and data is emptied: informers may transform an
 // object twice (client-go/tools/cache, TransformFunc), and the digest of a digest would look like another secret.
 func Strip(in any) (any, error) {
-	if secret, ok := in.(*corev1.Secret); ok {
-		strip(secret)
+	secret, ok := in.(*corev1.Secret)
+	if !ok {
+		return in, nil
 	}
-	return in, nil
-}
-
-func strip(secret *corev1.Secret) *corev1.Secret {
 	if secret.StringData == nil {
 		secret.StringData = make(map[string]string, len(secret.Data))
 	}
@@ -115,7 +124,7 @@ func strip(secret *corev1.Secret) *corev1.Secret {
 		secret.StringData[key] = Digest(value)
 	}
 	secret.Data, secret.ManagedFields, secret.Annotations = nil, nil, nil
-	return secret
+	return secret, nil
 }
 
 // Digest returns what a stripped Secret holds in the place of a value.
@@ -137,4 +146,34 @@ func Salt(secret *corev1.Secret, isOwn bool) string {
 		return salt
 	}
 	return string(secret.UID)
+}
+
+// ErrStale means that a plan was made before the informers showed the newest Secret. Its event wakes the server.
+var ErrStale = errors.New("the informers do not show the newest credentials Secret yet")
+
+// Apply makes the write of a plan. Its errors are ErrStale, *objects.ApplyError, or that of encoding the Secret.
+func Apply(ctx context.Context, c client.Client, p Plan) error {
+	if !p.Writes() {
+		return nil
+	}
+	var err error
+	if p.write.ResourceVersion == "" {
+		err = c.Create(ctx, p.write.DeepCopy(), client.FieldOwner(objects.FieldManager))
+		if apierrors.IsAlreadyExists(err) {
+			return ErrStale
+		}
+	} else { // the resource version guards what was read: another client may just have written a token
+		raw, encoding := json.Marshal(p.write)
+		if encoding != nil {
+			return fmt.Errorf("encoding the credentials Secret: %w", encoding)
+		}
+		err = c.Patch(ctx, p.write.DeepCopy(), client.RawPatch(types.MergePatchType, raw), client.FieldOwner(objects.FieldManager))
+		if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+			return ErrStale
+		}
+	}
+	if err != nil {
+		return &objects.ApplyError{Object: "Secret " + p.write.Name, Err: err}
+	}
+	return nil
 }
