@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -70,10 +69,6 @@ type Options struct {
 
 // Setup adds the controller to a manager whose cache was created with CacheOptions.
 func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
-	kube, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
-	if err != nil {
-		return fmt.Errorf("creating a client: %w", err)
-	}
 	if err := index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
@@ -84,7 +79,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	cached, live, clk := mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{}
 	routes := &judge.Reservations{}
 	cluster := judge.Cluster{Informed: cached, Live: live, Reservations: routes}
-	releases := release.New(cached, live, kube, clk, release.Options{
+	releases := release.New(cached, live, clk, release.Options{
 		Chart: options.Renderer.ChartMetadata(), Limits: options.Backoff, Metrics: options.Metrics,
 	})
 	c := &Controller{

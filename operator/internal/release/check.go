@@ -13,21 +13,13 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
 )
 
-// A `helm uninstall` or `helm rollback` changes objects, which informers show, and records, which they do not. So the records
-// are checked once after a repair, and after an upgrade that met Helm's traces, when Helm should be done: it writes them last.
-const (
-	// checkAfter is how long after the first repair the records are checked.
-	checkAfter = objects.SettleTime
-	// helmPatience is how long a record that shows Helm at work is believed.
-	helmPatience = 5 * time.Minute
-)
+// checkAfter is how long after a repair, or an upgrade that met Helm's traces, the records are checked once. A `helm uninstall`
+// or `helm rollback` changes objects, which informers show, and last of all records, which they do not.
+const checkAfter = objects.SettleTime
 
 // recordCheck is when the records are to be checked. The zero value is never. It is not persisted: if the operator ends before,
 // `helm list` is wrong until the next change.
-type recordCheck struct {
-	due   time.Time
-	since time.Time // when the first of the checks that found Helm at work was wanted
-}
+type recordCheck struct{ due time.Time }
 
 func (c *recordCheck) isDue() bool { return !c.due.IsZero() }
 
@@ -46,21 +38,21 @@ func (c *recordCheck) want(now time.Time) {
 	if c.isDue() {
 		return
 	}
-	*c = recordCheck{due: now.Add(checkAfter), since: now}
+	c.due = now.Add(checkAfter)
 }
 
 // checkRecords records the release again if its record is not the newest one any more. While Helm is at work, it asks for another
 // check.
 func (r *Releaser) checkRecords(ctx context.Context, ref Ref, memo *Memo, want *render.Rendered) (*v1alpha1.ReleaseStatus, error) {
-	metas, err := r.records.List(ctx, ref.Ref)
+	all, err := r.records.List(ctx, ref.Ref)
 	if err != nil {
 		return nil, err
 	}
 	released, now := ref.Current, r.clock.Now()
 	switch {
-	case records.IsNewest(metas, released.Revision):
-	case records.HelmIsAtWork(ref.Ref, metas, released.Revision) && !memo.check.isOver(now):
-		memo.check.again(now)
+	case records.IsNewest(all, released.Revision):
+	case records.HelmIsAtWork(ref.Ref, all, released.Revision, now):
+		memo.check.due = now.Add(checkAfter)
 		return released, nil
 	default:
 		if released, err = r.upgrade(ctx, ref, memo, want, Diff{State: Unchecked}, revision{"Recorded again", released.RolledBack}); err != nil {
@@ -71,23 +63,4 @@ func (r *Releaser) checkRecords(ctx context.Context, ref Ref, memo *Memo, want *
 		memo.check = recordCheck{}
 	}
 	return released, nil
-}
-
-// again asks for another check, and remembers when the first one was wanted.
-func (c *recordCheck) again(now time.Time) {
-	if c.since.IsZero() {
-		c.since = now
-	}
-	c.due = now.Add(checkAfter)
-}
-
-// retry asks for a check that failed again, in the next turn.
-func (c *recordCheck) retry(now time.Time) {
-	c.again(now)
-	c.due = now
-}
-
-// isOver reports whether Helm had the time to finish.
-func (c *recordCheck) isOver(now time.Time) bool {
-	return !c.since.IsZero() && now.Sub(c.since) >= helmPatience
 }

@@ -21,19 +21,3 @@ func TestCheckIsNotPostponed(t *testing.T) {
 		now = now.Add(checkAfter / 4)
 	}
 }
-
-func TestCheckWhileHelmIsAtWork(t *testing.T) {
-	var check recordCheck
-	now := time.Now()
-	check.want(now)
-	for waited := time.Duration(0); !check.isOver(now); waited += checkAfter {
-		if waited > helmPatience {
-			t.Fatal("Helm is believed to be at work for too long")
-		}
-		check.again(now)
-		if left := check.left(now); left != checkAfter {
-			t.Fatalf("the next check is after %s", left)
-		}
-		now = now.Add(checkAfter)
-	}
-}

@@ -11,7 +11,6 @@ import (
 
 	helmchart "helm.sh/helm/v3/pkg/chart"
 	appsv1 "k8s.io/api/apps/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -104,13 +103,13 @@ type Options struct {
 }
 
 // New returns a Releaser. The informers behind c need objects.Index and objects.Strip; live reads from the API server.
-func New(c client.Client, live client.Reader, kube kubernetes.Interface, clk clock.PassiveClock, options Options) *Releaser {
+func New(c client.Client, live client.Reader, clk clock.PassiveClock, options Options) *Releaser {
 	if options.Limits == (backoff.Limits{}) {
 		options.Limits = backoff.DefaultLimits
 	}
 	return &Releaser{
 		objects: objects.NewClient(c, live, clk),
-		records: records.NewStore(kube, live, options.Chart, clk),
+		records: records.NewStore(c, live, options.Chart, clk),
 		limits:  options.Limits,
 		metrics: options.Metrics,
 		clock:   clk,
@@ -197,7 +196,7 @@ func (r *Releaser) follow(ctx context.Context, ref Ref, memo *Memo, want *render
 		}
 	case Unchecked:
 		if result.Release, err = r.checkRecords(ctx, ref, memo, want); err != nil {
-			memo.check.retry(r.clock.Now())
+			memo.check.due = r.clock.Now() // again in the next turn
 		}
 	default:
 		result.Release, err = r.upgrade(ctx, ref, memo, want, diff, as)
@@ -242,7 +241,7 @@ func (r *Releaser) upgrade(ctx context.Context, ref Ref, memo *Memo, want *rende
 		r.records.Fail(ctx, attempt, err)
 		return nil, err
 	}
-	released := newStatus(ref.Current, attempt.Record, want, as.rolledBack)
+	released := newStatus(ref, attempt.Record, want, as.rolledBack)
 	if err := r.records.Finish(ctx, attempt, as.description); err != nil {
 		return nil, err
 	}
@@ -252,11 +251,12 @@ func (r *Releaser) upgrade(ctx context.Context, ref Ref, memo *Memo, want *rende
 	return released, nil
 }
 
-func newStatus(last *v1alpha1.ReleaseStatus, record *records.Record, want *render.Rendered, rolledBack *v1alpha1.RolledBack) *v1alpha1.ReleaseStatus {
+func newStatus(ref Ref, record *records.Record, want *render.Rendered, rolledBack *v1alpha1.RolledBack) *v1alpha1.ReleaseStatus {
 	released := &v1alpha1.ReleaseStatus{
-		Name: record.Name, Revision: record.Version, InputDigest: want.Digest, SpecDigest: want.SpecDigest,
+		Name: ref.Name, Revision: record.Revision, InputDigest: want.Digest, SpecDigest: want.SpecDigest,
 		RecordDigest: record.Digest(), RolledBack: rolledBack,
 	}
+	last := ref.Current
 	if last != nil {
 		released.GoodRevision, released.GoodRecordDigest = last.GoodRevision, last.GoodRecordDigest
 	}
@@ -322,16 +322,10 @@ func (r *Releaser) Good(ctx context.Context, ref Ref) (*render.Rendered, error) 
 // have the operator apply what the policies never saw.
 func (r *Releaser) read(ctx context.Context, ref Ref, revision int, digest string) (*render.Rendered, error) {
 	record, err := r.records.Get(ctx, ref.Ref, revision)
-	if errors.Is(err, records.ErrNotFound) || errors.Is(err, records.ErrDamaged) {
-		return nil, nil
-	}
-	if err != nil {
+	if err != nil || record == nil || digest == "" || record.Digest() != digest {
 		return nil, err
 	}
-	if digest == "" || record.Digest() != digest {
-		return nil, nil
-	}
-	return render.Read(record.Manifest, record.Config)
+	return render.Read(record.Content.Manifest, record.Content.Config)
 }
 
 // Lags reports whether the informers may not show the operator's last write of a StatefulSet yet. A nil set is one that they
