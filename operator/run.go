@@ -145,12 +145,9 @@ func run(ctx context.Context, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	releaseMetrics := release.NewMetrics()
-	if err := metrics.Registry.Register(releaseMetrics); err != nil {
-		return fmt.Errorf("registering metrics: %w", err)
-	}
 	if err := controller.Setup(ctx, mgr, controller.Options{
-		Renderer: renderer, Judge: policyJudge, RulesChanged: changed, Upgrades: cfg.Release, Shard: shard, Concurrency: o.concurrency, Metrics: releaseMetrics,
+		Renderer: renderer, Judge: policyJudge, RulesChanged: changed, Upgrades: cfg.Release, Shard: shard, Concurrency: o.concurrency,
+		Metrics: release.NewMetrics(metrics.Registry),
 	}); err != nil {
 		return err
 	}

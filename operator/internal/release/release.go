@@ -1,14 +1,22 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+// Package release has the cluster follow one revision of a server's release, and keeps its history. Diff compares a revision
+// with the cluster, Follow does what the diff asks for.
+//
+// It knows a server as a Ref. What may not live here: JupyterServers beyond their release status, which revision is followed,
+// and why.
 package release
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	helmchart "helm.sh/helm/v3/pkg/chart"
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/utils/clock"
@@ -24,82 +32,96 @@ import (
 // Ref is one server's release, as this package needs to know it.
 type Ref struct {
 	objects.Ref
-	// Current is the newest revision. It is nil before the first install.
-	Current *v1alpha1.ReleaseStatus
-	// Rejected reports whether the last attempt was rejected, so that the next one is rehearsed.
-	Rejected bool
-	// Unreported reports whether the spec has no status yet: a crash may have left records of another one.
-	Unreported bool
+	Current    *v1alpha1.ReleaseStatus // the newest revision; nil before the first install
+	Rejected   bool                    // the last attempt was rejected, so that the next one is rehearsed
+	Unreported bool                    // the spec has no status yet: a crash may have left records of another one
 }
 
 // Memo is what this process remembers of one release. All of it may be lost. One goroutine at a time uses it.
 type Memo struct {
-	objects objects.Memo
-	backoff backoff.Memo
-	check   recordCheck
-	// conflicts is how many the metrics count for this release.
-	conflicts int
+	objects   objects.Memo
+	backoff   backoff.Memo
+	checkAt   time.Time // when the records are to be checked; zero: never
+	conflicts int       // how many the metrics count for this release
 }
+
+// checkAfter is how long after a repair, or an upgrade that met Helm's traces, the records are checked once. A `helm uninstall`
+// or `helm rollback` changes objects, which informers show, and last of all records, which they do not. If the operator ends
+// before the check, `helm list` is wrong until the next change.
+const checkAfter = objects.SettleTime
+
+// wantCheck asks for a check of the records. One that is wanted already is not postponed.
+func (m *Memo) wantCheck(now time.Time) { m.checkAt = cmp.Or(m.checkAt, now.Add(checkAfter)) }
+
+func (m *Memo) isCheckDue(now time.Time) bool { return !m.checkAt.IsZero() && !now.Before(m.checkAt) }
 
 // State is what a Diff found.
 type State string
 
+// The states of a release.
 const (
-	// Absent means that there is no release yet.
-	Absent State = "Absent"
-	// Outdated means that what is desired differs from what was released.
-	Outdated State = "Outdated"
-	// Drifted means that another client changed or deleted objects of the release.
-	Drifted State = "Drifted"
-	// Unchecked means that nothing differs, and that Helm may have changed the records.
-	Unchecked State = "Unchecked"
-	// InSync means that there is nothing to do.
-	InSync State = "InSync"
+	Absent    State = "Absent"    // there is no release yet
+	Outdated  State = "Outdated"  // what is desired differs from what was released
+	Drifted   State = "Drifted"   // another client changed or deleted objects of the release
+	Unchecked State = "Unchecked" // nothing differs, and Helm may have changed the records
+	InSync    State = "InSync"    // there is nothing to do
 )
 
-// Diff is what has to be done so that the cluster follows a revision.
+// Diff is what has to be done so that the cluster follows a revision. Objects that have to wait are left out of it.
 type Diff struct {
 	objects.Diff
-	State State
-	// Conflicts are the objects that another client keeps changing. Those that have to wait are left out of the diff.
-	Conflicts []backoff.Conflict
+	State     State
+	Conflicts []backoff.Conflict // the objects that another client keeps changing
 
-	rehearsed bool
+	rehearsed   bool
+	description string // of the new revision, in `helm history`
+	rolledBack  *v1alpha1.RolledBack
 }
 
 // Result is what came of following a revision.
 type Result struct {
-	// State is what was found.
-	State State
-	// Release is the release afterwards.
-	Release *v1alpha1.ReleaseStatus
-	// Summary lists what was changed. It is empty if nothing was.
-	Summary string
-	// Conflicts are the objects that another client keeps changing.
-	Conflicts []backoff.Conflict
-	// PodReplaced reports whether the pod in the informers is not the desired one, or may not be.
-	PodReplaced bool
-	// After is when to look again although nothing changes. Zero: never.
-	After time.Duration
+	State       State                   // what was found
+	Release     *v1alpha1.ReleaseStatus // the release afterwards
+	Summary     string                  // of what was changed; empty if nothing was
+	Conflicts   []backoff.Conflict      // the objects that another client keeps changing
+	PodReplaced bool                    // the pod in the informers is not the desired one, or may not be
+	After       time.Duration           // when to look again although nothing changes; zero: never
+}
+
+// Metrics count repairs of objects, and the objects that another client keeps changing.
+type Metrics struct {
+	repairs   *prometheus.CounterVec
+	conflicts prometheus.Gauge
+}
+
+// NewMetrics returns metrics that are registered unless the registerer is nil.
+func NewMetrics(registerer prometheus.Registerer) *Metrics {
+	factory := promauto.With(registerer)
+	return &Metrics{
+		repairs: factory.NewCounterVec(prometheus.CounterOpts{
+			Name: "jupyterserver_drift_repairs_total",
+			Help: "Objects of servers that were reverted or pruned because another client had changed, deleted or created them, by kind.",
+		}, []string{"kind"}),
+		conflicts: factory.NewGauge(prometheus.GaugeOpts{
+			Name: "jupyterserver_contested_objects",
+			Help: "Objects of servers that another client keeps changing, so that the operator backs off before reverting them.",
+		}),
+	}
 }
 
 // Releaser applies revisions and records them as Helm does. It is safe for concurrent use on different releases.
 type Releaser struct {
 	objects *objects.Client
 	records *records.Store
-	limits  backoff.Limits
-	metrics *Metrics
 	clock   clock.PassiveClock
+	options Options
 }
 
 // Options are the settings of a Releaser.
 type Options struct {
-	// Chart is what records name as their chart.
-	Chart *helmchart.Metadata
-	// Limits is how soon an object is repaired that another client keeps changing. The zero value is backoff.DefaultLimits.
-	Limits backoff.Limits
-	// Metrics count repairs. It may be nil.
-	Metrics *Metrics
+	Chart   *helmchart.Metadata // what records name as their chart
+	Limits  backoff.Limits      // how soon an object is repaired that another client keeps changing; zero: backoff.DefaultLimits
+	Metrics *Metrics            // nil: nothing is exported
 }
 
 // New returns a Releaser. The informers behind c need objects.Index and objects.Strip; live reads from the API server.
@@ -107,19 +129,16 @@ func New(c client.Client, live client.Reader, clk clock.PassiveClock, options Op
 	if options.Limits == (backoff.Limits{}) {
 		options.Limits = backoff.DefaultLimits
 	}
-	return &Releaser{
-		objects: objects.NewClient(c, live, clk),
-		records: records.NewStore(c, live, options.Chart, clk),
-		limits:  options.Limits,
-		metrics: options.Metrics,
-		clock:   clk,
+	if options.Metrics == nil {
+		options.Metrics = NewMetrics(nil)
 	}
+	return &Releaser{objects.NewClient(c, live, clk), records.NewStore(c, live, options.Chart, clk), clk, options}
 }
 
 // InOrder reports whether the objects look as they did when Follow left them with the same inputs, and how long the informers
 // may still lag behind. It makes no request and needs no rendering.
 func (r *Releaser) InOrder(ctx context.Context, ref Ref, memo *Memo, inputs string) (inOrder bool, lag time.Duration, err error) {
-	if memo.check.isDue() || memo.backoff.Active() {
+	if !memo.checkAt.IsZero() || memo.backoff.Active() {
 		return false, 0, nil
 	}
 	return r.objects.InOrder(ctx, ref.Ref, &memo.objects, inputs)
@@ -131,22 +150,20 @@ func (r *Releaser) Diff(ctx context.Context, ref Ref, memo *Memo, want *render.R
 	if err != nil {
 		return Diff{}, err
 	}
-	conflicts := memo.backoff.Hold(r.limits, r.clock.Now(), &found)
-	return Diff{Diff: found, State: r.stateOf(ref, memo, want, found), Conflicts: conflicts}, nil
-}
-
-func (r *Releaser) stateOf(ref Ref, memo *Memo, want *render.Rendered, found objects.Diff) State {
+	now := r.clock.Now()
+	conflicts := memo.backoff.Hold(r.options.Limits, now, &found)
+	diff := Diff{Diff: found, State: InSync, Conflicts: conflicts, description: "Applied"}
 	switch {
 	case ref.Current == nil:
-		return Absent
+		diff.State = Absent
 	case ref.Current.InputDigest != want.Digest:
-		return Outdated
+		diff.State = Outdated
 	case !found.IsEmpty():
-		return Drifted
-	case ref.Unreported, memo.check.isDueAt(r.clock.Now()):
-		return Unchecked
+		diff.State = Drifted
+	case ref.Unreported, memo.isCheckDue(now):
+		diff.State = Unchecked
 	}
-	return InSync
+	return diff, nil
 }
 
 // Rehearse sends an upgrade as a dry run, so that the rejection of one object changes none.
@@ -159,74 +176,91 @@ func (r *Releaser) Rehearse(ctx context.Context, ref Ref, memo *Memo, diff *Diff
 // error nothing that was applied is undone; the next call continues there. Its errors include those of objects.Client.Apply and
 // *records.ConflictError.
 func (r *Releaser) Follow(ctx context.Context, ref Ref, memo *Memo, want *render.Rendered, diff Diff, inputs string) (Result, error) {
-	return r.follow(ctx, ref, memo, want, diff, inputs, revision{description: "Applied"})
-}
-
-// RollBack applies a diff to an older revision as a new one, and remembers what was rolled back, and why.
-func (r *Releaser) RollBack(ctx context.Context, ref Ref, memo *Memo, good *render.Rendered, diff Diff, why string) (Result, error) {
-	failed := ref.Current
-	diff.State = Outdated
-	return r.follow(ctx, ref, memo, good, diff, "", revision{
-		description: fmt.Sprintf("Rollback to %d", failed.GoodRevision),
-		rolledBack: &v1alpha1.RolledBack{
-			Revision: failed.Revision, InputDigest: failed.InputDigest, SpecDigest: failed.SpecDigest, Message: why,
-		},
-	})
-}
-
-// revision is what the record of a new revision says beside its content.
-type revision struct {
-	description string
-	rolledBack  *v1alpha1.RolledBack
-}
-
-func (r *Releaser) follow(ctx context.Context, ref Ref, memo *Memo, want *render.Rendered, diff Diff, inputs string, as revision) (Result, error) {
 	result := Result{
 		State: diff.State, Release: ref.Current, Summary: diff.Summary(), PodReplaced: diff.ChangesPod(),
 		Conflicts: diff.Conflicts, After: diff.Lag,
 	}
 	var err error
 	switch diff.State {
-	case InSync:
+	case Absent, Outdated:
+		result.Release, err = r.upgrade(ctx, ref, memo, want, diff)
 	case Drifted:
 		err = r.apply(ctx, ref, memo, diff)
-		memo.check.want(r.clock.Now())
+		memo.wantCheck(r.clock.Now())
 		if err == nil && ref.Unreported {
 			result.Release, err = r.checkRecords(ctx, ref, memo, want)
 		}
 	case Unchecked:
 		if result.Release, err = r.checkRecords(ctx, ref, memo, want); err != nil {
-			memo.check.due = r.clock.Now() // again in the next turn
+			memo.checkAt = r.clock.Now() // again in the next turn
 		}
-	default:
-		result.Release, err = r.upgrade(ctx, ref, memo, want, diff, as)
+	case InSync:
 	}
 	if err != nil {
 		return Result{}, err
 	}
 	r.noteConflicts(ctx, memo, &result)
-	r.countConflicts(memo, len(result.Conflicts))
-	result.After = Soonest(result.After, memo.check.left(r.clock.Now()))
+	if !memo.checkAt.IsZero() {
+		result.After = Soonest(result.After, max(memo.checkAt.Sub(r.clock.Now()), time.Millisecond))
+	}
 	memo.objects.Settle(inputs, ref.Ref, diff.Diff)
 	return result, nil
+}
+
+// RollBack applies a diff to an older revision as a new one, and remembers what was rolled back, and why.
+func (r *Releaser) RollBack(ctx context.Context, ref Ref, memo *Memo, good *render.Rendered, diff Diff, why string) (Result, error) {
+	failed := ref.Current
+	diff.State = Outdated
+	diff.description = fmt.Sprintf("Rollback to %d", failed.GoodRevision)
+	diff.rolledBack = &v1alpha1.RolledBack{
+		Revision: failed.Revision, InputDigest: failed.InputDigest, SpecDigest: failed.SpecDigest, Message: why,
+	}
+	return r.Follow(ctx, ref, memo, good, diff, "")
+}
+
+// checkRecords records the release again if its record is not the newest one any more. While Helm is at work, it asks for another
+// check.
+func (r *Releaser) checkRecords(ctx context.Context, ref Ref, memo *Memo, want *render.Rendered) (*v1alpha1.ReleaseStatus, error) {
+	all, err := r.records.List(ctx, ref.Ref)
+	if err != nil {
+		return nil, err
+	}
+	released, now := ref.Current, r.clock.Now()
+	if !records.IsNewest(all, released.Revision) {
+		if records.HelmIsAtWork(ref.Ref, all, released.Revision, now) {
+			memo.checkAt = now.Add(checkAfter)
+			return released, nil
+		}
+		again := Diff{State: Unchecked, description: "Recorded again", rolledBack: released.RolledBack}
+		if released, err = r.upgrade(ctx, ref, memo, want, again); err != nil {
+			return nil, err
+		}
+	}
+	if memo.isCheckDue(now) { // else a repair was made just now
+		memo.checkAt = time.Time{}
+	}
+	return released, nil
 }
 
 // apply applies a diff and counts repairs.
 func (r *Releaser) apply(ctx context.Context, ref Ref, memo *Memo, diff Diff) error {
 	done, err := r.objects.Apply(ctx, ref.Ref, &memo.objects, diff.Diff)
-	for _, repaired := range memo.backoff.Repaired(r.limits, r.clock.Now(), diff.State == Drifted, done) {
-		r.metrics.repaired(repaired.Key.Kind)
+	for _, repaired := range memo.backoff.Repaired(r.options.Limits, r.clock.Now(), diff.State == Drifted, done) {
+		r.options.Metrics.repairs.WithLabelValues(repaired.Key.Kind).Inc()
 	}
 	return err
 }
 
 // upgrade writes a record, applies, and marks the record as deployed. A first install is an upgrade from nothing.
-func (r *Releaser) upgrade(ctx context.Context, ref Ref, memo *Memo, want *render.Rendered, diff Diff, as revision) (*v1alpha1.ReleaseStatus, error) {
+//
+// Of several objects that run, all or none may change, so an upgrade of more than one is rehearsed. A first install is tried
+// without, to save a request for each object; once it was rejected, it is rehearsed.
+func (r *Releaser) upgrade(ctx context.Context, ref Ref, memo *Memo, want *render.Rendered, diff Diff) (*v1alpha1.ReleaseStatus, error) {
 	attempt, err := r.records.Prepare(ctx, ref.Ref, ref.Current, diff.State == Unchecked)
 	if err != nil {
 		return nil, err
 	}
-	if isRehearsed(ref, diff) {
+	if !diff.rehearsed && (ref.Rejected || diff.State == Outdated && len(diff.Apply) > 1) {
 		if err := r.Rehearse(ctx, ref, memo, &diff); err != nil {
 			return nil, err
 		}
@@ -241,35 +275,23 @@ func (r *Releaser) upgrade(ctx context.Context, ref Ref, memo *Memo, want *rende
 		r.records.Fail(ctx, attempt, err)
 		return nil, err
 	}
-	released := newStatus(ref, attempt.Record, want, as.rolledBack)
-	if err := r.records.Finish(ctx, attempt, as.description); err != nil {
+	if err := r.records.Finish(ctx, attempt, diff.description); err != nil {
 		return nil, err
 	}
 	if diff.State != Unchecked && (attempt.MetHelm || diff.ByHelm()) {
-		memo.check.want(r.clock.Now()) // Helm may not have written its record yet
+		memo.wantCheck(r.clock.Now()) // Helm may not have written its record yet
+	}
+	released := &v1alpha1.ReleaseStatus{
+		Name: ref.Name, Revision: attempt.Record.Revision, InputDigest: want.Digest, SpecDigest: want.SpecDigest,
+		RecordDigest: attempt.Record.Digest(), RolledBack: diff.rolledBack,
+	}
+	if last := ref.Current; last != nil {
+		released.GoodRevision, released.GoodRecordDigest = last.GoodRevision, last.GoodRecordDigest
+		if last.InputDigest == want.Digest {
+			released.Generation = last.Generation
+		}
 	}
 	return released, nil
-}
-
-func newStatus(ref Ref, record *records.Record, want *render.Rendered, rolledBack *v1alpha1.RolledBack) *v1alpha1.ReleaseStatus {
-	released := &v1alpha1.ReleaseStatus{
-		Name: ref.Name, Revision: record.Revision, InputDigest: want.Digest, SpecDigest: want.SpecDigest,
-		RecordDigest: record.Digest(), RolledBack: rolledBack,
-	}
-	last := ref.Current
-	if last != nil {
-		released.GoodRevision, released.GoodRecordDigest = last.GoodRevision, last.GoodRecordDigest
-	}
-	if last != nil && last.InputDigest == want.Digest {
-		released.Generation = last.Generation
-	}
-	return released
-}
-
-// isRehearsed reports whether a dry run comes right before an upgrade. Of several objects that run, all or none may change. A first
-// install is tried without, to save a request for each object; once it was rejected, it is rehearsed.
-func isRehearsed(ref Ref, diff Diff) bool {
-	return !diff.rehearsed && (diff.State == Outdated && len(diff.Apply) > 1 || ref.Rejected)
 }
 
 // isRejected reports whether trying an apply again soon is of no use.
@@ -292,10 +314,11 @@ func (r *Releaser) noteConflicts(ctx context.Context, memo *Memo, result *Result
 		memo.backoff.Note(r.clock.Now(), conflict)
 		result.After = Soonest(result.After, conflict.Wait)
 	}
+	r.countConflicts(memo, len(result.Conflicts))
 }
 
 func (r *Releaser) countConflicts(memo *Memo, now int) {
-	r.metrics.conflict(now - memo.conflicts)
+	r.options.Metrics.conflicts.Add(float64(now - memo.conflicts))
 	memo.conflicts = now
 }
 
@@ -305,15 +328,13 @@ func (r *Releaser) Forget(memo *Memo) { r.countConflicts(memo, 0) }
 // Current returns what the newest revision was made of, or nil if its record is gone or was modified. It costs a request.
 func (r *Releaser) Current(ctx context.Context, ref Ref) (*render.Rendered, error) {
 	content, err := r.read(ctx, ref, ref.Current.Revision, ref.Current.RecordDigest)
-	if content == nil || err != nil {
-		return nil, err
+	if content != nil {
+		content.Digest, content.SpecDigest = ref.Current.InputDigest, ref.Current.SpecDigest
 	}
-	content.Digest, content.SpecDigest = ref.Current.InputDigest, ref.Current.SpecDigest
-	return content, nil
+	return content, err
 }
 
-// Good returns what the newest revision was made of with which the server was ready, or nil if its record is gone or was
-// modified. It costs a request.
+// Good returns the same of the newest revision with which the server was ready.
 func (r *Releaser) Good(ctx context.Context, ref Ref) (*render.Rendered, error) {
 	return r.read(ctx, ref, ref.Current.GoodRevision, ref.Current.GoodRecordDigest)
 }

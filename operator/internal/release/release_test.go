@@ -5,12 +5,27 @@ package release
 
 import (
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
+// A client that keeps changing objects must not keep the records from being checked.
+func TestCheckIsNotPostponed(t *testing.T) {
+	var memo Memo
+	began := time.Now()
+	now := began
+	for !memo.isCheckDue(now) {
+		if now.Sub(began) > checkAfter {
+			t.Fatal("the records are not checked in time")
+		}
+		memo.wantCheck(now)
+		now = now.Add(checkAfter / 4)
+	}
+}
+
 func TestConflictsAreCountedOnce(t *testing.T) {
-	r := &Releaser{metrics: NewMetrics()}
+	r := &Releaser{options: Options{Metrics: NewMetrics(nil)}}
 	alice, bob := &Memo{}, &Memo{}
 	steps := []struct {
 		reason string
@@ -26,7 +41,7 @@ func TestConflictsAreCountedOnce(t *testing.T) {
 	}
 	for _, step := range steps {
 		step.step()
-		if got := testutil.ToFloat64(r.metrics.conflicts); got != step.want {
+		if got := testutil.ToFloat64(r.options.Metrics.conflicts); got != step.want {
 			t.Errorf("%s: %v, want %v", step.reason, got, step.want)
 		}
 	}
