@@ -18,39 +18,33 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
 )
 
-// act carries out a plan. A setback asks for another plan; an error is worth another try.
+// act carries out a plan. A setback asks for another plan; an error of the result is worth another try.
 //
 // The order is a security property: what the spec refers to, the policies, a dry run, the credentials Secret, the objects. A spec
 // that is rejected leaves no Secret.
-func (c *Controller) act(ctx context.Context, t turn, facts gather.Facts, plan reconcile.Plan) (reconcile.Result, reconcile.Setback, error) {
+func (c *Controller) act(ctx context.Context, t turn, facts gather.Facts, plan reconcile.Plan) (result reconcile.Result, setback reconcile.Setback) {
 	if plan.Target == reconcile.TargetSpec {
-		return c.applySpec(ctx, t, facts, plan)
+		return c.apply(ctx, t, facts, plan)
 	}
 	c.routes.GiveBack(t.server) // it stays where it is
-	var result reconcile.Result
 	if plan.Target == reconcile.TargetNone && plan.Stop {
 		result.Stopped = true
 		if facts.Set == reconcile.SetScaled {
 			t.log.Info("Scaling the StatefulSet to zero", "by", facts.Intent.By)
-			if err := c.releases.ScaleToZero(ctx, facts.StatefulSet); err != nil {
-				return result, nil, err
+			if result.Retry = c.releases.ScaleToZero(ctx, facts.StatefulSet); result.Retry != nil {
+				return result, setback
 			}
 		}
 	}
 	restored, err := c.keepCredentials(ctx, t, facts)
-	if err != nil {
-		return result, nil, err
-	}
-	var setback reconcile.Setback
-	switch plan.Target {
-	case reconcile.TargetCurrent:
-		result, setback, err = c.applyCurrent(ctx, t, facts, plan)
-	case reconcile.TargetGood:
-		result, setback, err = c.rollBack(ctx, t, facts, plan)
-	case reconcile.TargetNone, reconcile.TargetSpec:
+	switch {
+	case err != nil:
+		result.Retry = err
+	case plan.Target != reconcile.TargetNone:
+		result, setback = c.apply(ctx, t, facts, plan)
 	}
 	result.Restored = restored
-	return result, setback, err
+	return result, setback
 }
 
 // refOf returns the release of a server whose newest revision is current.
@@ -63,192 +57,158 @@ func (c *Controller) refOf(t turn, current *v1alpha1.ReleaseStatus) release.Ref 
 	}
 }
 
-// applySpec applies what the spec renders to.
-func (c *Controller) applySpec(ctx context.Context, t turn, facts gather.Facts, plan reconcile.Plan) (reconcile.Result, reconcile.Setback, error) {
+// apply applies the target of a plan, unless its objects are in order.
+func (c *Controller) apply(ctx context.Context, t turn, facts gather.Facts, plan reconcile.Plan) (result reconcile.Result, setback reconcile.Setback) {
 	ref := c.refOf(t, t.current)
 	ref.Stop = plan.Stop
 	inputs := fmt.Sprintf("spec %s, stop %t", facts.Inputs, plan.Stop)
-	if facts.Rendered == nil { // unchanged
-		if inOrder, result, err := c.inOrder(ctx, t, ref, inputs); inOrder || err != nil {
+	if plan.Target != reconcile.TargetSpec {
+		inputs = fmt.Sprintf("revision %d, retain %t, stop %t", t.current.Revision, ref.Retain, plan.Stop)
+	}
+	if plan.Target == reconcile.TargetCurrent || plan.Target == reconcile.TargetSpec && facts.Rendered == nil { // else it is another one
+		inOrder, lag, err := c.releases.InOrder(ctx, ref, &t.memo.release, inputs)
+		if inOrder || err != nil {
+			result.Result = release.Result{State: release.InSync, Release: t.current, PodReplaced: lag > 0, After: lag}
+			result.Retry = err
+			return result, setback
+		}
+	}
+	content, err := c.contentOf(ctx, t, ref, facts, plan.Target)
+	switch {
+	case content != nil || err != nil:
+	case plan.Target == reconcile.TargetCurrent:
+		return result, reconcile.Setback{CurrentGone: true}
+	default:
+		return result, reconcile.Setback{NoRollback: "The record of the revision that ran is gone."}
+	}
+	var problem *reconcile.Problem
+	if err == nil {
+		result, problem, err = c.applyContent(ctx, t, ref, facts, plan, content, inputs)
+	}
+	if problem != nil || err != nil {
+		if plan.Target != reconcile.TargetSpec {
+			c.routes.GiveBack(t.server)
+		}
+		return reconcile.Result{Retry: err}, setbackOf(plan.Target, problem)
+	}
+	if plan.Target == reconcile.TargetSpec || plan.Ask {
+		c.routes.Keep(t.server)
+	}
+	c.applied(t, facts, plan, result.Result)
+	return result, setback
+}
+
+// contentOf returns the revision that a target stands for. It is nil if its record is gone.
+func (c *Controller) contentOf(ctx context.Context, t turn, ref release.Ref, facts gather.Facts, target reconcile.Target) (*render.Rendered, error) {
+	switch {
+	case target == reconcile.TargetGood:
+		return c.releases.Good(ctx, ref)
+	case target == reconcile.TargetCurrent && facts.Recorded == nil:
+		return c.releases.Current(ctx, ref)
+	case target == reconcile.TargetCurrent:
+		return facts.Recorded, nil
+	case facts.Rendered == nil:
+		return c.gather.Renderer.Render(t.server, facts.References)
+	}
+	return facts.Rendered, nil
+}
+
+// applyContent applies a revision. One from a record is applied as if its spec were the server's: the policies are asked if the plan
+// says so. Its claim is retained if the record or the spec says so: in doubt, files are kept.
+func (c *Controller) applyContent(ctx context.Context, t turn, ref release.Ref, facts gather.Facts, plan reconcile.Plan, content *render.Rendered, inputs string) (result reconcile.Result, problem *reconcile.Problem, err error) {
+	if plan.Target != reconcile.TargetSpec {
+		former, err := gather.ServerOf(t.server, content)
+		if err != nil {
 			return result, nil, err
 		}
-		var err error
-		if facts.Rendered, err = c.gather.Renderer.Render(t.server, facts.References); err != nil {
-			return reconcile.Result{}, nil, err
-		}
-	}
-	result, err := c.applyRendered(ctx, t, ref, facts, inputs)
-	if problem := reconcile.ProblemOf(err); problem != nil {
-		return reconcile.Result{}, reconcile.SpecRejected{Problem: *problem}, nil
-	}
-	if err != nil {
-		return reconcile.Result{}, nil, err
-	}
-	c.routes.Keep(t.server)
-	c.followed(t, facts, result.Result)
-	return result, nil, nil
-}
-
-func (c *Controller) applyRendered(ctx context.Context, t turn, ref release.Ref, facts gather.Facts, inputs string) (reconcile.Result, error) {
-	diff, err := c.releases.Diff(ctx, ref, &t.memo.release, facts.Rendered)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	if facts.Credentials.Writes() {
-		if diff.State != release.Absent {
-			if err := c.releases.Rehearse(ctx, ref, &t.memo.release, &diff); err != nil {
-				return reconcile.Result{}, err
+		if plan.Ask {
+			if _, problem, err := c.gather.Evaluate(ctx, former, content); problem != nil || err != nil {
+				return result, problem, err
 			}
 		}
-		if err := c.writeCredentials(ctx, t, facts.Credentials); err != nil {
-			return reconcile.Result{}, err
+		ref.Retain = ref.Retain || former.Spec.Storage.Retain
+		if plan.Hold == reconcile.HoldRolledBack {
+			result.URL = c.gather.Renderer.URL(former)
 		}
 	}
-	result, err := c.releases.Follow(ctx, ref, &t.memo.release, facts.Rendered, diff, inputs)
-	return reconcile.Result{Result: result}, err
+	diff, err := c.releases.Diff(ctx, ref, &t.memo.release, content)
+	if err == nil && plan.Target == reconcile.TargetSpec && facts.Credentials.Writes() {
+		if diff.State != release.Absent {
+			err = c.releases.Rehearse(ctx, ref, &t.memo.release, &diff)
+		}
+		if err == nil {
+			err = c.writeCredentials(ctx, t, facts.Credentials)
+		}
+	}
+	switch {
+	case err != nil:
+	case plan.Target == reconcile.TargetGood:
+		result.Result, err = c.releases.RollBack(ctx, ref, &t.memo.release, content, diff, facts.Pod.Finding.Message)
+		result.PodReplaced = true
+	default:
+		result.Result, err = c.releases.Follow(ctx, ref, &t.memo.release, content, diff, inputs)
+	}
+	if problem := reconcile.ProblemOf(err); problem != nil {
+		return result, problem, nil
+	}
+	return result, nil, err
 }
 
-// inOrder reports whether nothing has to be done about the objects.
-func (c *Controller) inOrder(ctx context.Context, t turn, ref release.Ref, inputs string) (bool, reconcile.Result, error) {
-	inOrder, lag, err := c.releases.InOrder(ctx, ref, &t.memo.release, inputs)
-	result := release.Result{State: release.InSync, Release: t.current, PodReplaced: lag > 0, After: lag}
-	return inOrder, reconcile.Result{Result: result}, err
+// setbackOf returns which option a problem with a target takes away.
+func setbackOf(target reconcile.Target, problem *reconcile.Problem) reconcile.Setback {
+	switch {
+	case problem == nil:
+		return reconcile.Setback{}
+	case target == reconcile.TargetGood:
+		return reconcile.Setback{NoRollback: problem.Message}
+	case target == reconcile.TargetCurrent:
+		return reconcile.Setback{CurrentRejected: problem}
+	}
+	return reconcile.Setback{SpecRejected: problem}
 }
 
-// followed remembers and logs what came of following a revision.
-func (c *Controller) followed(t turn, facts gather.Facts, result release.Result) {
+// applied remembers and logs what came of applying a revision.
+func (c *Controller) applied(t turn, facts gather.Facts, plan reconcile.Plan, result release.Result) {
 	t.memo.current = result.Release
-	c.gather.Keep(&t.memo.gather, facts, result.Release)
-	if result.State != release.InSync {
+	switch {
+	case plan.Target == reconcile.TargetGood:
+		t.log.Info("Rolled back", "from", t.current.Revision, "to", t.current.GoodRevision, "revision", result.Release.Revision)
+		return
+	case result.State != release.InSync:
 		t.log.Info("Applied a revision", "found", result.State, "revision", result.Release.Revision, "changes", result.Summary)
 	}
+	c.gather.Keep(&t.memo.gather, facts, result.Release)
 }
 
 func (c *Controller) writeCredentials(ctx context.Context, t turn, plan credentials.Plan) error {
-	if err := credentials.Apply(ctx, c.client, plan); err != nil {
-		return err
+	err := credentials.Apply(ctx, c.client, plan)
+	if err == nil {
+		t.log.Info("Wrote the credentials Secret", "keys", plan.Restored)
 	}
-	t.log.Info("Wrote the credentials Secret", "keys", plan.Restored)
-	return nil
+	return err
 }
 
-// keepCredentials writes what a spec needs that is only held back, and restores what the pod reads and was deleted. It returns
-// the names of restored keys. A Secret that the API server rejects keeps nothing else from being reverted.
-func (c *Controller) keepCredentials(ctx context.Context, t turn, facts gather.Facts) ([]string, error) {
+// keepCredentials writes what a spec needs that is only held back, or restores what the pod reads and was deleted. It returns
+// the names of restored keys. A Secret that the API server rejects keeps nothing else from being reverted, nor does one that the
+// informers lag behind, which wakes the server.
+func (c *Controller) keepCredentials(ctx context.Context, t turn, facts gather.Facts) (restored []string, err error) {
 	if t.current == nil {
 		return nil, nil
 	}
+	ignored := func(err error) bool { return reconcile.ProblemOf(err) != nil || errors.Is(err, credentials.ErrStale) }
 	if facts.Problem == nil && facts.Credentials.Writes() {
-		err := c.writeCredentials(ctx, t, facts.Credentials)
-		if again := unlessProblem(err); again != nil || err == nil {
-			return nil, again
+		if err = c.writeCredentials(ctx, t, facts.Credentials); !ignored(err) {
+			return nil, err
 		}
 	}
 	if !facts.Restore.Writes() {
 		return nil, nil
 	}
-	if err := c.writeCredentials(ctx, t, facts.Restore); err != nil {
-		return nil, unlessProblem(err)
+	switch err = c.writeCredentials(ctx, t, facts.Restore); {
+	case ignored(err):
+		return nil, nil
+	case err != nil:
+		return nil, err
 	}
 	return facts.Restore.Restored, nil
-}
-
-// unlessProblem drops errors that another try does not help with, and those of informers that lag, which wake the server.
-func unlessProblem(err error) error {
-	if reconcile.ProblemOf(err) != nil || errors.Is(err, credentials.ErrStale) {
-		return nil
-	}
-	return err
-}
-
-// applyCurrent reapplies the current revision.
-func (c *Controller) applyCurrent(ctx context.Context, t turn, facts gather.Facts, plan reconcile.Plan) (reconcile.Result, reconcile.Setback, error) {
-	ref := c.refOf(t, t.current)
-	ref.Stop = plan.Stop
-	inputs := fmt.Sprintf("revision %d, retain %t, stop %t", t.current.Revision, ref.Retain, plan.Stop)
-	if inOrder, result, err := c.inOrder(ctx, t, ref, inputs); inOrder || err != nil {
-		return result, nil, err
-	}
-	recorded := facts.Recorded
-	if recorded == nil {
-		var err error
-		if recorded, err = c.releases.Current(ctx, ref); err != nil {
-			return reconcile.Result{}, nil, err
-		}
-	}
-	if recorded == nil {
-		return reconcile.Result{}, reconcile.CurrentLost{}, nil
-	}
-	result, problem, err := c.applyRecorded(ctx, t, ref, recorded, plan, inputs, "")
-	if problem != nil {
-		return reconcile.Result{}, reconcile.CurrentRejected{Problem: *problem}, nil
-	}
-	if plan.Hold != reconcile.HoldRolledBack {
-		result.URL = ""
-	}
-	if err == nil {
-		c.followed(t, facts, result.Result)
-	}
-	return result, nil, err
-}
-
-// rollBack rolls back to the good revision, if the policies allow that one today.
-func (c *Controller) rollBack(ctx context.Context, t turn, facts gather.Facts, plan reconcile.Plan) (reconcile.Result, reconcile.Setback, error) {
-	ref := c.refOf(t, t.current)
-	good, err := c.releases.Good(ctx, ref)
-	if err != nil {
-		return reconcile.Result{}, nil, err
-	}
-	if good == nil {
-		return reconcile.Result{}, reconcile.RollbackImpossible{Why: "The record of the revision that ran is gone."}, nil
-	}
-	result, problem, err := c.applyRecorded(ctx, t, ref, good, plan, "", facts.Pod.Finding.Message)
-	if problem != nil {
-		return reconcile.Result{}, reconcile.RollbackImpossible{Why: problem.Message}, nil
-	}
-	if err == nil {
-		t.memo.current, result.PodReplaced = result.Release, true
-		t.log.Info("Rolled back", "from", t.current.Revision, "to", t.current.GoodRevision, "revision", result.Release.Revision)
-	}
-	return result, nil, err
-}
-
-// applyRecorded applies a revision from its record: the current one, or for a reason why, the good one. The policies are asked
-// if the plan says so. A claim is retained if the record or the spec says so: in doubt, files are kept.
-func (c *Controller) applyRecorded(ctx context.Context, t turn, ref release.Ref, recorded *render.Rendered, plan reconcile.Plan, inputs, why string) (reconcile.Result, *reconcile.Problem, error) {
-	former, err := gather.ServerOf(t.server, recorded)
-	if err != nil {
-		return reconcile.Result{}, nil, err
-	}
-	ref.Retain = ref.Retain || former.Spec.Storage.Retain
-	if plan.Ask {
-		_, problem, err := c.gather.Evaluate(ctx, former, recorded)
-		if problem != nil || err != nil {
-			c.routes.GiveBack(t.server)
-			return reconcile.Result{}, problem, err
-		}
-	}
-	diff, err := c.releases.Diff(ctx, ref, &t.memo.release, recorded)
-	if err != nil {
-		return reconcile.Result{}, nil, err
-	}
-	var result release.Result
-	if plan.Target == reconcile.TargetGood {
-		result, err = c.releases.RollBack(ctx, ref, &t.memo.release, recorded, diff, why)
-	} else {
-		result, err = c.releases.Follow(ctx, ref, &t.memo.release, recorded, diff, inputs)
-	}
-	if err != nil {
-		if plan.Target == reconcile.TargetGood {
-			c.routes.GiveBack(t.server)
-		}
-		if problem := reconcile.ProblemOf(err); problem != nil {
-			return reconcile.Result{}, problem, nil
-		}
-		return reconcile.Result{}, nil, err
-	}
-	if plan.Ask {
-		c.routes.Keep(t.server)
-	}
-	return reconcile.Result{Result: result, URL: c.gather.Renderer.URL(former)}, nil, nil
 }

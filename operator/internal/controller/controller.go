@@ -98,17 +98,12 @@ func (c *Controller) follow(ctx context.Context, t turn, facts gather.Facts) (ga
 	for {
 		plan := reconcile.Decide(facts.Facts)
 		t.log.V(1).Info("Decided", "target", plan.Target, "hold", plan.Hold, "stop", plan.Stop, "why", plan.Why, "problem", facts.Problem)
-		result, setback, err := c.act(ctx, t, facts, plan)
-		if err != nil {
-			result.Retry = err
-		}
-		if setback == nil {
+		result, setback := c.act(ctx, t, facts, plan)
+		if setback == (reconcile.Setback{}) {
 			return facts, plan, result
 		}
 		t.log.V(1).Info("Met a setback", "setback", fmt.Sprintf("%+v", setback))
-		if impossible, ok := setback.(reconcile.RollbackImpossible); ok {
-			t.memo.gather.NoteNoRollback(impossible.Why)
-		}
+		t.memo.gather.NoteNoRollback(setback.NoRollback)
 		facts.Facts = facts.After(setback)
 	}
 }

@@ -49,22 +49,14 @@ import (
 
 // Options are the settings of the controller, and what it shares with the webhook.
 type Options struct {
-	// Renderer renders servers.
-	Renderer *render.Renderer
-	// Judge evaluates the policies.
-	Judge *judge.Judge
-	// RulesChanged wakes all servers because the policies changed. It may be nil.
-	RulesChanged <-chan event.GenericEvent
-	// Shard selects the servers to work on. Of all others only the routes count. Nil: all.
-	Shard labels.Selector
-	// Upgrades is how servers are upgraded.
-	Upgrades config.Release
-	// Concurrency is how many servers are reconciled at the same time.
-	Concurrency int
-	// Backoff is how soon objects are repaired that another client keeps changing. The zero value is backoff.DefaultLimits.
-	Backoff backoff.Limits
-	// Metrics count repairs. It may be nil.
-	Metrics *release.Metrics
+	Renderer     *render.Renderer
+	Judge        *judge.Judge
+	RulesChanged <-chan event.GenericEvent // wakes all servers because the policies changed; may be nil
+	Shard        labels.Selector           // of the servers to work on; of all others only the routes count; nil: all
+	Upgrades     config.Release
+	Concurrency  int              // how many servers are reconciled at the same time
+	Backoff      backoff.Limits   // how soon objects are repaired that another client keeps changing; zero: backoff.DefaultLimits
+	Metrics      *release.Metrics // of repairs; may be nil
 }
 
 // Setup adds the controller to a manager whose cache was created with CacheOptions.
@@ -106,7 +98,7 @@ func (c *Controller) watch(mgr ctrl.Manager, options Options) error {
 		For(&v1alpha1.JupyterServer{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, labelsOrAnnotationsChange))).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(c.bySecret)).
-		Watches(&v1alpha1.JupyterServer{}, c.wakeFreed()).
+		Watches(&v1alpha1.JupyterServer{}, handler.EnqueueRequestsFromMapFunc(c.freed), builder.WithPredicates(predicate.GenerationChangedPredicate{}, isNotNew)).
 		WatchesMetadata(judge.NamespaceObject(), handler.EnqueueRequestsFromMapFunc(c.inNamespace), builder.WithPredicates(labelsOrAnnotationsChange)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: options.Concurrency,

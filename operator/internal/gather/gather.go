@@ -8,6 +8,7 @@
 package gather
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -215,7 +216,8 @@ func (g *Gatherer) Keep(memo *Memo, f Facts, current *v1alpha1.ReleaseStatus) {
 }
 
 // NoteNoRollback remembers why a revision cannot be rolled back, so that it is not tried in every turn.
-func (m *Memo) NoteNoRollback(why string) { m.failing.noRollback = why }
+// Empty: it can.
+func (m *Memo) NoteNoRollback(why string) { m.failing.noRollback = cmp.Or(why, m.failing.noRollback) }
 
 // findRecord compares the pod of the current revision with that of the spec, which costs a request, if the operator alone
 // changed while Jupyter runs.
