@@ -53,6 +53,9 @@ func Decide(f Facts) Plan {
 	if stays && f.rollbackIsDue() {
 		return Plan{Target: TargetGood, Hold: HoldRolledBack, Ask: true, Why: "the current revision does not start"}
 	}
+	if plan.Target == TargetCurrent && f.CurrentGone {
+		plan.Target, plan.Ask, plan.Why = TargetNone, false, plan.Why+", but the record of the current revision is gone"
+	}
 	return plan
 }
 
@@ -61,9 +64,9 @@ func follow(f Facts) Plan {
 	case f.Problem != nil:
 		return keep(f)
 	case f.wasRolledBack() && !(f.CurrentGone && !f.Pod.Runs):
-		return Plan{Target: current(f), Hold: HoldRolledBack, Stop: f.Intent.Stop, Why: "the spec was rolled back"}
+		return Plan{Target: TargetCurrent, Hold: HoldRolledBack, Stop: f.Intent.Stop, Why: "the spec was rolled back"}
 	case f.waitsForStop():
-		return Plan{Target: current(f), Hold: HoldWaitsForStop, Stop: f.Intent.Stop, Why: "only the operator changed, and Jupyter runs"}
+		return Plan{Target: TargetCurrent, Hold: HoldWaitsForStop, Stop: f.Intent.Stop, Why: "only the operator changed, and Jupyter runs"}
 	}
 	return Plan{Target: TargetSpec, Stop: f.Intent.Stop, Why: "the spec can be applied"}
 }
@@ -77,8 +80,6 @@ func keep(f Facts) Plan {
 		plan.Why = "the spec has a problem, and there is no release"
 	case f.Intent.Stop:
 		plan.Stop, plan.Why = true, "the spec has a problem, and the server is to be stopped"
-	case f.CurrentGone:
-		plan.Why = "the spec has a problem, and the record of the current revision is gone"
 	case f.CurrentDenied:
 		plan.Why = "the spec has a problem, and the current revision cannot be reapplied"
 	case f.Set == SetForeign:
@@ -93,23 +94,11 @@ func keep(f Facts) Plan {
 	return plan
 }
 
-// current is the current revision, unless its record is gone.
-func current(f Facts) Target {
-	if f.CurrentGone {
-		return TargetNone
-	}
-	return TargetCurrent
-}
-
 // sameInputs reports whether the spec renders to what is released.
-func (f Facts) sameInputs() bool {
-	return f.Current != nil && f.Current.InputDigest == f.Spec.Input
-}
+func (f Facts) sameInputs() bool { return f.Current != nil && f.Current.InputDigest == f.Spec.Input }
 
 // sameSpec reports whether only the operator changed since the release.
-func (f Facts) sameSpec() bool {
-	return f.Current != nil && f.Current.SpecDigest == f.Spec.Spec
-}
+func (f Facts) sameSpec() bool { return f.Current.SpecDigest == f.Spec.Spec }
 
 // wasRolledBack reports whether the spec is one that did not start: the same inputs, or the same spec of another version of
 // the operator that would restart a running Jupyter.
@@ -133,13 +122,11 @@ func (f Facts) restartsJupyter() bool {
 	return f.Pod.Runs && !f.Upgrades.RestartRunning && (!f.SamePod || f.CurrentGone)
 }
 
-// ComparesPods reports whether SamePod is needed to decide: the operator alone changed, and Jupyter runs.
+// ComparesPods reports whether SamePod is needed to decide.
 func (f Facts) ComparesPods() bool {
-	if f.Current == nil || f.sameInputs() || !f.Pod.Runs || f.Upgrades.RestartRunning {
-		return false
-	}
-	back := f.Current.RolledBack
-	return f.sameSpec() || back != nil && back.SpecDigest == f.Spec.Spec && back.InputDigest != f.Spec.Input
+	same, other := f, f
+	same.SamePod, other.SamePod = true, false
+	return Decide(same) != Decide(other)
 }
 
 // CanRollBack reports whether a revision that does not start may be rolled back: rollback is on, and there is an older

@@ -246,3 +246,27 @@ func setbackOf(p Plan) Setback {
 	}
 	return Setback{CurrentRejected: &Problem{Reason: "ApplyRefused"}}
 }
+
+func TestComparesPods(t *testing.T) {
+	restartRunning := func(f *Facts) { f.Upgrades.RestartRunning = true }
+	tests := []struct {
+		reason string
+		facts  Facts
+		want   bool
+	}{
+		{"only the operator changed, and Jupyter runs", released(operatorChanged), true},
+		{"Jupyter does not run", released(operatorChanged, stopped), false},
+		{"running servers are restarted anyway", released(operatorChanged, restartRunning), false},
+		{"nothing changed", released(), false},
+		{"the spec changed", released(edited), false},
+		{"a first install", released(notReleased), false},
+		{"the spec has a problem", released(operatorChanged, blocked), false},
+		{"an operator upgrade after a rollback", released(rolledBack, operatorChanged), true},
+		{"the spec that was rolled back", released(rolledBack), false},
+	}
+	for _, test := range tests {
+		if got := test.facts.ComparesPods(); got != test.want {
+			t.Errorf("%s: %t, want %t", test.reason, got, test.want)
+		}
+	}
+}

@@ -20,7 +20,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -49,10 +48,8 @@ type Ref struct {
 // Owner returns the owner reference that has the garbage collector delete an object with its server, also while the
 // operator is down.
 func (r Ref) Owner() metav1.OwnerReference {
-	return metav1.OwnerReference{
-		APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.Kind, Name: r.Name, UID: r.UID,
-		Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true),
-	}
+	server := &metav1.ObjectMeta{Name: r.Name, UID: r.UID}
+	return *metav1.NewControllerRef(server, v1alpha1.GroupVersion.WithKind(v1alpha1.Kind))
 }
 
 // Ownership is whose an object is, by its owner references.
