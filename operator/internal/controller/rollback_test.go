@@ -486,8 +486,50 @@ func TestRecordToGoBackToIsKept(t *testing.T) {
 	if err := w.hasRecords(1, 4, 5, 6, 7, 8); err != nil {
 		t.Error(err)
 	}
+	first := &corev1.Secret{}
+	w.get("sh.helm.release.v1.alice.v1", first)
 	w.playPod("alice", true)
 	w.eventually("the first record goes", func() error { return w.hasRecords(4, 5, 6, 7, 8) })
+
+	first.ResourceVersion, first.UID = "", ""
+	if err := suite.client.Create(w.ctx, first); err != nil { // as if the operator had ended before it deleted the record
+		t.Fatal(err)
+	}
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = goodImage })
+	w.eventually("a record that was left behind goes with the next revision", func() error { return w.hasRecords(5, 6, 7, 8, 9) })
+}
+
+func TestRollbackRetainsAClaimThatEitherSpecRetains(t *testing.T) {
+	tests := []struct {
+		reason         string
+		good, bad, own bool
+	}{
+		{"neither revision retains it", false, false, true},
+		{"only the revision that ran does", true, false, false},
+		{"only the spec that was rolled back does", false, true, false},
+		{"both do", true, true, false},
+	}
+	for _, test := range tests {
+		t.Run(test.reason, func(t *testing.T) {
+			w := newWorld(t)
+			server := w.server("alice")
+			server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+			server.Spec.Storage.Retain = test.good
+			w.ranOnce(server)
+			w.change("alice", func(s *v1alpha1.JupyterServer) {
+				s.Spec.JupyterServer.Image, s.Spec.Storage.Retain = badImage, test.bad
+			})
+			w.runsImage("alice", badImage)
+			w.playPod("alice", false)
+			w.runsImage("alice", goodImage)
+			w.stalled("alice", v1alpha1.ReasonRolledBack)
+			w.quiet()
+			claim := &corev1.PersistentVolumeClaim{}
+			if w.get("alice", claim); (len(claim.OwnerReferences) > 0) != test.own {
+				t.Errorf("the claim has the owners %v", claim.OwnerReferences)
+			}
+		})
+	}
 }
 
 func (w *world) hasRecords(revisions ...int) error {
