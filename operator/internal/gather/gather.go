@@ -24,7 +24,9 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -92,9 +94,10 @@ type look struct {
 	memo   *Memo
 	writes *release.Memo
 
-	own    *corev1.Secret // the credentials Secret, stripped; nil: there is none
-	reads  []string       // the keys of it that the pod reads, by the StatefulSet in the cluster
-	bundle string         // a digest of the certificates that the spec names
+	own      *corev1.Secret // the credentials Secret, stripped; nil: there is none
+	reads    []string       // the keys of it that the pod reads, by the StatefulSet in the cluster
+	bundle   string         // a digest of the certificates that the spec names
+	involved []types.UID    // the objects whose events may tell why the pod does not run
 }
 
 // Facts returns the facts about a server whose newest revision is current. An error is worth another try.
@@ -277,20 +280,21 @@ func ServerOf(server *v1alpha1.JupyterServer, revision *render.Rendered) (*v1alp
 	return former, nil
 }
 
-// pointer is a pointer to an object of Kubernetes.
-type pointer[T any] interface {
-	*T
-	client.Object
-}
-
 // get reads an object, or returns nil if there is none.
-func get[T any, P pointer[T]](ctx context.Context, c client.Reader, namespace, name string, into P) (P, error) {
-	err := c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, into)
+func get[T client.Object](ctx context.Context, c client.Reader, namespace, name string, into T) (found T, err error) {
+	err = c.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, into)
 	if apierrors.IsNotFound(err) {
-		return nil, nil
+		return found, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading %T %s: %w", into, name, err)
+		return found, fmt.Errorf("reading %T %s: %w", into, name, err)
 	}
 	return into, nil
+}
+
+// metadata returns what to read the metadata of an object of the core group into.
+func metadata(kind string) *metav1.PartialObjectMetadata {
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
+	return object
 }

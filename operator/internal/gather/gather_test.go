@@ -270,7 +270,7 @@ func TestBundleIsReadOnceForEachVersion(t *testing.T) {
 		t.Helper()
 		l := lookAt(&Gatherer{Cached: c, Live: live}, server(everything))
 		l.memo = memo
-		if err := l.checkBundle(t.Context(), reference{kind: ConfigMap, ref: *key("bundle", "ca.crt")}); err != nil || l.Problem != nil {
+		if err := l.check(t.Context(), reference{kind: ConfigMap, ref: *key("bundle", "ca.crt")}); err != nil || l.Problem != nil {
 			t.Fatalf("error %v, problem %v", err, l.Problem)
 		}
 		return l.bundle
@@ -552,7 +552,7 @@ func TestEventsAreSharedByTheServersOfANamespace(t *testing.T) {
 	}
 	var group sync.WaitGroup
 	for range 50 {
-		group.Go(func() { about("lab", 3, "1", "2", "") })
+		group.Go(func() { about("lab", 3, "1", "2") })
 	}
 	group.Wait()
 	clk.Step(eventsLife - time.Millisecond)

@@ -95,60 +95,44 @@ func (l *look) resolve(ctx context.Context) error {
 
 // check notes as a problem what is wrong with something that the spec names.
 func (l *look) check(ctx context.Context, r reference) error {
-	switch r.kind {
-	case Claim:
-		claim, err := find(ctx, l, r, &corev1.PersistentVolumeClaim{})
-		if claim == nil {
-			return err
+	into := map[string]client.Object{Claim: &corev1.PersistentVolumeClaim{}, Secret: &corev1.Secret{}, ConfigMap: metadata(ConfigMap)}
+	found, err := get(ctx, l.Cached, l.server.Namespace, r.ref.Name, into[r.kind])
+	if err != nil {
+		return err
+	}
+	switch found := found.(type) {
+	case nil:
+		l.isMissing("The %s %s of %s does not exist in the namespace: create it, or correct the name.", r.kind, r.ref.Name, r.field)
+	case *corev1.PersistentVolumeClaim:
+		if owner := metav1.GetControllerOf(found); owner != nil && objects.IsServer(*owner) {
+			l.Problem = reconcile.NewProblem(v1alpha1.ReasonClaimOwned, fmt.Sprintf("The PVC %s of %s belongs to the JupyterServer %s and would be "+
+				"deleted with it: remove existingClaim, or set storage.retain on that server and delete it first.", r.ref.Name, r.field, owner.Name))
 		}
-		if owner := metav1.GetControllerOf(claim); owner != nil && objects.IsServer(*owner) {
-			l.blame(v1alpha1.ReasonClaimOwned, "The PVC %s of %s belongs to the JupyterServer %s and would be deleted with it: "+
-				"remove existingClaim, or set storage.retain on that server and delete it first.", r.ref.Name, r.field, owner.Name)
+	case *corev1.Secret:
+		if _, ok := l.valueOf(r, found.StringData); ok && !credentials.HasValue(found, r.ref.Key) {
+			l.isMissing("The key %s of the Secret %s is empty: put %s there.", r.ref.Key, r.ref.Name, r.value)
 		}
-	case Secret:
-		secret, err := find(ctx, l, r, &corev1.Secret{})
-		if secret == nil {
-			return err
-		}
-		if _, ok := l.valueOf(r, secret.StringData); ok && !credentials.HasValue(secret, r.ref.Key) {
-			l.blame(v1alpha1.ReasonReferenceNotFound, "The key %s of the Secret %s is empty: put %s there.", r.ref.Key, r.ref.Name, r.value)
-		}
-	case ConfigMap:
-		return l.checkBundle(ctx, r)
+	case *metav1.PartialObjectMetadata:
+		return l.checkBundle(ctx, r, found)
 	}
 	return nil
 }
 
-// find reads what the spec names. It returns nil, and notes the problem, if that does not exist.
-func find[T any, P pointer[T]](ctx context.Context, l *look, r reference, into P) (P, error) {
-	found, err := get(ctx, l.Cached, l.server.Namespace, r.ref.Name, into)
-	if found == nil && err == nil {
-		l.blame(v1alpha1.ReasonReferenceNotFound, "The %s %s of %s does not exist in the namespace: create it, or correct the name.", r.kind, r.ref.Name, r.field)
-	}
-	return found, err
-}
-
 // valueOf returns the value of the key that the spec names, and notes the problem if there is no such key.
-func (l *look) valueOf(r reference, data map[string]string) (string, bool) {
-	value, ok := data[r.ref.Key]
-	if !ok {
-		l.blame(v1alpha1.ReasonReferenceNotFound, "The %s %s of %s has no key %s: add it, or correct the key.", r.kind, r.ref.Name, r.field, r.ref.Key)
+func (l *look) valueOf(r reference, data map[string]string) (value string, ok bool) {
+	if value, ok = data[r.ref.Key]; !ok {
+		l.isMissing("The %s %s of %s has no key %s: add it, or correct the key.", r.kind, r.ref.Name, r.field, r.ref.Key)
 	}
 	return value, ok
 }
 
-func (l *look) blame(reason, format string, args ...any) {
-	l.Problem = reconcile.NewProblem(reason, fmt.Sprintf(format, args...))
+func (l *look) isMissing(format string, args ...any) {
+	l.Problem = reconcile.NewProblem(v1alpha1.ReasonReferenceNotFound, fmt.Sprintf(format, args...))
 }
 
-// checkBundle rejects certificates that the authentication plugin would fail on at its start, and notes the digest of others.
-func (l *look) checkBundle(ctx context.Context, r reference) error {
-	seen := &metav1.PartialObjectMetadata{}
-	seen.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMap"))
-	seen, err := find(ctx, l, r, seen)
-	if seen == nil {
-		return err
-	}
+// checkBundle rejects certificates that the authentication plugin would fail on at its start, and notes the digest of others. The
+// content of each version is read once, since the informers hold only the metadata of ConfigMaps.
+func (l *look) checkBundle(ctx context.Context, r reference, seen *metav1.PartialObjectMetadata) error {
 	version := fmt.Sprintf("%v %s %s", r.ref, seen.UID, seen.ResourceVersion)
 	if l.memo.bundle.version == version {
 		l.bundle = l.memo.bundle.digest
@@ -162,17 +146,26 @@ func (l *look) checkBundle(ctx context.Context, r reference) error {
 	if !ok {
 		return nil
 	}
-	if _, invalid := certutil.ParseCertsPEM([]byte(content)); invalid != nil {
-		trouble := "holds no certificate"
-		if strings.Contains(content, "-----BEGIN CERTIFICATE-----") {
-			trouble = fmt.Sprintf("holds a certificate that cannot be read (%v)", invalid)
-		}
-		l.blame(v1alpha1.ReasonBundleInvalid, "The key %s of the ConfigMap %s, which %s names, %s: put the certificates there, as PEM.", r.ref.Key, r.ref.Name, r.field, trouble)
+	if trouble := troubleWith(content); trouble != "" {
+		l.Problem = reconcile.NewProblem(v1alpha1.ReasonBundleInvalid, fmt.Sprintf(
+			"The key %s of the ConfigMap %s, which %s names, %s: put the certificates there, as PEM.", r.ref.Key, r.ref.Name, r.field, trouble))
 		return nil
 	}
 	l.bundle = credentials.Digest([]byte(content))
 	l.memo.bundle = bundle{version, l.bundle}
 	return nil
+}
+
+// troubleWith returns what is wrong with certificates, or "".
+func troubleWith(content string) string {
+	_, err := certutil.ParseCertsPEM([]byte(content))
+	switch {
+	case err == nil:
+		return ""
+	case strings.Contains(content, "-----BEGIN CERTIFICATE-----"):
+		return fmt.Sprintf("holds a certificate that cannot be read (%v)", err)
+	}
+	return "holds no certificate"
 }
 
 // findCredentials reads the credentials Secret, and plans what the pod reads of it and was deleted: without it the pod of a server

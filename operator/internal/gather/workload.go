@@ -54,7 +54,7 @@ func (l *look) findWorkload(ctx context.Context) error {
 		return err
 	}
 	if pod != nil && isPodOf(l.ref.Ref, set, pod) {
-		l.PodObject = pod
+		l.PodObject, l.involved = pod, append(l.involved, pod.UID)
 	}
 	switch {
 	case set == nil:
@@ -67,7 +67,7 @@ func (l *look) findWorkload(ctx context.Context) error {
 		l.Set = reconcile.SetScaled
 	}
 	if set != nil {
-		l.StatefulSet, l.reads = set, objects.ReadKeys(set)
+		l.StatefulSet, l.reads, l.involved = set, objects.ReadKeys(set), append(l.involved, set.UID)
 	}
 	lags := l.Current != nil && l.Releases.Lags(l.ref, l.writes, set)
 	l.Pod = podFacts(set, l.PodObject, lags)
@@ -169,8 +169,11 @@ func (l *look) diagnose(ctx context.Context, answer *diagnosis.Access) error {
 	if storage := l.server.Spec.Storage; !storage.Ephemeral {
 		seen.Claim, err = get(ctx, l.Cached, l.server.Namespace, cmp.Or(storage.ExistingClaim, l.server.Name), &corev1.PersistentVolumeClaim{})
 	}
+	if seen.Claim != nil {
+		l.involved = append(l.involved, seen.Claim.UID)
+	}
 	if err == nil && unready >= eventDelay && (l.PodObject != nil || IsObserved(l.StatefulSet)) {
-		seen.Events, err = l.Events.about(ctx, l.server.Namespace, uidOf(l.StatefulSet), uidOf(l.PodObject), uidOf(seen.Claim))
+		seen.Events, err = l.Events.about(ctx, l.server.Namespace, l.involved...)
 	}
 	if err == nil && l.PodObject == nil && IsObserved(l.StatefulSet) && l.Set == reconcile.SetScaled {
 		seen.NameTakenBy, err = l.ownerOfPodName(ctx)
@@ -221,9 +224,7 @@ func unreadySince(server *v1alpha1.JupyterServer, now time.Time) time.Time {
 // ownerOfPodName asks the API server which other owner's pod has the name of the server's: the informers hold only labelled
 // pods. It returns "" if there is none.
 func (l *look) ownerOfPodName(ctx context.Context) (string, error) {
-	pod := &metav1.PartialObjectMetadata{}
-	pod.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
-	pod, err := get(ctx, l.Live, l.server.Namespace, l.server.Name+"-0", pod)
+	pod, err := get(ctx, l.Live, l.server.Namespace, l.server.Name+"-0", metadata("Pod"))
 	if pod == nil || isPodOf(l.ref.Ref, l.StatefulSet, pod) {
 		return "", err
 	}
@@ -331,7 +332,7 @@ func (e *Events) about(ctx context.Context, namespace string, uids ...types.UID)
 			return list, e.live.List(ctx, list, &client.ListOptions{Namespace: namespace, Limit: page.Limit, Continue: page.Continue})
 		})
 		err := pages.EachListItem(ctx, metav1.ListOptions{}, func(o runtime.Object) error {
-			if event, ok := o.(*corev1.Event); ok && event.InvolvedObject.UID != "" {
+			if event, ok := o.(*corev1.Event); ok {
 				event.ManagedFields = nil
 				about[event.InvolvedObject.UID] = append(about[event.InvolvedObject.UID], *event)
 			}
@@ -349,14 +350,6 @@ func (e *Events) about(ctx context.Context, namespace string, uids ...types.UID)
 		}
 	}
 	return found, err
-}
-
-// uidOf returns the UID of an object, or "" if there is none.
-func uidOf[T any, P pointer[T]](o P) types.UID {
-	if o == nil {
-		return ""
-	}
-	return o.GetUID()
 }
 
 // StripPod is the transform of the informer of pods. It drops what a diagnosis does not look at.
