@@ -181,7 +181,7 @@ func (c *Controller) applied(t turn, facts gather.Facts, plan reconcile.Plan, re
 }
 
 func (c *Controller) writeCredentials(ctx context.Context, t turn, plan credentials.Plan) error {
-	err := credentials.Apply(ctx, c.client, plan)
+	err := credentials.Apply(ctx, c.client, c.gather.Live, plan)
 	if err == nil {
 		t.log.Info("Wrote the credentials Secret", "keys", plan.Restored)
 	}

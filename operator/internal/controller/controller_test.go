@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release/records"
 )
 
 // sparse drops the zero values that Go's encoding adds, so that the CRD's defaults hold.
@@ -540,14 +541,18 @@ func (w *world) unprotect(o client.Object) {
 }
 
 func TestForeignSecretAndReleaseAreLeftAlone(t *testing.T) {
-	t.Run("the server's Secret is somebody's", func(t *testing.T) {
-		w := newWorld(t)
-		w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "alice-jupyter", Namespace: w.namespace}, StringData: map[string]string{"x": "y"}})
-		w.create(w.server("alice"))
-		w.stalled("alice", v1alpha1.ReasonNameConflict)
-		w.remove("alice-jupyter", &corev1.Secret{})
-		w.released("alice")
-	})
+	for _, kind := range []corev1.SecretType{corev1.SecretTypeOpaque, records.SecretType} { // informers leave out the latter
+		t.Run("a Secret of the type "+string(kind)+" belongs to another owner", func(t *testing.T) {
+			w := newWorld(t)
+			w.create(&corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Name: "alice-jupyter", Namespace: w.namespace}, Type: kind, StringData: map[string]string{"x": "y"},
+			})
+			w.create(w.server("alice"))
+			w.stalled("alice", v1alpha1.ReasonNameConflict)
+			w.remove("alice-jupyter", &corev1.Secret{})
+			w.released("alice")
+		})
+	}
 	t.Run("the release is somebody's", func(t *testing.T) {
 		w := newWorld(t)
 		w.helm("install", "alice", "../../../chart-jupyter-server", "--set", "routing.host=other.localhost")

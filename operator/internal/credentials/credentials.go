@@ -8,6 +8,7 @@
 package credentials
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -20,6 +21,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -151,8 +153,9 @@ func Salt(secret *corev1.Secret, isOwn bool) string {
 // ErrStale means that a plan was made before the informers showed the newest Secret. Its event wakes the server.
 var ErrStale = errors.New("the informers do not show the newest credentials Secret yet")
 
-// Apply makes the write of a plan. Its errors are ErrStale, *objects.ApplyError, or that of encoding the Secret.
-func Apply(ctx context.Context, c client.Client, p Plan) error {
+// Apply makes the write of a plan. Its errors are ErrStale, *objects.ApplyError, those of NewPlan about a Secret that the informers
+// leave out (records of Helm), or those of reading and encoding it. Live reads from the API server.
+func Apply(ctx context.Context, c client.Client, live client.Reader, p Plan) error {
 	if !p.Writes() {
 		return nil
 	}
@@ -160,7 +163,12 @@ func Apply(ctx context.Context, c client.Client, p Plan) error {
 	if p.write.ResourceVersion == "" {
 		err = c.Create(ctx, p.write.DeepCopy(), client.FieldOwner(objects.FieldManager))
 		if apierrors.IsAlreadyExists(err) {
-			return ErrStale
+			found := &metav1.PartialObjectMetadata{}
+			found.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+			if err := live.Get(ctx, client.ObjectKeyFromObject(p.write), found); err != nil {
+				return fmt.Errorf("reading the credentials Secret: %w", err)
+			}
+			return cmp.Or(checkOwner(p.ref, found), ErrStale)
 		}
 	} else { // the resource version guards what was read: another client may just have written a token
 		raw, encoding := json.Marshal(p.write)

@@ -37,6 +37,7 @@ type Plan struct {
 
 	// write is created, or merged into the Secret if it has a resource version: a nil value is removed. Nil: nothing to write.
 	write *corev1.Secret
+	ref   objects.Ref
 }
 
 // Writes reports whether there is anything to write.
@@ -45,7 +46,7 @@ func (p Plan) Writes() bool { return p.write != nil }
 // NewPlan plans the Secret. It fails with *objects.ConflictError if another owner's Secret has the name and keys are wanted, and
 // with *objects.TerminatingError while that of a deleted server is collected.
 func NewPlan(q Request) (Plan, error) {
-	p, values := Plan{Secret: q.Have}, map[string][]byte{}
+	p, values := Plan{Secret: q.Have, ref: q.Ref}, map[string][]byte{}
 	if q.Have == nil && len(q.Keys) == 0 {
 		return p, nil
 	}
@@ -114,17 +115,17 @@ func (q Request) obsolete() []string {
 }
 
 // checkOwner keeps the operator from touching a Secret that it did not create.
-func checkOwner(ref objects.Ref, secret *corev1.Secret) error {
-	switch owner := ref.Ownership(secret.OwnerReferences); {
+func checkOwner(ref objects.Ref, secret metav1.Object) error {
+	switch owner := ref.Ownership(secret.GetOwnerReferences()); {
 	case owner == objects.Own, lostItsOwner(ref, secret):
 		return nil
 	case owner == objects.Predecessors:
-		return &objects.TerminatingError{Object: "Secret " + secret.Name}
+		return &objects.TerminatingError{Object: "Secret " + secret.GetName()}
 	}
-	return &objects.ConflictError{Object: "Secret " + secret.Name}
+	return &objects.ConflictError{Object: "Secret " + secret.GetName()}
 }
 
 // lostItsOwner reports whether a released server's Secret has lost its owner reference. The operator restores it.
-func lostItsOwner(ref objects.Ref, secret *corev1.Secret) bool {
-	return ref.Installed && secret.Labels[v1alpha1.ServerLabel] == ref.Name && ref.Ownership(secret.OwnerReferences) == objects.Orphan
+func lostItsOwner(ref objects.Ref, secret metav1.Object) bool {
+	return ref.Installed && secret.GetLabels()[v1alpha1.ServerLabel] == ref.Name && ref.Ownership(secret.GetOwnerReferences()) == objects.Orphan
 }

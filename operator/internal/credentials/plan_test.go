@@ -239,7 +239,7 @@ func TestNewPlan(t *testing.T) {
 			if before != nil && !maps.Equal(before.Labels, test.q.Have.Labels) {
 				t.Error("the Secret of the informers was changed")
 			}
-			if err := credentials.Apply(t.Context(), cluster, plan); err != nil {
+			if err := credentials.Apply(t.Context(), cluster, cluster, plan); err != nil {
 				t.Fatal(err)
 			}
 			if test.want != nil {
@@ -333,7 +333,7 @@ func TestApplyOfAStalePlan(t *testing.T) {
 			if err != nil || !plan.Writes() {
 				t.Fatalf("the plan writes: %t, %v", plan.Writes(), err)
 			}
-			if err := credentials.Apply(t.Context(), cluster, plan); !errors.Is(err, credentials.ErrStale) {
+			if err := credentials.Apply(t.Context(), cluster, cluster, plan); !errors.Is(err, credentials.ErrStale) {
 				t.Errorf("error %v", err)
 			}
 			s := &corev1.Secret{}
