@@ -27,13 +27,10 @@ func (c *Controller) act(ctx context.Context, t turn, facts gather.Facts, plan r
 		return c.apply(ctx, t, facts, plan)
 	}
 	c.routes.GiveBack(t.server) // it stays where it is
-	if plan.Target == reconcile.TargetNone && plan.Stop {
-		result.Stopped = true
-		if facts.Set == reconcile.SetScaled {
-			t.log.Info("Scaling the StatefulSet to zero", "by", facts.Intent.By)
-			if result.Retry = c.releases.ScaleToZero(ctx, facts.StatefulSet); result.Retry != nil {
-				return result, setback
-			}
+	if plan.Target == reconcile.TargetNone && plan.Stop && facts.Set == reconcile.SetScaled {
+		t.log.Info("Scaling the StatefulSet to zero", "by", facts.Intent.By)
+		if result.Retry = c.releases.ScaleToZero(ctx, facts.StatefulSet); result.Retry != nil {
+			return result, setback
 		}
 	}
 	restored, err := c.keepCredentials(ctx, t, facts)
@@ -58,7 +55,7 @@ func (c *Controller) refOf(t turn, current *v1alpha1.ReleaseStatus) release.Ref 
 }
 
 // apply applies the target of a plan, unless its objects are in order.
-func (c *Controller) apply(ctx context.Context, t turn, facts gather.Facts, plan reconcile.Plan) (result reconcile.Result, setback reconcile.Setback) {
+func (c *Controller) apply(ctx context.Context, t turn, facts gather.Facts, plan reconcile.Plan) (reconcile.Result, reconcile.Setback) {
 	ref := c.refOf(t, t.current)
 	ref.Stop = plan.Stop
 	inputs := fmt.Sprintf("spec %s, stop %t", facts.Inputs, plan.Stop)
@@ -68,34 +65,26 @@ func (c *Controller) apply(ctx context.Context, t turn, facts gather.Facts, plan
 	if plan.Target == reconcile.TargetCurrent || plan.Target == reconcile.TargetSpec && facts.Rendered == nil { // else it is another one
 		inOrder, lag, err := c.releases.InOrder(ctx, ref, &t.memo.release, inputs)
 		if inOrder || err != nil {
-			result.Result = release.Result{State: release.InSync, Release: t.current, PodReplaced: lag > 0, After: lag}
-			result.Retry = err
-			return result, setback
+			kept := release.Result{State: release.InSync, Release: t.current, PodReplaced: lag > 0, After: lag}
+			return reconcile.Result{Result: kept, Retry: err}, reconcile.Setback{}
 		}
 	}
 	content, err := c.contentOf(ctx, t, ref, facts, plan.Target)
-	switch {
-	case content != nil || err != nil:
-	case plan.Target == reconcile.TargetCurrent:
-		return result, reconcile.Setback{CurrentGone: true}
-	default:
-		return result, reconcile.Setback{NoRollback: "The record of the revision that ran is gone."}
+	if content == nil || err != nil {
+		return reconcile.Result{Retry: err}, setbackOf(plan.Target, nil, err == nil)
 	}
-	var problem *reconcile.Problem
-	if err == nil {
-		result, problem, err = c.applyContent(ctx, t, ref, facts, plan, content, inputs)
-	}
+	result, problem, err := c.applyContent(ctx, t, ref, facts, plan, content, inputs)
 	if problem != nil || err != nil {
 		if plan.Target != reconcile.TargetSpec {
 			c.routes.GiveBack(t.server)
 		}
-		return reconcile.Result{Retry: err}, setbackOf(plan.Target, problem)
+		return reconcile.Result{Retry: err}, setbackOf(plan.Target, problem, false)
 	}
 	if plan.Target == reconcile.TargetSpec || plan.Ask {
 		c.routes.Keep(t.server)
 	}
 	c.applied(t, facts, plan, result.Result)
-	return result, setback
+	return result, reconcile.Setback{}
 }
 
 // contentOf returns the revision that a target stands for. It is nil if its record is gone.
@@ -113,32 +102,22 @@ func (c *Controller) contentOf(ctx context.Context, t turn, ref release.Ref, fac
 	return facts.Rendered, nil
 }
 
-// applyContent applies a revision. One from a record is applied as if its spec were the server's: the policies are asked if the plan
-// says so. Its claim is retained if the record or the spec says so: in doubt, files are kept.
-func (c *Controller) applyContent(ctx context.Context, t turn, ref release.Ref, facts gather.Facts, plan reconcile.Plan, content *render.Rendered, inputs string) (result reconcile.Result, problem *reconcile.Problem, err error) {
+// applyContent applies a revision. What came of it is a result, a problem of the revision, or an error that is worth another try.
+func (c *Controller) applyContent(ctx context.Context, t turn, ref release.Ref, facts gather.Facts, plan reconcile.Plan, content *render.Rendered, inputs string) (reconcile.Result, *reconcile.Problem, error) {
+	var result reconcile.Result
 	if plan.Target != reconcile.TargetSpec {
-		former, err := gather.ServerOf(t.server, content)
-		if err != nil {
-			return result, nil, err
+		former, problem, err := c.former(ctx, t, plan, content)
+		if problem != nil || err != nil {
+			return result, problem, err
 		}
-		if plan.Ask {
-			if _, problem, err := c.gather.Evaluate(ctx, former, content); problem != nil || err != nil {
-				return result, problem, err
-			}
-		}
-		ref.Retain = ref.Retain || former.Spec.Storage.Retain
+		ref.Retain = ref.Retain || former.Spec.Storage.Retain // in doubt, files are kept
 		if plan.Hold == reconcile.HoldRolledBack {
 			result.URL = c.gather.Renderer.URL(former)
 		}
 	}
 	diff, err := c.releases.Diff(ctx, ref, &t.memo.release, content)
-	if err == nil && plan.Target == reconcile.TargetSpec && facts.Credentials.Writes() {
-		if diff.State != release.Absent {
-			err = c.releases.Rehearse(ctx, ref, &t.memo.release, &diff)
-		}
-		if err == nil {
-			err = c.writeCredentials(ctx, t, facts.Credentials)
-		}
+	if err == nil && plan.Target == reconcile.TargetSpec {
+		err = c.rehearseAndWriteCredentials(ctx, t, ref, facts, &diff)
 	}
 	switch {
 	case err != nil:
@@ -154,9 +133,36 @@ func (c *Controller) applyContent(ctx context.Context, t turn, ref release.Ref, 
 	return result, nil, err
 }
 
-// setbackOf returns which option a problem with a target takes away.
-func setbackOf(target reconcile.Target, problem *reconcile.Problem) reconcile.Setback {
+// former returns the server as a revision from a record has it. The policies are asked about it if the plan says so.
+func (c *Controller) former(ctx context.Context, t turn, plan reconcile.Plan, content *render.Rendered) (*v1alpha1.JupyterServer, *reconcile.Problem, error) {
+	former, err := gather.ServerOf(t.server, content)
+	if err != nil || !plan.Ask {
+		return former, nil, err
+	}
+	_, problem, err := c.gather.Evaluate(ctx, former, content)
+	return former, problem, err
+}
+
+// rehearseAndWriteCredentials writes what the spec needs of the credentials Secret, once the API server accepts the objects.
+func (c *Controller) rehearseAndWriteCredentials(ctx context.Context, t turn, ref release.Ref, facts gather.Facts, diff *release.Diff) error {
+	if !facts.Credentials.Writes() {
+		return nil
+	}
+	if diff.State != release.Absent {
+		if err := c.releases.Rehearse(ctx, ref, &t.memo.release, diff); err != nil {
+			return err
+		}
+	}
+	return c.writeCredentials(ctx, t, facts.Credentials)
+}
+
+// setbackOf returns which option a problem with a target takes away, or a record that is gone.
+func setbackOf(target reconcile.Target, problem *reconcile.Problem, gone bool) reconcile.Setback {
 	switch {
+	case gone && target == reconcile.TargetCurrent:
+		return reconcile.Setback{CurrentGone: true}
+	case gone:
+		return reconcile.Setback{NoRollback: "The record of the revision that ran is gone."}
 	case problem == nil:
 		return reconcile.Setback{}
 	case target == reconcile.TargetGood:

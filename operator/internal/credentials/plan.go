@@ -60,32 +60,40 @@ func NewPlan(q Request) (Plan, error) {
 		}
 		return p, err
 	}
-	after := q.Have.DeepCopy()
 	for _, key := range q.Keys {
-		if key.label != "" {
-			metav1.SetMetaDataLabel(&after.ObjectMeta, key.label, key.origin)
-		}
 		if !key.heldBy(q.Have) {
 			values[key.Name] = key.value()
 			p.Restored = append(p.Restored, key.Name)
 		}
 	}
-	for name, value := range values {
-		after.StringData[name] = Digest(value)
-	}
 	for _, name := range q.obsolete() {
 		values[name] = nil
-		delete(after.StringData, name)
+	}
+	if after := q.after(values); !equality.Semantic.DeepEqual(after, q.Have) {
+		p.Secret, p.write = after, after.DeepCopy()
+		p.write.StringData, p.write.Data = nil, values
+	}
+	return p, nil
+}
+
+// after returns the Secret, stripped, after values were set, or removed where they are nil.
+func (q Request) after(values map[string][]byte) *corev1.Secret {
+	after := q.Have.DeepCopy()
+	for _, key := range q.Keys {
+		if key.label != "" {
+			metav1.SetMetaDataLabel(&after.ObjectMeta, key.label, key.origin)
+		}
+	}
+	for name, value := range values {
+		after.StringData[name] = Digest(value)
+		if value == nil {
+			delete(after.StringData, name)
+		}
 	}
 	if lostItsOwner(q.Ref, q.Have) && (len(q.Keys) > 0 || len(values) > 0 || q.Restores) {
 		after.OwnerReferences = []metav1.OwnerReference{q.Ref.Owner()}
 	}
-	if equality.Semantic.DeepEqual(after, q.Have) {
-		return p, nil
-	}
-	p.Secret, p.write = after, after.DeepCopy()
-	p.write.StringData, p.write.Data = nil, values
-	return p, nil
+	return after
 }
 
 // empty returns a Secret to be created.

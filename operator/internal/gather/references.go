@@ -50,16 +50,10 @@ func referencesOf(spec *v1alpha1.JupyterServerSpec) (refs []reference) {
 	if oidc != nil && oidc.CABundle != nil {
 		refs = append(refs, reference{ConfigMap, "spec.auth.oidc.caBundle", oidc.CABundle.ConfigMapKeyRef, ""})
 	}
-	for _, env := range spec.JupyterServer.Env {
-		if from := env.ValueFrom; from != nil && from.SecretKeyRef != nil {
-			refs = append(refs, reference{kind: Secret, ref: v1alpha1.KeyRef{Name: from.SecretKeyRef.Name, Key: from.SecretKeyRef.Key}})
-		}
-	}
-	for _, from := range spec.JupyterServer.EnvFrom {
-		if from.SecretRef != nil {
-			refs = append(refs, reference{kind: Secret, ref: v1alpha1.KeyRef{Name: from.SecretRef.Name, Key: objects.AllKeys}})
-		}
-	}
+	environment := corev1.Container{Env: spec.JupyterServer.Env, EnvFrom: spec.JupyterServer.EnvFrom}
+	objects.EnvironmentSecrets(environment, func(secret, key string) {
+		refs = append(refs, reference{kind: Secret, ref: v1alpha1.KeyRef{Name: secret, Key: key}})
+	})
 	return refs
 }
 
@@ -232,19 +226,21 @@ func (l *look) checksum(ctx context.Context) (string, error) {
 			continue // optional, or the kubelet reports it
 		}
 		fmt.Fprintf(sum, "%s %s\n", name, credentials.Salt(secret, isOwn))
-		wanted := keys[name]
-		if slices.Contains(wanted, objects.AllKeys) {
-			wanted = slices.AppendSeq(wanted, maps.Keys(secret.StringData))
-		}
-		slices.Sort(wanted)
-		for _, key := range slices.Compact(wanted) {
-			if key != objects.AllKeys {
-				fmt.Fprintf(sum, "%s %s\n", key, secret.StringData[key])
-			}
+		for _, key := range withoutAll(keys[name], secret) {
+			fmt.Fprintf(sum, "%s %s\n", key, secret.StringData[key])
 		}
 	}
 	if l.bundle != "" {
 		fmt.Fprintf(sum, "bundle %s\n", l.bundle)
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:16]), nil
+}
+
+// withoutAll returns keys, sorted, with those of the Secret in the place of objects.AllKeys.
+func withoutAll(keys []string, secret *corev1.Secret) []string {
+	if slices.Contains(keys, objects.AllKeys) {
+		keys = slices.DeleteFunc(slices.AppendSeq(keys, maps.Keys(secret.StringData)), func(key string) bool { return key == objects.AllKeys })
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
 }

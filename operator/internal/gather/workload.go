@@ -152,7 +152,7 @@ func (l *look) findTrouble(ctx context.Context) error {
 	return nil
 }
 
-// diagnose looks for the root cause: in the informers, and after a moment in the events as well.
+// diagnose looks for the root cause, unless the pod has not had the time to start.
 func (l *look) diagnose(ctx context.Context, answer *diagnosis.Access) error {
 	if l.Problem != nil && l.StatefulSet == nil {
 		return nil // nothing creates a pod
@@ -165,20 +165,7 @@ func (l *look) diagnose(ctx context.Context, answer *diagnosis.Access) error {
 	}
 	l.LookAgain = min(max(unready/2, eventDelay), longestLook)
 	seen := diagnosis.Observation{Now: now, StatefulSet: l.StatefulSet, Pod: l.PodObject, Access: answer}
-	var err error
-	if storage := l.server.Spec.Storage; !storage.Ephemeral {
-		seen.Claim, err = get(ctx, l.Cached, l.server.Namespace, cmp.Or(storage.ExistingClaim, l.server.Name), &corev1.PersistentVolumeClaim{})
-	}
-	if seen.Claim != nil {
-		l.involved = append(l.involved, seen.Claim.UID)
-	}
-	if err == nil && unready >= eventDelay && (l.PodObject != nil || IsObserved(l.StatefulSet)) {
-		seen.Events, err = l.Events.about(ctx, l.server.Namespace, l.involved...)
-	}
-	if err == nil && l.PodObject == nil && IsObserved(l.StatefulSet) && l.Set == reconcile.SetScaled {
-		seen.NameTakenBy, err = l.ownerOfPodName(ctx)
-	}
-	if err != nil {
+	if err := l.observe(ctx, &seen, unready); err != nil {
 		return err
 	}
 	if finding, found := diagnosis.Diagnose(seen); found {
@@ -186,6 +173,24 @@ func (l *look) diagnose(ctx context.Context, answer *diagnosis.Access) error {
 		l.LookAgain = release.Soonest(l.LookAgain, finding.Recheck)
 	}
 	return nil
+}
+
+// observe reads the claim, and what only the API server knows: after a moment the events, and whose the pod of the name is.
+func (l *look) observe(ctx context.Context, seen *diagnosis.Observation, unready time.Duration) (err error) {
+	if storage := l.server.Spec.Storage; !storage.Ephemeral {
+		seen.Claim, err = get(ctx, l.Cached, l.server.Namespace, cmp.Or(storage.ExistingClaim, l.server.Name), &corev1.PersistentVolumeClaim{})
+	}
+	if seen.Claim != nil {
+		l.involved = append(l.involved, seen.Claim.UID)
+	}
+	waitsForPod := l.PodObject == nil && IsObserved(l.StatefulSet)
+	if err == nil && unready >= eventDelay && (l.PodObject != nil || waitsForPod) {
+		seen.Events, err = l.Events.about(ctx, l.server.Namespace, l.involved...)
+	}
+	if err == nil && waitsForPod && l.Set == reconcile.SetScaled {
+		seen.NameTakenBy, err = l.ownerOfPodName(ctx)
+	}
+	return err
 }
 
 // failing is since when the pod of a revision fails, and why it cannot be rolled back, if that was tried.

@@ -22,7 +22,6 @@ import (
 type Result struct {
 	release.Result          // what came of following a revision; its Release is nil if nothing was followed
 	URL            string   // where the target is served; empty if that is not known, or is where the spec says
-	Stopped        bool     // the server was stopped although its spec has a problem
 	Restored       []string // the keys of the credentials Secret that were restored
 	Retry          error    // worth another try
 }
@@ -124,34 +123,40 @@ func (t Turn) problem() *Problem {
 // summarizeHeld summarizes a server whose spec is not followed. If an earlier revision exists, the message says what became of
 // that, too.
 func (t Turn) summarizeHeld(problem *Problem) summary {
-	s := summary{state: v1alpha1.StateFailed, ready: metav1.ConditionFalse, reason: problem.Reason, message: problem.Message, stalled: true}
-	pod, finding := t.Facts.Pod, t.finding()
+	s := summary{state: v1alpha1.StateFailed, ready: metav1.ConditionFalse, reason: problem.Reason, stalled: true}
 	switch {
-	case t.Result.Stopped && pod.Status == nil:
+	case t.Plan.Stop && t.Facts.Pod.Status == nil:
 		s.state = v1alpha1.StateSuspended
-	case t.Result.Stopped:
+	case t.Plan.Stop:
 		s.state = v1alpha1.StateSuspending
-	case pod.Ready:
+	case t.Facts.Pod.Ready:
 		s.state = v1alpha1.StateRunning
 	}
-	switch {
-	case t.current() == nil:
-	case t.Result.Stopped:
-		s.message += " The server is stopped (" + t.Facts.Intent.By + "); its files are kept."
-	case finding != nil && !pod.Ready: // below
-	case t.Facts.Set != SetScaled && t.Facts.Set != SetStopped && pod.Status == nil && t.Result.Summary == "":
-		s.message += " Until then the server has no pod."
-	case t.Facts.Set == SetStopped && t.Result.Summary == "":
-		s.message += " Until then the server stays stopped."
-	case pod.Ready:
-		s.message += " Until then the previous revision keeps running."
-	default:
-		s.message += " Until then the previous revision stays in place."
-	}
-	if finding != nil {
+	s.message = problem.Message + t.heldRevision()
+	if finding := t.finding(); finding != nil {
 		s.message += " Also: " + finding.Message
 	}
 	return s
+}
+
+// heldRevision says what became of the revision that is kept, if there is one, and if a finding does not say that.
+func (t Turn) heldRevision() string {
+	pod, isTouched := t.Facts.Pod, t.Result.Summary != ""
+	switch {
+	case t.current() == nil:
+		return ""
+	case t.Plan.Stop:
+		return " The server is stopped (" + t.Facts.Intent.By + "); its files are kept."
+	case t.finding() != nil && !pod.Ready:
+		return ""
+	case t.Facts.Set == SetStopped && !isTouched:
+		return " Until then the server stays stopped."
+	case t.Facts.Set != SetScaled && pod.Status == nil && !isTouched:
+		return " Until then the server has no pod."
+	case pod.Ready:
+		return " Until then the previous revision keeps running."
+	}
+	return " Until then the previous revision stays in place."
 }
 
 // summarizeRunning summarizes a server that answers. A provider that is down passes; one that rejects the client has to be fixed

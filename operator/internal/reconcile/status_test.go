@@ -87,10 +87,11 @@ func TestStatus(t *testing.T) {
 		{"its pod does not run either", after(released(blocked, unready, finding(diagnosis.Degraded))), v1alpha1.StateFailed, "ReferenceNotFound", conditions{no, no, yes, no}, "Also: The image is missing."},
 		{"its StatefulSet is gone, and may not come back", after(released(denied, stopped, set(SetAbsent))), v1alpha1.StateFailed, "AuthNone", conditions{no, no, yes, no}, "has no pod"},
 		{"it was stopped", after(released(blocked, stopped, set(SetStopped))), v1alpha1.StateFailed, "ReferenceNotFound", conditions{no, no, yes, no}, "stays stopped"},
-		{"it is stopped now", after(released(blocked, suspended, stopped), func(t *Turn) { t.Result.Stopped = true }), v1alpha1.StateSuspended, "ReferenceNotFound", conditions{no, no, yes, no}, "stopped (spec.suspend)"},
+		{"it is stopped now", after(released(blocked, suspended, stopped)), v1alpha1.StateSuspended, "ReferenceNotFound", conditions{no, no, yes, no}, "stopped (spec.suspend)"},
 		{"conflicts of a server with a problem are not reported", after(released(blocked), contested), v1alpha1.StateRunning, "ReferenceNotFound", conditions{no, no, yes, no}, ""},
 		{"a server that waits for a stop is in order", after(released(operatorChanged)), v1alpha1.StateRunning, "Running", conditions{yes, no, no, yes}, ""},
 		{"the spec was rolled back", after(released(rolledBack)), v1alpha1.StateRunning, "RolledBack", conditions{no, no, yes, no}, "Revision 2 did not start and was rolled back"},
+		{"what was rolled back to is stopped", after(released(rolledBack, suspended, stopped)), v1alpha1.StateSuspended, "RolledBack", conditions{no, no, yes, no}, "stopped (spec.suspend)"},
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {

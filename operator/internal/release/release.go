@@ -281,9 +281,14 @@ func (r *Releaser) upgrade(ctx context.Context, ref Ref, memo *Memo, want *rende
 	if diff.State != Unchecked && (attempt.MetHelm || diff.ByHelm()) {
 		memo.wantCheck(r.clock.Now()) // Helm may not have written its record yet
 	}
+	return releasedAs(ref, attempt.Record, want, diff), nil
+}
+
+// releasedAs returns the status of a release after an upgrade. The good revision and, of the same content, the generation stay.
+func releasedAs(ref Ref, record *records.Record, want *render.Rendered, diff Diff) *v1alpha1.ReleaseStatus {
 	released := &v1alpha1.ReleaseStatus{
-		Name: ref.Name, Revision: attempt.Record.Revision, InputDigest: want.Digest, SpecDigest: want.SpecDigest,
-		RecordDigest: attempt.Record.Digest(), RolledBack: diff.rolledBack,
+		Name: ref.Name, Revision: record.Revision, InputDigest: want.Digest, SpecDigest: want.SpecDigest,
+		RecordDigest: record.Digest(), RolledBack: diff.rolledBack,
 	}
 	if last := ref.Current; last != nil {
 		released.GoodRevision, released.GoodRecordDigest = last.GoodRevision, last.GoodRecordDigest
@@ -291,7 +296,7 @@ func (r *Releaser) upgrade(ctx context.Context, ref Ref, memo *Memo, want *rende
 			released.Generation = last.Generation
 		}
 	}
-	return released, nil
+	return released
 }
 
 // isRejected reports whether trying an apply again soon is of no use.

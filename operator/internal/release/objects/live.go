@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/value"
@@ -305,33 +306,21 @@ func ReadKeys(set *appsv1.StatefulSet) []string {
 		return strings.FieldsFunc(set.Labels[readsLabel], func(r rune) bool { return r == ',' })
 	}
 	var keys []string
-	reads := func(secret string, read ...string) {
+	reads := func(secret, key string) {
 		if secret == render.SecretName(set.Name) {
-			keys = append(keys, read...)
+			keys = append(keys, key)
 		}
 	}
 	for _, container := range slices.Concat(pod.InitContainers, pod.Containers) {
-		for _, env := range container.Env {
-			if from := env.ValueFrom; from != nil && from.SecretKeyRef != nil {
-				reads(from.SecretKeyRef.Name, from.SecretKeyRef.Key)
-			}
-		}
-		for _, from := range container.EnvFrom {
-			if from.SecretRef != nil {
-				reads(from.SecretRef.Name, AllKeys)
-			}
-		}
+		EnvironmentSecrets(container, reads)
 	}
 	for _, volume := range pod.Volumes {
 		if volume.Secret != nil {
-			reads(volume.Secret.SecretName, projectedKeys(volume.Secret.Items)...)
+			projectedKeys(volume.Secret.SecretName, volume.Secret.Items, reads)
 		}
-		if volume.Projected == nil {
-			continue
-		}
-		for _, source := range volume.Projected.Sources {
+		for _, source := range ptr.Deref(volume.Projected, corev1.ProjectedVolumeSource{}).Sources {
 			if source.Secret != nil {
-				reads(source.Secret.Name, projectedKeys(source.Secret.Items)...)
+				projectedKeys(source.Secret.Name, source.Secret.Items, reads)
 			}
 		}
 	}
@@ -339,13 +328,26 @@ func ReadKeys(set *appsv1.StatefulSet) []string {
 	return slices.Compact(keys)
 }
 
-// projectedKeys returns the keys that a volume projects. A volume without items projects all.
-func projectedKeys(items []corev1.KeyToPath) (keys []string) {
-	for _, item := range items {
-		keys = append(keys, item.Key)
+// EnvironmentSecrets visits the keys of Secrets that a container has in its environment.
+func EnvironmentSecrets(container corev1.Container, visit func(secret, key string)) {
+	for _, env := range container.Env {
+		if from := env.ValueFrom; from != nil && from.SecretKeyRef != nil {
+			visit(from.SecretKeyRef.Name, from.SecretKeyRef.Key)
+		}
 	}
+	for _, from := range container.EnvFrom {
+		if from.SecretRef != nil {
+			visit(from.SecretRef.Name, AllKeys)
+		}
+	}
+}
+
+// projectedKeys visits the keys of a Secret that a volume projects: all without items.
+func projectedKeys(secret string, items []corev1.KeyToPath, visit func(secret, key string)) {
 	if len(items) == 0 {
-		keys = []string{AllKeys}
+		visit(secret, AllKeys)
 	}
-	return keys
+	for _, item := range items {
+		visit(secret, item.Key)
+	}
 }
