@@ -349,7 +349,7 @@ func (r *Releaser) Good(ctx context.Context, ref Ref) (*render.Rendered, error) 
 func (r *Releaser) read(ctx context.Context, ref Ref, revision int, digest string) (*render.Rendered, error) {
 	record, err := r.records.Get(ctx, ref.Ref, revision)
 	if err != nil || record == nil || digest == "" || record.Digest() != digest {
-		return nil, err
+		return nil, client.IgnoreNotFound(err)
 	}
 	return render.Read(record.Content.Manifest, record.Content.Config)
 }

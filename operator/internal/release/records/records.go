@@ -169,7 +169,7 @@ func (s *Store) Prepare(ctx context.Context, ref objects.Ref, current *v1alpha1.
 	if current != nil {
 		a.good, a.revision = current.GoodRevision, current.Revision+1
 		var err error
-		if a.previous, err = s.Get(ctx, ref, current.Revision); err != nil {
+		if a.previous, err = s.Get(ctx, ref, current.Revision); client.IgnoreNotFound(err) != nil {
 			return nil, err
 		}
 		a.MetHelm = a.previous != nil && a.previous.adopted
@@ -202,7 +202,7 @@ func (s *Store) skipAll(ctx context.Context, a *Attempt) error {
 		if err == nil {
 			err = s.supersede(ctx, a.ref, record)
 		}
-		if err != nil {
+		if client.IgnoreNotFound(err) != nil {
 			return err
 		}
 	}
@@ -218,7 +218,7 @@ func (s *Store) supersede(ctx context.Context, ref objects.Ref, record *Record) 
 }
 
 // Begin writes the record of the new revision as pending. A record of its number that was never deployed, or has the same content,
-// is used again; else the next number is tried.
+// is used again; else, or if a Secret of another type has its name, the next number is tried.
 func (s *Store) Begin(ctx context.Context, a *Attempt, content *render.Rendered) error {
 	for ; ; a.revision++ {
 		a.Record = s.pending(a, content)
@@ -231,7 +231,7 @@ func (s *Store) Begin(ctx context.Context, a *Attempt, content *render.Rendered)
 			return err
 		}
 		if there == nil {
-			continue // a Secret of another type has its name
+			continue
 		}
 		a.MetHelm = a.MetHelm || there.adopted
 		a.Record.Secret.ResourceVersion, a.Record.fixed = there.Secret.ResourceVersion, there.fixed
@@ -318,16 +318,15 @@ func isObsolete(ref objects.Ref, record *Record, newest, good int) bool {
 	return record.Revision <= newest-keep && record.Revision != good && (owner == objects.Own || owner == objects.Orphan)
 }
 
-// Get returns a record, or nil if there is none, and adopts an orphan. Its errors include *ConflictError and
-// *objects.TerminatingError.
+// Get returns a record and adopts an orphan. It is nil if a Secret of another type has its name. Its errors include NotFound,
+// *ConflictError and *objects.TerminatingError.
 func (s *Store) Get(ctx context.Context, ref objects.Ref, revision int) (*Record, error) {
 	secret, key := &corev1.Secret{}, client.ObjectKey{Namespace: ref.Namespace, Name: nameOf(ref.Name, revision)}
-	err := s.live.Get(ctx, key, secret)
-	if apierrors.IsNotFound(err) || err == nil && secret.Type != SecretType {
-		return nil, nil
-	}
-	if err != nil {
+	if err := s.live.Get(ctx, key, secret); err != nil {
 		return nil, fmt.Errorf("reading the release record %s: %w", key.Name, err)
+	}
+	if secret.Type != SecretType {
+		return nil, nil
 	}
 	record := newRecord(ref, revision, secret.ObjectMeta)
 	if err := s.claim(ctx, ref, record); err != nil {
