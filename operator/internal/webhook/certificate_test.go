@@ -319,7 +319,7 @@ func (w *world) helm(args ...string) {
 	}
 	command := []string{args[0], "jupyter-server-operator", "--kubeconfig", kubeconfig, "--namespace", w.namespace}
 	if args[0] != "rollback" {
-		command = append(command, "../../../helm-chart", "--set=image.repository=r,crd.install=false,fullnameOverride="+w.namespace+",watchNamespaces={"+w.namespace+"}")
+		command = append(command, "../../../helm-chart", "--set=image.repository=r,crds.enabled=false,fullnameOverride="+w.namespace+",watchNamespaces={"+w.namespace+"}")
 	}
 	out, err := exec.CommandContext(w.Context(), filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "helm"), append(command, args[1:]...)...).CombinedOutput()
 	if err != nil {
