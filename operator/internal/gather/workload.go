@@ -236,7 +236,7 @@ func (l *look) ownerOfPodName(ctx context.Context) (string, error) {
 	if owner := metav1.GetControllerOf(pod); owner != nil {
 		return "the " + owner.Kind + " " + owner.Name, nil
 	}
-	return "nobody", nil
+	return "no controller", nil
 }
 
 const (

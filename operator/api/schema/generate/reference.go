@@ -137,8 +137,7 @@ func description(schema apiextensionsv1.JSONSchemaProps, t reflect.Type) (string
 	return strings.Join(parts, " "), nil
 }
 
-// isPrinted reports whether a type is told of in full: one of ours, or one without a name. Those of Kubernetes are told of by their
-// names.
+// isPrinted reports whether a type is described in full: one of ours, or one without a name. Those of Kubernetes are named.
 func isPrinted(t reflect.Type) bool {
 	t = indirect(t)
 	return t != nil && (t.Kind() != reflect.Struct || isOurs(t))
