@@ -144,60 +144,85 @@ func (c Cluster) Routes(server *v1alpha1.JupyterServer) func(context.Context, []
 
 // conflicting returns the routes of other servers that have precedence over a route of a server.
 func (c Cluster) conflicting(ctx context.Context, server *v1alpha1.JupyterServer, route policies.Route) ([]policies.Route, error) {
-	ingresses, err := near[networkingv1.Ingress](ctx, c.Informed, &networkingv1.IngressList{}, route)
+	holders, err := c.holders(ctx, server, route)
 	if err != nil {
 		return nil, err
 	}
 	key := client.ObjectKeyFromObject(server)
-	reserved, err := c.reserved(ctx, route)
-	if err != nil {
-		return nil, err
-	}
-	isServer := func(other *v1alpha1.JupyterServer) bool { return client.ObjectKeyFromObject(other) == key }
-	holds := slices.ContainsFunc(reserved, isServer) ||
-		slices.ContainsFunc(ingresses, func(i *networkingv1.Ingress) bool { return ownerOf(i) == key && isAt(i, route) })
+	holds := slices.ContainsFunc(holders, func(h holder) bool { return h.key() == key && isAt(h.routes, route) })
 	var out []policies.Route
-	for _, other := range reserved {
-		if !isServer(other) && (!holds || isOlder(other, server)) {
-			out = append(out, withName(client.ObjectKeyFromObject(other), []policies.Route{route})...)
-		}
-	}
-	held := map[client.ObjectKey]bool{}
-	for _, ingress := range ingresses {
-		other := ownerOf(ingress)
-		if other == key {
-			continue
-		}
-		found := &v1alpha1.JupyterServer{}
-		err := c.Informed.Get(ctx, other, found)
-		if apierrors.IsNotFound(err) {
-			continue // the server is gone, and its Ingress will follow
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading the JupyterServer %s: %w", other, err)
-		}
-		held[other] = true
-		if !holds || isOlder(found, server) {
-			out = append(out, withName(other, routesOf(ingress))...)
+	exposed := map[client.ObjectKey]bool{}
+	for _, h := range holders {
+		exposed[h.key()] = exposed[h.key()] || h.exposes
+		if h.key() != key && (!holds || isOlder(h.server, server)) {
+			out = append(out, withName(h.key(), h.routes)...)
 		}
 	}
 	if holds {
 		return out, nil
 	}
-	servers, err := near[v1alpha1.JupyterServer](ctx, c.Informed, &v1alpha1.JupyterServerList{}, route)
+	waiting, err := c.waiting(ctx, server, route)
 	if err != nil {
 		return nil, err
 	}
-	for _, other := range servers {
-		name := client.ObjectKeyFromObject(other)
-		if other.DeletionTimestamp != nil {
-			continue // it is being deleted and gets no new route
-		}
-		if name != key && !held[name] && isOlder(other, server) && !isDenied(other) && !staysElsewhere(other) {
+	for _, other := range waiting {
+		if name := client.ObjectKeyFromObject(other); !exposed[name] {
 			out = append(out, withName(name, routesOf(other))...)
 		}
 	}
 	return out, nil
+}
+
+// holder is a server that has routes: reserved ones, or those that an Ingress exposes.
+type holder struct {
+	server  *v1alpha1.JupyterServer
+	routes  []policies.Route
+	exposes bool
+}
+
+func (h holder) key() client.ObjectKey { return client.ObjectKeyFromObject(h.server) }
+
+// holders returns the servers that have routes at, above and below a route, and the server that asks if it has it.
+func (c Cluster) holders(ctx context.Context, server *v1alpha1.JupyterServer, route policies.Route) ([]holder, error) {
+	reserved, err := c.reserved(ctx, route)
+	if err != nil {
+		return nil, err
+	}
+	ingresses, err := near[networkingv1.Ingress](ctx, c.Informed, &networkingv1.IngressList{}, route)
+	if err != nil {
+		return nil, err
+	}
+	var out []holder
+	for _, other := range reserved {
+		out = append(out, holder{server: other, routes: []policies.Route{route}})
+	}
+	for _, ingress := range ingresses {
+		owner, key := server, ownerOf(ingress)
+		if key != client.ObjectKeyFromObject(server) {
+			owner = &v1alpha1.JupyterServer{}
+			err := c.Informed.Get(ctx, key, owner)
+			if apierrors.IsNotFound(err) {
+				continue // the server is gone, and its Ingress will follow
+			}
+			if err != nil {
+				return nil, fmt.Errorf("reading the JupyterServer %s: %w", key, err)
+			}
+		}
+		out = append(out, holder{server: owner, routes: routesOf(ingress), exposes: true})
+	}
+	return out, nil
+}
+
+// waiting returns the older servers whose specs ask for a route and may still get it.
+func (c Cluster) waiting(ctx context.Context, server *v1alpha1.JupyterServer, route policies.Route) ([]*v1alpha1.JupyterServer, error) {
+	servers, err := near[v1alpha1.JupyterServer](ctx, c.Informed, &v1alpha1.JupyterServerList{}, route)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(servers, func(other *v1alpha1.JupyterServer) bool {
+		isServer := client.ObjectKeyFromObject(other) == client.ObjectKeyFromObject(server)
+		return isServer || other.DeletionTimestamp != nil || !isOlder(other, server) || isDenied(other) || staysElsewhere(other)
+	}), nil
 }
 
 // reserved returns the servers that reserved exactly this route.
@@ -221,8 +246,8 @@ func ownerOf(ingress *networkingv1.Ingress) client.ObjectKey {
 	return client.ObjectKey{Namespace: ingress.Namespace, Name: ingress.Labels[v1alpha1.ServerLabel]}
 }
 
-func isAt(o client.Object, route policies.Route) bool {
-	return slices.ContainsFunc(routesOf(o), func(r policies.Route) bool { return routeKey(r) == routeKey(route) })
+func isAt(routes []policies.Route, route policies.Route) bool {
+	return slices.ContainsFunc(routes, func(r policies.Route) bool { return routeKey(r) == routeKey(route) })
 }
 
 // isOlder reports whether one server was created before another one. A server that is not stored yet is the youngest.
@@ -249,7 +274,7 @@ func staysElsewhere(server *v1alpha1.JupyterServer) bool {
 		return false
 	}
 	here := policies.Route{Host: current.Hostname(), Path: current.Path}
-	return !isAt(server, here)
+	return !isAt(routesOf(server), here)
 }
 
 func withName(key client.ObjectKey, routes []policies.Route) []policies.Route {
