@@ -4,6 +4,7 @@
 package postrender
 
 import (
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -157,6 +158,14 @@ var (
 
 // Validate returns an error for the first invalid field, with the way to fix it.
 func (p Profile) Validate() error {
+	if err := cmp.Or(p.checkFields(), p.checkHeaders(), p.checkPaths()); err != nil {
+		return err
+	}
+	_, err := p.fill(PluginData{Port: p.Port, Scopes: []string{"openid"}})
+	return err
+}
+
+func (p Profile) checkFields() error {
 	switch {
 	case p.Name == "":
 		return errors.New("name: must not be empty")
@@ -170,6 +179,12 @@ func (p Profile) Validate() error {
 		return fmt.Errorf("callbackPrefix: %q is not a path without a trailing slash: use one such as /oauth2", p.CallbackPrefix)
 	case !strings.HasPrefix(p.SignOutPath, p.CallbackPrefix+"/"):
 		return fmt.Errorf("signOutPath: %q is not below callbackPrefix %s", p.SignOutPath, p.CallbackPrefix)
+	}
+	return nil
+}
+
+func (p Profile) checkHeaders() error {
+	switch {
 	case p.Headers.User == "":
 		return errors.New("headers.user: must not be empty: name the header that holds the claim sub")
 	case !slices.Contains(p.RequestHeaders, "Cookie"): // traefik reads an empty list as all headers
@@ -185,6 +200,10 @@ func (p Profile) Validate() error {
 			return fmt.Errorf("requestHeaders: %s is also one of headers, so that a client could forge its identity: remove it", name)
 		}
 	}
+	return nil
+}
+
+func (p Profile) checkPaths() error {
 	for name := range p.Files {
 		if !fileName.MatchString(name) || slices.Contains([]string{"traefik.yaml", "routes.yaml"}, name) {
 			return fmt.Errorf("files: %q is invalid or reserved: use letters, digits and . _ -, but not traefik.yaml or routes.yaml", name)
@@ -195,8 +214,7 @@ func (p Profile) Validate() error {
 			return fmt.Errorf("writable: %q is not the absolute path of a folder", folder)
 		}
 	}
-	_, err := p.fill(PluginData{Port: p.Port, Scopes: []string{"openid"}})
-	return err
+	return nil
 }
 
 // filledProfile holds the executed templates of a profile.

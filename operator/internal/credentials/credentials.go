@@ -163,12 +163,7 @@ func Apply(ctx context.Context, c client.Client, live client.Reader, p Plan) err
 	if p.write.ResourceVersion == "" {
 		err = c.Create(ctx, p.write.DeepCopy(), client.FieldOwner(objects.FieldManager))
 		if apierrors.IsAlreadyExists(err) {
-			found := &metav1.PartialObjectMetadata{}
-			found.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-			if err := live.Get(ctx, client.ObjectKeyFromObject(p.write), found); err != nil {
-				return fmt.Errorf("reading the credentials Secret: %w", err)
-			}
-			return cmp.Or(checkOwner(p.ref, found), ErrStale)
+			return p.checkExisting(ctx, live)
 		}
 	} else { // the resource version guards what was read: another client may just have written a token
 		raw, encoding := json.Marshal(p.write)
@@ -184,4 +179,14 @@ func Apply(ctx context.Context, c client.Client, live client.Reader, p Plan) err
 		return &objects.ApplyError{Object: "Secret " + p.write.Name, Err: err}
 	}
 	return nil
+}
+
+// checkExisting returns why there is a Secret already: it is not the operator's, or the informers do not show it yet.
+func (p Plan) checkExisting(ctx context.Context, live client.Reader) error {
+	found := &metav1.PartialObjectMetadata{}
+	found.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	if err := live.Get(ctx, client.ObjectKeyFromObject(p.write), found); err != nil {
+		return fmt.Errorf("reading the credentials Secret: %w", err)
+	}
+	return cmp.Or(checkOwner(p.ref, found), ErrStale)
 }

@@ -5,6 +5,7 @@ package diagnosis
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -122,10 +123,8 @@ func setupFailed(o Observation) (Finding, bool) {
 	if !found {
 		return none()
 	}
-	for _, r := range sandboxReasons() {
-		if last.Reason == r {
-			return degraded("FailedCreatePodSandBox", fmt.Sprintf("The node %s cannot prepare the pod: %s", nodeName(o.Pod), innermost(last.Message)), "It is retried; if this persists, ask your administrator about the node")
-		}
+	if slices.Contains(sandboxReasons(), last.Reason) {
+		return degraded("FailedCreatePodSandBox", fmt.Sprintf("The node %s cannot prepare the pod: %s", nodeName(o.Pod), innermost(last.Message)), "It is retried; if this persists, ask your administrator about the node")
 	}
 	return volumeFailed(o)
 }
@@ -144,11 +143,8 @@ func inSetup(pod *corev1.Pod) bool {
 	if conditionStatus(pod, corev1.PodScheduled) != corev1.ConditionTrue && pod.Spec.NodeName == "" {
 		return false
 	}
-	switch conditionStatus(pod, corev1.PodReadyToStartContainers) {
-	case corev1.ConditionTrue:
-		return false
-	case corev1.ConditionFalse:
-		return true
+	if ready := conditionStatus(pod, corev1.PodReadyToStartContainers); ready == corev1.ConditionTrue || ready == corev1.ConditionFalse {
+		return ready == corev1.ConditionFalse
 	}
 	for _, c := range containers(pod) {
 		if c.status.State.Waiting == nil || c.status.LastTerminationState.Terminated != nil {
@@ -158,8 +154,8 @@ func inSetup(pod *corev1.Pod) bool {
 	return true
 }
 
-// volumeFailed finds the volume that blocks the pod.
-func volumeFailed(o Observation) (Finding, bool) {
+// volumeFailure returns the event of the volume that blocks the pod. Events that name the cause come before timeouts.
+func volumeFailure(o Observation) (corev1.Event, bool) {
 	var failures, timeouts []corev1.Event
 	attached, _ := newest(podEvents(o, "SuccessfulAttachVolume"))
 	for _, e := range podEvents(o, volumeReasons()...) {
@@ -176,7 +172,12 @@ func volumeFailed(o Observation) (Finding, bool) {
 	if len(failures) == 0 {
 		failures = timeouts
 	}
-	e, found := oldestCurrent(failures)
+	return oldestCurrent(failures)
+}
+
+// volumeFailed finds out why the volume that blocks the pod cannot be mounted.
+func volumeFailed(o Observation) (Finding, bool) {
+	e, found := volumeFailure(o)
 	if !found {
 		return none()
 	}
@@ -195,7 +196,7 @@ func volumeFailed(o Observation) (Finding, bool) {
 	// pkg/volume/secret/secret.go, pkg/volume/configmap/configmap.go
 	case strings.Contains(why, "references non-existent "):
 		return degraded(e.Reason, "A Secret or ConfigMap that the pod mounts lacks a key: "+innermost(why), "Add the key, or correct spec.pod.volumes")
-	case len(timeouts) > 0 && strings.Contains(why, "unmounted volumes="):
+	case strings.Contains(why, "unmounted volumes="):
 		return degraded(e.Reason, fmt.Sprintf("The volumes [%s] could not be mounted in time", between(why, "unmounted volumes=[", "]")), "It is retried; if this persists, ask your administrator about the storage")
 	}
 	return degraded(e.Reason, "A volume cannot be mounted: "+why, "It is retried; if this persists, ask your administrator about the storage")
