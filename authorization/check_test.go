@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -173,9 +174,7 @@ func TestCheckSends(t *testing.T) {
 				t.Fatalf("%s\n%+v", test.reason, got)
 			}
 			want := map[string]string{"method": "POST", "query": "", "grant_type": "authorization_code", "redirect_uri": p.RedirectURL}
-			for name, value := range test.want {
-				want[name] = value
-			}
+			maps.Copy(want, test.want)
 			for name, value := range want {
 				if s.form[name] != value {
 					t.Errorf("%s\n%s: got %q, want %q", test.reason, name, s.form[name], value)

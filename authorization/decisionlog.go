@@ -32,7 +32,7 @@ func newDecisionLog(logger *slog.Logger) *decisionLog {
 	return &decisionLog{logger: logger, seen: map[string]time.Time{}}
 }
 
-func (l *decisionLog) record(d decision, method, path string, now time.Time) {
+func (l *decisionLog) record(ctx context.Context, d decision, method, path string, now time.Time) {
 	level, verdict := slog.LevelWarn, "denied"
 	if d.allowed {
 		if !l.shouldLog(d.id.user, now) {
@@ -40,7 +40,7 @@ func (l *decisionLog) record(d decision, method, path string, now time.Time) {
 		}
 		level, verdict = slog.LevelInfo, "allowed"
 	}
-	l.logger.LogAttrs(context.Background(), level, "decision",
+	l.logger.LogAttrs(ctx, level, "decision",
 		slog.String("decision", verdict),
 		slog.String("reason", string(d.reason)),
 		slog.String("user", d.id.user),

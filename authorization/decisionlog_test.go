@@ -4,7 +4,7 @@
 package main
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +15,7 @@ func TestDecisionLog(t *testing.T) {
 	l := newDecisionLog(log.logger())
 	clock := newClock()
 	in := func(user string) {
-		l.record(decision{true, allowedUser, identity{user: user}}, "GET", "/alice/lab", clock.time())
+		l.record(t.Context(), decision{true, allowedUser, identity{user: user}}, "GET", "/alice/lab", clock.time())
 	}
 	count := func() int { return len(log.lines("decision")) }
 
@@ -34,7 +34,7 @@ func TestDecisionLog(t *testing.T) {
 		t.Fatalf("the same user was not logged after the interval:\n%s", log.String())
 	}
 	for range 3 {
-		l.record(decision{false, notAllowed, identity{user: "c"}}, "GET", "/", clock.time())
+		l.record(t.Context(), decision{false, notAllowed, identity{user: "c"}}, "GET", "/", clock.time())
 	}
 	if count() != 6 {
 		t.Fatalf("not every denial was logged:\n%s", log.String())
@@ -53,7 +53,7 @@ func TestDecisionLogIsBounded(t *testing.T) {
 	clock := newClock()
 	for i := range 5 * maxLoggedUsers {
 		clock.advance(time.Millisecond)
-		l.record(decision{true, anyAuthenticated, identity{user: fmt.Sprint(i)}}, strings.Repeat("M", 5000), strings.Repeat("ü", 5000), clock.time())
+		l.record(t.Context(), decision{true, anyAuthenticated, identity{user: strconv.Itoa(i)}}, strings.Repeat("M", 5000), strings.Repeat("ü", 5000), clock.time())
 		if len(l.seen) > maxLoggedUsers {
 			t.Fatalf("%d users are remembered", len(l.seen))
 		}

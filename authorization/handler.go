@@ -55,7 +55,7 @@ func (h *handler) serveDecision(w http.ResponseWriter, r *http.Request) {
 	}
 	end := h.now()
 	h.metrics.decided(d.reason, end.Sub(start))
-	h.decisions.record(d, r.Header.Get("X-Forwarded-Method"), forwardedPath(r.Header), end)
+	h.decisions.record(r.Context(), d, r.Header.Get("X-Forwarded-Method"), forwardedPath(r.Header), end)
 }
 
 // deny responds with a page to the navigation of a signed-in user, and with JSON to everything else.

@@ -5,12 +5,14 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -44,21 +46,19 @@ type reply struct {
 // ask sends a request over the network with exactly this header.
 func ask(t testing.TB, address string, header http.Header) reply {
 	t.Helper()
-	got, err := get(address, header)
+	got, err := get(t.Context(), address, header)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return got
 }
 
-func get(address string, header http.Header) (reply, error) {
-	request, err := http.NewRequest(http.MethodGet, address, nil)
+func get(ctx context.Context, address string, header http.Header) (reply, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return reply{}, err
 	}
-	for name, lines := range header {
-		request.Header[name] = lines
-	}
+	maps.Copy(request.Header, header)
 	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(request)
 	if err != nil {
 		return reply{}, err
@@ -272,7 +272,11 @@ func TestSignedOut(t *testing.T) {
 			t.Errorf("the page does not contain %q:\n%s", want, got.body)
 		}
 	}
-	response, err := http.Post(server.URL+"/alice/oauth2/signed-out", "", nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/alice/oauth2/signed-out", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +299,7 @@ func TestOtherPaths(t *testing.T) {
 		"GET // HTTP/1.1", "GET /alice HTTP/1.1", "GET /x/../ HTTP/1.1", "GET /%2f HTTP/1.1", "GET /healthz HTTP/1.1", "GET /metrics HTTP/1.1",
 		"OPTIONS * HTTP/1.1", "CONNECT localhost:1 HTTP/1.1", "GET /signed-outx HTTP/1.1", "GET /signed-out/ HTTP/1.1",
 	} {
-		connection, err := net.Dial("tcp", server.Listener.Addr().String())
+		connection, err := new(net.Dialer).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -344,8 +348,8 @@ func BenchmarkDecision(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			var log journal
 			h := newTestHandler(&log, testConfig())
-			h.decisions.logger = slog.New(slog.NewJSONHandler(io.Discard, nil))
-			request := httptest.NewRequest(http.MethodGet, "/", nil)
+			h.decisions.logger = slog.New(slog.DiscardHandler)
+			request := httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/", nil)
 			request.Header = header
 			request.Header.Set("Cookie", "_xsrf=2|7586b241|47c876d965112a2f547c63c95cbc44b1|1402910163; "+
 				session+"_0="+strings.Repeat("s", 4000)+"; "+session+"_1="+strings.Repeat("s", 900)+"; username-localhost-8888=x")

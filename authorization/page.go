@@ -29,7 +29,7 @@ func newPages() *pages {
 		panic(err) // an embedded file cannot be missing
 	}
 	sum := sha256.Sum256(style)
-	functions := template.FuncMap{"style": func() template.CSS { return template.CSS(style) }}
+	functions := template.FuncMap{"style": func() template.CSS { return template.CSS(style) }} //nolint:gosec // an embedded file
 	parse := func(content string) *template.Template {
 		return template.Must(template.New("layout.html").Funcs(functions).
 			ParseFS(pageFiles, "pages/layout.html", "pages/"+content))

@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"sync"
@@ -60,9 +61,7 @@ func newReadiness(rules func() *rules, provider func() finding, now func() time.
 // report returns the state of the chain, which may be cached.
 func (r *readiness) report(ctx context.Context) readyReport {
 	report := readyReport{Ready: true, Checks: map[string]checkResult{}, Provider: r.provider()}
-	for name, result := range r.chain(ctx) {
-		report.Checks[name] = result
-	}
+	maps.Copy(report.Checks, r.chain(ctx))
 	report.Checks["rules"] = checkRules(r.rules())
 	for _, result := range report.Checks {
 		report.Ready = report.Ready && result.OK

@@ -18,6 +18,7 @@ import (
 type parts struct{ proxy, authentication, jupyter *recordingServer }
 
 func newParts(t *testing.T, proxy, authentication, jupyter http.HandlerFunc) parts {
+	t.Helper()
 	return parts{newRecordingServer(t, proxy), newRecordingServer(t, authentication), newRecordingServer(t, jupyter)}
 }
 

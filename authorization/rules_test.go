@@ -180,10 +180,8 @@ func referenceDecide(header http.Header, list allow) bool {
 	if list.AnyAuthenticated {
 		return true
 	}
-	for _, user := range list.Users {
-		if user == values[userHeader] {
-			return true
-		}
+	if slices.Contains(list.Users, values[userHeader]) {
+		return true
 	}
 	for _, email := range list.Emails {
 		if equalFoldASCII(email, values[emailHeader]) {
@@ -191,7 +189,7 @@ func referenceDecide(header http.Header, list allow) bool {
 		}
 	}
 	for _, group := range list.Groups {
-		for _, has := range strings.Split(values[groupsHeader], ",") {
+		for has := range strings.SplitSeq(values[groupsHeader], ",") {
 			for strings.HasPrefix(has, " ") {
 				has = has[1:]
 			}

@@ -167,11 +167,12 @@ func serve(ctx context.Context, configFile, listen, opsListen string, stderr io.
 	if err != nil {
 		return err
 	}
-	decisions, err := net.Listen("tcp", listen)
+	var network net.ListenConfig
+	decisions, err := network.Listen(ctx, "tcp", listen)
 	if err != nil {
 		return err
 	}
-	ops, err := net.Listen("tcp", opsListen)
+	ops, err := network.Listen(ctx, "tcp", opsListen)
 	if err != nil {
 		return errors.Join(err, decisions.Close())
 	}

@@ -20,7 +20,7 @@ import (
 
 func listen(t *testing.T) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,13 +79,13 @@ func TestServe(t *testing.T) {
 	// A request that is in progress when the service stops is completed.
 	ready := make(chan reply, 1)
 	go func() {
-		got, _ := get("http://"+ops.Addr().String()+"/readyz", nil)
+		got, _ := get(t.Context(), "http://"+ops.Addr().String()+"/readyz", nil)
 		ready <- got
 	}()
 	eventually(t, "Jupyter gets a request", func() bool { return len(p.jupyter.seen()) > 0 })
 	stop()
 	eventually(t, "new connections are rejected", func() bool {
-		connection, err := net.Dial("tcp", decisions.Addr().String())
+		connection, err := new(net.Dialer).DialContext(t.Context(), "tcp", decisions.Addr().String())
 		if err == nil {
 			connection.Close()
 		}
@@ -144,7 +144,7 @@ func TestServeListenerTaken(t *testing.T) {
 // TestProgram starts the program as a process and stops it like the kubelet.
 func TestProgram(t *testing.T) {
 	config := writeFile(t, filepath.Join(t.TempDir(), "c.json"), text(t, testConfig()))
-	program := exec.Command(os.Args[0], "serve", "--config", config, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0")
+	program := exec.CommandContext(t.Context(), os.Args[0], "serve", "--config", config, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0")
 	program.Env = append(os.Environ(), "RUN_AUTHORIZATION=1")
 	var log journal
 	program.Stderr = &log

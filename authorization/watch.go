@@ -73,7 +73,7 @@ func (w *watch) run(ctx context.Context) {
 
 // jitter adds or subtracts up to a tenth, so that servers do not poll in step.
 func jitter(d time.Duration) time.Duration {
-	return d - d/10 + rand.N(d/5)
+	return d - d/10 + rand.N(d/5) //nolint:gosec // it is no secret
 }
 
 func (w *watch) poll(ctx context.Context) {

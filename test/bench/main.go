@@ -65,7 +65,7 @@ func parseFlags() options {
 func numbers(into *[]int) func(string) error {
 	return func(text string) error {
 		*into = nil
-		for _, field := range strings.Split(text, ",") {
+		for field := range strings.SplitSeq(text, ",") {
 			number, err := strconv.Atoi(field)
 			if err != nil || number < 1 || number > 99999 {
 				return fmt.Errorf("%q is not a number from 1 to 99999", field)
@@ -87,7 +87,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	if o.benchmarks {
-		progress("Go benchmarks")
+		progressf("Go benchmarks")
 		if out.Benchmarks, err = runBenchmarks(ctx); err != nil {
 			return err
 		}
@@ -114,8 +114,8 @@ func save(o options, out *result) error {
 }
 
 func measureServers(ctx context.Context, o options, out *result) error {
-	b := &bench{program: o.operator, concurrency: o.concurrency, progress: progress}
-	progress("recording the operator's writes for one server")
+	b := &bench{program: o.operator, concurrency: o.concurrency, progress: progressf}
+	progressf("recording the operator's writes for one server")
 	if err := b.record(ctx); err != nil {
 		return fmt.Errorf("recording: %w", err)
 	}
@@ -139,12 +139,12 @@ func measureServers(ctx context.Context, o options, out *result) error {
 func (b *bench) measureCase(ctx context.Context, l layout, servers, rounds int) (*testCase, error) {
 	c := &testCase{Servers: servers, Namespaces: l.namespaces(servers)}
 	for round := range rounds {
-		progress("%d servers in %d namespaces, round %d of %d: operator", servers, c.Namespaces, round+1, rounds)
+		progressf("%d servers in %d namespaces, round %d of %d: operator", servers, c.Namespaces, round+1, rounds)
 		operator, err := b.operatorTurn(ctx, l, servers)
 		if err != nil {
 			return nil, fmt.Errorf("%d servers, the operator: %w", servers, err)
 		}
-		progress("%d servers in %d namespaces, round %d of %d: plain client", servers, c.Namespaces, round+1, rounds)
+		progressf("%d servers in %d namespaces, round %d of %d: plain client", servers, c.Namespaces, round+1, rounds)
 		plain, err := b.plainTurn(ctx, l, servers)
 		if err != nil {
 			return nil, fmt.Errorf("%d servers, the plain client: %w", servers, err)
@@ -154,7 +154,7 @@ func (b *bench) measureCase(ctx context.Context, l layout, servers, rounds int) 
 	return c, nil
 }
 
-// progress prints the current step with the time.
-func progress(format string, args ...any) {
+// progressf prints the current step with the time.
+func progressf(format string, args ...any) {
 	fmt.Printf(time.Now().Format("15:04:05 ")+format+"\n", args...)
 }

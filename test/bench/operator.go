@@ -40,7 +40,7 @@ func startOperator(ctx context.Context, program string, config *rest.Config, con
 		return nil, err
 	}
 	o := &operator{dir: dir, log: &bytes.Buffer{}, exited: make(chan struct{})}
-	if err := o.start(program, config, concurrency); err != nil {
+	if err := o.start(ctx, program, config, concurrency); err != nil {
 		o.stop()
 		return nil, err
 	}
@@ -52,21 +52,22 @@ func startOperator(ctx context.Context, program string, config *rest.Config, con
 	return o, nil
 }
 
-func (o *operator) start(program string, config *rest.Config, concurrency int) error {
+func (o *operator) start(ctx context.Context, program string, config *rest.Config, concurrency int) error {
 	kubeconfig := filepath.Join(o.dir, "kubeconfig")
 	if err := clientcmd.WriteToFile(kubeconfigOf(config), kubeconfig); err != nil {
 		return fmt.Errorf("writing the operator's kubeconfig: %w", err)
 	}
-	metrics, err := freeAddress()
+	metrics, err := freeAddress(ctx)
 	if err != nil {
 		return err
 	}
-	health, err := freeAddress()
+	health, err := freeAddress(ctx)
 	if err != nil {
 		return err
 	}
 	o.metrics, o.health = "http://"+metrics+"/metrics", "http://"+health+"/readyz"
-	o.command = exec.Command(program, "run", "--metrics-bind-address="+metrics, "--health-probe-bind-address="+health, "--kube-api-qps=-1", "--concurrency="+strconv.Itoa(concurrency))
+	o.command = exec.Command(program, "run", "--metrics-bind-address="+metrics, //nolint:noctx // stop ends it
+		"--health-probe-bind-address="+health, "--kube-api-qps=-1", "--concurrency="+strconv.Itoa(concurrency))
 	o.command.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	o.command.Stdout, o.command.Stderr = o.log, o.log
 	o.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // this process handles Ctrl-C
@@ -91,8 +92,8 @@ func kubeconfigOf(config *rest.Config) api.Config {
 }
 
 // freeAddress returns an address without a listener.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddress(ctx context.Context) (string, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("finding a free port: %w", err)
 	}

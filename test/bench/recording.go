@@ -39,12 +39,11 @@ type write struct {
 
 // call returns the write in terms of the API server's metrics.
 func (w *write) call() call {
-	request, err := http.NewRequest(w.Method, w.Path, http.NoBody)
+	path, err := url.Parse(w.Path)
 	if err != nil {
 		return call{verb: w.Method, resource: w.Path}
 	}
-	request.Header.Set("Content-Type", w.ContentType)
-	made, _ := callOfRequest(request)
+	made, _ := callOfRequest(&http.Request{Method: w.Method, URL: path, Header: http.Header{"Content-Type": {w.ContentType}}})
 	return made
 }
 
@@ -59,7 +58,7 @@ type recorder struct {
 	writes   []*write
 }
 
-func startRecorder(config *rest.Config, namespace string) (*recorder, error) {
+func startRecorder(ctx context.Context, config *rest.Config, namespace string) (*recorder, error) {
 	transport, err := rest.TransportFor(config)
 	if err != nil {
 		return nil, err
@@ -68,7 +67,7 @@ func startRecorder(config *rest.Config, namespace string) (*recorder, error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func TestCallOfRequest(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
-			request := httptest.NewRequest(test.method, test.path, http.NoBody)
+			request := httptest.NewRequestWithContext(t.Context(), test.method, test.path, http.NoBody)
 			request.Header.Set("Content-Type", test.contentType)
 			got, ok := callOfRequest(request)
 			if ok == test.none || got != test.want {
@@ -60,7 +60,7 @@ func TestRecordedRequests(t *testing.T) {
 	r := &recorder{namespace: layout{}.namespace(0)}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
-			if got := r.match(httptest.NewRequest(test.method, test.path, http.NoBody)); got != test.want {
+			if got := r.match(httptest.NewRequestWithContext(t.Context(), test.method, test.path, http.NoBody)); got != test.want {
 				t.Errorf("%t, want %t", got, test.want)
 			}
 		})

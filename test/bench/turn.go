@@ -58,7 +58,7 @@ func (b *bench) withControlPlane(ctx context.Context, l layout, servers int, do 
 // record makes the operator install and update the sample server and records its writes.
 func (b *bench) record(ctx context.Context) error {
 	_, err := b.withControlPlane(ctx, layout{}, 0, func(ctx context.Context, w *world) error {
-		proxy, err := startRecorder(w.plane.config, w.driver.layout.namespace(0))
+		proxy, err := startRecorder(ctx, w.plane.config, w.driver.layout.namespace(0))
 		if err != nil {
 			return err
 		}

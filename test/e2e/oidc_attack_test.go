@@ -37,7 +37,7 @@ func TestAccessControlCannotBeBypassed(t *testing.T) {
 
 	t.Run("ports of the pod", func(t *testing.T) {
 		for _, port := range []string{"8888", "4180", "3000"} {
-			conn, err := net.DialTimeout("tcp", net.JoinHostPort(pod, port), time.Second)
+			conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(w.ctx, "tcp", net.JoinHostPort(pod, port))
 			if err == nil {
 				conn.Close()
 				t.Errorf("port %s of the pod is open", port)

@@ -5,9 +5,9 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -198,6 +198,6 @@ func TestDenialInABrowser(t *testing.T) {
 		}
 	}
 	if sessions == 0 {
-		t.Errorf("no session cookie among %s cookies", fmt.Sprint(len(result.Cookies)))
+		t.Errorf("no session cookie among %s cookies", strconv.Itoa(len(result.Cookies)))
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -45,7 +46,7 @@ func (w *world) ownProvider(certificate *tls.Certificate, client provider.Client
 	if err != nil {
 		w.Fatal(err)
 	}
-	if err := p.Start(); err != nil {
+	if err := p.Start(w.ctx); err != nil {
 		w.Fatal(err)
 	}
 	w.Cleanup(p.Close)
@@ -86,7 +87,7 @@ func TestProviderIsDown(t *testing.T) {
 	}
 	w.checkDenied(server, w.visitor(), "an anonymous client", w.request(w.visitor(), http.MethodGet, server.Status.URL+"lab", http.Header{"Accept": {"text/html"}}).Status, http.StatusUnauthorized)
 
-	if err := own.Start(); err != nil {
+	if err := own.Start(w.ctx); err != nil {
 		t.Fatal(err)
 	}
 	w.hasMessage("alice", 2*time.Minute)
@@ -188,7 +189,7 @@ func TestPublicClientAndPrivateCA(t *testing.T) {
 	bundle(rightPEM) // replaces the pod
 	server := w.await("alice", "is running without a message", start, func(s *v1alpha1.JupyterServer) error {
 		if s.Status.Message != "" {
-			return fmt.Errorf("the message is not empty")
+			return errors.New("the message is not empty")
 		}
 		return isRunning(s)
 	})

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -239,7 +240,7 @@ func TestLongAndLargeRequestsPassTheProxy(t *testing.T) {
 		if err := client.Upload(t.Context(), "large.bin", size); err != nil {
 			t.Fatal(err)
 		}
-		if got := w.cell(client, "import os; os.path.getsize('/home/jovyan/work/large.bin')").Result; got != fmt.Sprint(size) {
+		if got := w.cell(client, "import os; os.path.getsize('/home/jovyan/work/large.bin')").Result; got != strconv.Itoa(size) {
 			t.Errorf("the file has %s bytes, want %d", got, size)
 		}
 	})

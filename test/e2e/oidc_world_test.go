@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -179,7 +180,7 @@ func (w *world) hasMessage(name string, limit time.Duration, words ...string) *v
 	w.Helper()
 	return w.await(name, fmt.Sprintf("has the message %v", words), limit, func(server *v1alpha1.JupyterServer) error {
 		if len(words) == 0 && server.Status.Message != "" {
-			return fmt.Errorf("the message is not empty")
+			return errors.New("the message is not empty")
 		}
 		for _, word := range words {
 			if !strings.Contains(server.Status.Message, word) {

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -142,9 +143,9 @@ func (c *cluster) describePods(ctx context.Context, d deployment) string {
 	if err != nil || len(events.Items) == 0 {
 		return ""
 	}
-	var lines string
+	var lines strings.Builder
 	for _, e := range events.Items {
-		lines += fmt.Sprintf("%s: %s\n", e.InvolvedObject.Name, e.Message)
+		fmt.Fprintf(&lines, "%s: %s\n", e.InvolvedObject.Name, e.Message)
 	}
-	return "\n" + lastLines(lines, 10)
+	return "\n" + lastLines(lines.String(), 10)
 }

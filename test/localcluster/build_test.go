@@ -41,7 +41,7 @@ func TestParseImageFile(t *testing.T) {
 
 // A PID alone does not identify a process, because it is reused.
 func TestIdentity(t *testing.T) {
-	cmd := exec.Command("sleep", "60")
+	cmd := exec.CommandContext(t.Context(), "sleep", "60")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -96,7 +96,7 @@ func (c *cluster) makeCertificates(apiHost string) error {
 	if err := c.makeServiceAccountKey(); err != nil {
 		return err
 	}
-	server := fmt.Sprintf("https://%s:%d", apiHost, apiPort)
+	server := "https://" + hostPort(apiHost, apiPort)
 	for _, u := range users {
 		if err := c.makeKubeconfig(ca, u, server); err != nil {
 			return err

@@ -14,7 +14,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"strconv"
+	"slices"
 	"time"
 
 	"github.com/jupyterserver/jupyter-server-operator/test/localcluster/artefacts"
@@ -79,7 +79,7 @@ func (c *cluster) readMode() (mode, error) {
 func (c *cluster) chooseMode(o upOptions) (mode, error) {
 	m := mode{Node: !o.controlPlaneOnly, IngressPort: o.ingressPort}
 	if why := runsPods(); m.Node && why != "" {
-		c.progress.say("%s: starting only the control plane", why)
+		c.progress.sayf("%s: starting only the control plane", why)
 		m.Node = false
 	}
 	have, err := c.readMode()
@@ -99,7 +99,7 @@ func (c *cluster) up(ctx context.Context, o upOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := c.checkPorts(m); err != nil {
+	if err := c.checkPorts(ctx, m); err != nil {
 		return err
 	}
 	if err := c.buildFor(ctx, m); err != nil {
@@ -181,8 +181,8 @@ func (c *cluster) startNodeAndWait(ctx context.Context, m mode) error {
 // waitForIngress waits until the port accepts connections: right after a restart
 // the API still returns the previous status of pods.
 func (c *cluster) waitForIngress(ctx context.Context, m mode) error {
-	address := net.JoinHostPort(loopback, strconv.Itoa(m.IngressPort))
-	ok, err := eventually(ctx, 2*time.Minute, func() (bool, error) { return listens(address), nil })
+	address := hostPort(loopback, m.IngressPort)
+	ok, err := eventually(ctx, 2*time.Minute, func() (bool, error) { return listens(ctx, address), nil })
 	if err != nil {
 		return err
 	}
@@ -202,7 +202,7 @@ func (c *cluster) writeMode(m mode) error {
 
 // checkPorts fails if another program uses a port that the cluster needs. It only
 // checks ports whose component is not running.
-func (c *cluster) checkPorts(m mode) error {
+func (c *cluster) checkPorts(ctx context.Context, m mode) error {
 	type port struct {
 		owner, host string
 		number      int
@@ -222,18 +222,18 @@ func (c *cluster) checkPorts(m mode) error {
 		)
 	}
 	for _, p := range ports {
-		if address := net.JoinHostPort(p.host, strconv.Itoa(p.number)); !c.processAlive(p.owner) && listens(address) {
+		if address := hostPort(p.host, p.number); !c.processAlive(p.owner) && listens(ctx, address) {
 			return fmt.Errorf("port %d is in use: another program listens on %s, which %s needs", p.number, address, p.owner)
 		}
 	}
-	return c.checkIngressPort(m)
+	return c.checkIngressPort(ctx, m)
 }
 
 // checkIngressPort accepts a port that the cluster's own ingress uses: its
 // container outlives the kubelet and containerd.
-func (c *cluster) checkIngressPort(m mode) error {
-	address := net.JoinHostPort(loopback, strconv.Itoa(m.IngressPort))
-	if !m.Node || !listens(address) {
+func (c *cluster) checkIngressPort(ctx context.Context, m mode) error {
+	address := hostPort(loopback, m.IngressPort)
+	if !m.Node || !listens(ctx, address) {
 		return nil
 	}
 	have, err := c.readMode()
@@ -244,12 +244,12 @@ func (c *cluster) checkIngressPort(m mode) error {
 }
 
 // listens only connects to addresses of this machine: before the bridge exists, the node's address is routed outside.
-func listens(address string) bool {
+func listens(ctx context.Context, address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil || !isLocal(net.ParseIP(host)) {
 		return false
 	}
-	connection, err := net.DialTimeout("tcp", address, time.Second)
+	connection, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return false
 	}
@@ -278,7 +278,7 @@ func (c *cluster) down(ctx context.Context) error {
 	defer unlock()
 	m, err := c.readMode()
 	if err != nil && !c.leftovers() {
-		c.progress.say("no cluster is running")
+		c.progress.sayf("no cluster is running")
 		return nil
 	}
 	if runsPods() == "" {
@@ -288,20 +288,20 @@ func (c *cluster) down(ctx context.Context) error {
 	} else if m.Node {
 		return errors.New("the cluster runs pods: run down as root")
 	}
-	for i := len(controlPlaneProcesses) - 1; i >= 0; i-- {
-		if err := c.stopProcess(ctx, controlPlaneProcesses[i]); err != nil {
+	for _, name := range slices.Backward(controlPlaneProcesses) {
+		if err := c.stopProcess(ctx, name); err != nil {
 			return err
 		}
 	}
 	if runsPods() == "" {
-		if err := errors.Join(removeRules(ctx), removeBridge(), removeCgroups(ctx), c.restoreHost(), os.RemoveAll(c.layout.run)); err != nil {
+		if err := errors.Join(removeRules(ctx), removeBridge(), removeCgroups(ctx), c.restoreHost(ctx), os.RemoveAll(c.layout.run)); err != nil {
 			return err
 		}
 	}
 	if err := os.RemoveAll(c.layout.state); err != nil {
 		return fmt.Errorf("remove the state: %w", err)
 	}
-	c.progress.say("the cluster is stopped")
+	c.progress.sayf("the cluster is stopped")
 	return nil
 }
 
@@ -319,8 +319,8 @@ func (c *cluster) leftovers() bool {
 // its mounts. It must run before folders are removed, because volumes are mounted
 // below them.
 func (c *cluster) stopNode(ctx context.Context) error {
-	for i := len(nodeProcesses) - 1; i >= 0; i-- {
-		if err := c.killProcess(ctx, nodeProcesses[i]); err != nil {
+	for _, name := range slices.Backward(nodeProcesses) {
+		if err := c.killProcess(ctx, name); err != nil {
 			return err
 		}
 	}

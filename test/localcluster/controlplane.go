@@ -27,8 +27,7 @@ func (c *cluster) startControlPlane(ctx context.Context, apiHost string, withNod
 	if err := c.startAndWait(ctx, c.etcd(), 30*time.Second, "answer", c.etcdReady); err != nil {
 		return err
 	}
-	ready := func() error { return c.apiReady(ctx) }
-	if err := c.startAndWait(ctx, c.apiserver(apiHost, withNode), 2*time.Minute, "be ready", ready); err != nil {
+	if err := c.startAndWait(ctx, c.apiserver(apiHost, withNode), 2*time.Minute, "be ready", c.apiReady); err != nil {
 		return err
 	}
 	if err := c.startAndWait(ctx, c.controllerManager(), time.Minute, "answer", healthy("https", 10257)); err != nil {
@@ -38,18 +37,22 @@ func (c *cluster) startControlPlane(ctx context.Context, apiHost string, withNod
 }
 
 // healthy checks a component on loopback, which has a self-signed certificate.
-func healthy(scheme string, port int) func() error {
-	return func() error {
-		return healthAt(fmt.Sprintf("%s://%s:%d/healthz", scheme, loopback, port), &tls.Config{InsecureSkipVerify: true})
+func healthy(scheme string, port int) func(context.Context) error {
+	return func(ctx context.Context) error {
+		return healthAt(ctx, scheme+"://"+hostPort(loopback, port)+"/healthz", &tls.Config{InsecureSkipVerify: true})
 	}
 }
 
 // healthAt returns why a health check fails.
-func healthAt(url string, config *tls.Config) error {
+func healthAt(ctx context.Context, url string, config *tls.Config) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
 	transport := &http.Transport{TLSClientConfig: config}
 	defer transport.CloseIdleConnections()
 	client := http.Client{Transport: transport, Timeout: 2 * time.Second}
-	answer, err := client.Get(url)
+	answer, err := client.Do(request)
 	if err != nil {
 		return err
 	}
@@ -60,20 +63,20 @@ func healthAt(url string, config *tls.Config) error {
 	return nil
 }
 
-func (c *cluster) startAndWait(ctx context.Context, p process, limit time.Duration, what string, ready func() error) error {
+func (c *cluster) startAndWait(ctx context.Context, p process, limit time.Duration, what string, ready func(context.Context) error) error {
 	started, err := c.ensureProcess(ctx, p)
 	if err != nil {
 		return err
 	}
 	if started {
-		c.progress.say("started %s", p.name)
+		c.progress.sayf("started %s", p.name)
 	}
 	return c.waitFor(ctx, p.name, limit, what, ready)
 }
 
 func (c *cluster) etcd() process {
-	client := fmt.Sprintf("https://%s:%d", loopback, etcdClientPort)
-	peer := fmt.Sprintf("https://%s:%d", loopback, etcdPeerPort)
+	client := "https://" + hostPort(loopback, etcdClientPort)
+	peer := "https://" + hostPort(loopback, etcdPeerPort)
 	return process{
 		name: "etcd",
 		path: c.layout.program("etcd"),
@@ -101,7 +104,7 @@ func (c *cluster) etcd() process {
 	}
 }
 
-func (c *cluster) etcdReady() error {
+func (c *cluster) etcdReady(ctx context.Context) error {
 	pair, err := tls.LoadX509KeyPair(c.layout.pki("etcd-client.crt"), c.layout.pki("etcd-client.key"))
 	if err != nil {
 		return err
@@ -112,7 +115,7 @@ func (c *cluster) etcdReady() error {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
-	return healthAt(fmt.Sprintf("https://%s:%d/health", loopback, etcdClientPort),
+	return healthAt(ctx, "https://"+hostPort(loopback, etcdClientPort)+"/health",
 		&tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots})
 }
 

@@ -7,6 +7,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func (c *cluster) rememberHost() error {
 }
 
 // restoreHost restores the recorded state of the host.
-func (c *cluster) restoreHost() error {
+func (c *cluster) restoreHost(ctx context.Context) error {
 	content, err := os.ReadFile(c.layout.hostRecord())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -105,7 +106,7 @@ func (c *cluster) restoreHost() error {
 			failed = append(failed, fmt.Errorf("restore the setting %s: %w", name, err))
 		}
 	}
-	failed = append(failed, c.removeLeftovers(r.Missing))
+	failed = append(failed, c.removeLeftovers(ctx, r.Missing))
 	for _, folder := range r.Missing {
 		failed = append(failed, removeEmptyFolders(folder))
 	}
@@ -157,7 +158,7 @@ var hostFiles = map[string][]string{
 }
 
 // removeLeftovers removes the cluster's files from folders that other programs may use too.
-func (c *cluster) removeLeftovers(missing []string) error {
+func (c *cluster) removeLeftovers(ctx context.Context, missing []string) error {
 	leftovers, err := filepath.Glob("/var/lib/cni/results/" + cniNetwork + "-*")
 	if err != nil {
 		return err
@@ -178,7 +179,7 @@ func (c *cluster) removeLeftovers(missing []string) error {
 			if err != nil {
 				return err
 			}
-			leftovers = append(leftovers, slices.DeleteFunc(files, answers)...)
+			leftovers = append(leftovers, slices.DeleteFunc(files, func(path string) bool { return answers(ctx, path) })...)
 		}
 	}
 	for _, path := range leftovers {
@@ -190,8 +191,8 @@ func (c *cluster) removeLeftovers(missing []string) error {
 }
 
 // answers reports whether a file is a socket with a listener.
-func answers(path string) bool {
-	connection, err := net.Dial("unix", path)
+func answers(ctx context.Context, path string) bool {
+	connection, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err != nil {
 		return false
 	}

@@ -80,7 +80,7 @@ func delegateControllers() error {
 	if err != nil {
 		return fmt.Errorf("read the cgroup controllers: %w", err)
 	}
-	for _, controller := range strings.Fields(string(have)) {
+	for controller := range strings.FieldsSeq(string(have)) {
 		if !slices.Contains(kubeletControllers, controller) {
 			continue
 		}
@@ -200,7 +200,7 @@ func processesBelow(cgroup string) ([]identity, error) {
 		if err != nil {
 			return nil //nolint:nilerr // removed meanwhile: ENODEV
 		}
-		for _, field := range strings.Fields(string(pids)) {
+		for field := range strings.FieldsSeq(string(pids)) {
 			pid, err := strconv.Atoi(field)
 			if err != nil || pid == 0 {
 				continue

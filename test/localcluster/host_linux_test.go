@@ -120,7 +120,7 @@ func restoreEmptyHost(t *testing.T) error {
 	if err := os.WriteFile(c.layout.hostRecord(), content, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return c.restoreHost()
+	return c.restoreHost(t.Context())
 }
 
 func TestRestoreHost(t *testing.T) {

@@ -74,7 +74,7 @@ func (c *cluster) haveImages(ctx context.Context, refs []string) bool {
 		return false
 	}
 	have := map[string]bool{}
-	for _, ref := range strings.Fields(string(output)) {
+	for ref := range strings.FieldsSeq(string(output)) {
 		have[ref] = true
 	}
 	for _, ref := range refs {

@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 )
 
 // Addresses. The two ranges are rarely used otherwise; up fails if a route of the
@@ -30,6 +32,9 @@ const (
 	defaultIngressPort = 8000
 	tlsPortOffset      = 443 // between the ingress's ports without and with TLS: 8443
 )
+
+// hostPort returns the address of a port.
+func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
 // Names on the host and in the cluster.
 const (

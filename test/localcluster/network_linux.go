@@ -32,8 +32,7 @@ func makeNetwork(ctx context.Context) error {
 
 func makeBridge() error {
 	link, err := netlink.LinkByName(bridgeName)
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
+	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
 		if err := refuseOverlap(); err != nil {
 			return err
 		}
@@ -123,8 +122,7 @@ func removeRules(ctx context.Context) error {
 
 func removeBridge() error {
 	link, err := netlink.LinkByName(bridgeName)
-	var missing netlink.LinkNotFoundError
-	if errors.As(err, &missing) {
+	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
 		return nil
 	}
 	if err != nil {

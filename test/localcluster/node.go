@@ -49,7 +49,7 @@ func (c *cluster) startNode(ctx context.Context) error {
 	if err := makeCgroups(); err != nil {
 		return err
 	}
-	ready := func() error { return c.ctr(ctx, "version").Run() }
+	ready := func(ctx context.Context) error { return c.ctr(ctx, "version").Run() }
 	if err := c.startAndWait(ctx, c.containerdProcess(), 30*time.Second, "answer", ready); err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (c *cluster) startNode(ctx context.Context) error {
 
 // waitForNode waits until the kubelet reports the node as ready after this start.
 func (c *cluster) waitForNode(ctx context.Context, since time.Time) error {
-	return c.waitFor(ctx, "kubelet", 2*time.Minute, "have a ready node", func() error {
+	return c.waitFor(ctx, "kubelet", 2*time.Minute, "have a ready node", func(ctx context.Context) error {
 		return c.nodeIsReady(ctx, since)
 	})
 }

@@ -9,6 +9,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ func (p process) spec() (string, error) {
 		}
 		fmt.Fprintf(h, "%s %x\n", path, sha256.Sum256(content))
 	}
-	return fmt.Sprintf("%x", h.Sum(nil)), nil
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 func (c *cluster) recordFile(name string) string {
@@ -104,7 +105,7 @@ func (c *cluster) ensureProcess(ctx context.Context, p process) (bool, error) {
 	case err == nil && r.alive() && r.Spec == spec:
 		return false, nil
 	case err == nil && r.alive():
-		c.progress.say("restarting %s, which changed", p.name)
+		c.progress.sayf("restarting %s, which changed", p.name)
 		if err := c.stopProcess(ctx, p.name); err != nil {
 			return false, err
 		}
@@ -126,8 +127,8 @@ func (c *cluster) startProcess(p process, spec string) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = log.Close() }() // the process has its own descriptor
-	cmd := exec.Command(p.path, p.args...)
+	defer func() { _ = log.Close() }()     // the process has its own descriptor
+	cmd := exec.Command(p.path, p.args...) //nolint:noctx // it outlives this program
 	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Dir = c.layout.state
 	cmd.Stdout, cmd.Stderr = log, log
@@ -225,14 +226,14 @@ func eventually(ctx context.Context, limit time.Duration, ask func() (bool, erro
 
 // waitFor waits until a check of a process succeeds. It fails on a timeout, or
 // immediately if the process exits, with the end of its log.
-func (c *cluster) waitFor(ctx context.Context, name string, limit time.Duration, what string, ask func() error) error {
+func (c *cluster) waitFor(ctx context.Context, name string, limit time.Duration, what string, ask func(context.Context) error) error {
 	var last error
 	ok, err := eventually(ctx, limit, func() (bool, error) {
-		if last = ask(); last == nil {
+		if last = ask(ctx); last == nil {
 			return true, nil
 		}
 		if !c.processAlive(name) {
-			return false, fmt.Errorf("exited during its start")
+			return false, errors.New("exited during its start")
 		}
 		return false, nil
 	})
@@ -270,7 +271,7 @@ func lockFile(ctx context.Context, path string, p *progress) (func(), error) {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			if !told {
-				p.say("waiting for another localcluster command to finish")
+				p.sayf("waiting for another localcluster command to finish")
 				told = true
 			}
 			return false, nil

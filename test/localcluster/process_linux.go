@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -30,9 +31,8 @@ func startTime(pid int) (string, error) {
 		return "", err
 	}
 	// The second field is in parentheses and can contain any character.
-	_, rest, ok := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')'):]), ") ")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 20 {
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 {
 		return "", errors.New("unknown format of /proc/PID/stat")
 	}
 	if fields[0] == "Z" || fields[0] == "X" {

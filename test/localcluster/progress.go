@@ -28,7 +28,7 @@ func newProgress(out io.Writer) *progress {
 	return &progress{out: out, began: time.Now()}
 }
 
-func (p *progress) say(format string, args ...any) {
+func (p *progress) sayf(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fmt.Fprintf(p.out, "[%6.1fs] %s\n", time.Since(p.began).Seconds(), fmt.Sprintf(format, args...))
@@ -38,7 +38,7 @@ func (p *progress) say(format string, args ...any) {
 // end.
 func (p *progress) step(ctx context.Context, name string, run func(context.Context) error) error {
 	began := time.Now()
-	p.say("%s ...", name)
+	p.sayf("%s ...", name)
 	done := make(chan struct{})
 	var beating sync.WaitGroup
 	beating.Go(func() {
@@ -49,7 +49,7 @@ func (p *progress) step(ctx context.Context, name string, run func(context.Conte
 			case <-done:
 				return
 			case <-ticker.C:
-				p.say("%s: still running after %.0f s", name, time.Since(began).Seconds())
+				p.sayf("%s: still running after %.0f s", name, time.Since(began).Seconds())
 			}
 		}
 	})
@@ -58,9 +58,9 @@ func (p *progress) step(ctx context.Context, name string, run func(context.Conte
 	beating.Wait()
 	took := time.Since(began)
 	if err != nil {
-		p.say("%s: failed after %.1f s", name, took.Seconds())
+		p.sayf("%s: failed after %.1f s", name, took.Seconds())
 		return err
 	}
-	p.say("%s: done in %.1f s", name, took.Seconds())
+	p.sayf("%s: done in %.1f s", name, took.Seconds())
 	return nil
 }

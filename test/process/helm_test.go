@@ -72,8 +72,7 @@ func (w *world) helm(args ...string) string {
 	helm := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "helm")
 	out, err := exec.CommandContext(w.ctx, helm, append(args, "--namespace", w.namespace, "--kubeconfig", suite.kubeconfig)...).Output()
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			err = errors.New(string(exit.Stderr))
 		}
 		w.Fatalf("helm %v: %v", args, err)

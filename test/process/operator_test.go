@@ -81,7 +81,7 @@ func (o *operator) start() {
 		o.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(suite.binary, o.args...)
+	cmd := exec.Command(suite.binary, o.args...) //nolint:noctx // the tests end it by signals
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+o.kubeconfig)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {

@@ -88,7 +88,7 @@ func build(binary string) error {
 			}
 		}
 	}
-	out, err := exec.Command("go", append(args, "../../operator")...).CombinedOutput()
+	out, err := exec.CommandContext(context.Background(), "go", append(args, "../../operator")...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("building the operator: %w\n%s", err, out)
 	}
@@ -112,7 +112,7 @@ func startControlPlane(dir string) error {
 	script := fmt.Sprintf("#!/bin/sh\necho $$ > %s\nexec %s/kube-apiserver \"$@\"\n", suite.apiserverPID, os.Getenv("KUBEBUILDER_ASSETS"))
 	err := errors.Join(
 		os.WriteFile(policy, []byte(auditPolicy), 0o600), os.Mkdir(certificates, 0o700),
-		os.WriteFile(program, []byte(script), 0o700), //nolint:gosec // a program
+		os.WriteFile(program, []byte(script), 0o700),
 	)
 	if err != nil {
 		return err

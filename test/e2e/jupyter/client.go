@@ -98,8 +98,7 @@ func (e *StatusError) Error() string {
 
 // Code returns the HTTP status of an error of this package, or 0.
 func Code(err error) int {
-	var status *StatusError
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[*StatusError](err); ok {
 		return status.Code
 	}
 	return 0

@@ -123,6 +123,7 @@ func TestErrorsSayWhatCameBack(t *testing.T) {
 }
 
 func deadline(t *testing.T) context.Context {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	t.Cleanup(cancel)
 	return ctx

@@ -5,9 +5,9 @@
 // code flow, based on the package `op` of github.com/zitadel/oidc.
 //
 //	p, err := provider.New(provider.Options{Users: provider.DemoUsers(), Clients: []provider.Client{{ID: "jupyter", ...}}})
-//	err = p.Start() // p.Issuer() is its URL
+//	err = p.Start(ctx) // p.Issuer() is its URL
 //	p.Close()       // stops serving
-//	err = p.Start() // serves again with the same address, key, clients and sessions
+//	err = p.Start(ctx) // serves again with the same address, key, clients and sessions
 //
 // provider.go holds the provider and its HTTP server, login.go the login form, storage.go its state, all in memory. Command serve
 // runs it as a pod.

@@ -127,11 +127,11 @@ func New(options Options) (*Provider, error) {
 }
 
 // Start listens and serves until Close. The first Start determines the address and the issuer.
-func (p *Provider) Start() error {
+func (p *Provider) Start(ctx context.Context) error {
 	if p.server != nil {
 		return errors.New("the provider is already running")
 	}
-	listener, err := net.Listen("tcp", p.listen)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", p.listen)
 	if err != nil {
 		return fmt.Errorf("start the provider: %w", err)
 	}

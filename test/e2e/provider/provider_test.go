@@ -57,7 +57,7 @@ func start(t *testing.T, options Options) (*Provider, *browser) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Start(); err != nil {
+	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Close)
@@ -121,7 +121,7 @@ func (b *browser) follow(request *http.Request) answer {
 
 func (b *browser) request(method, target string, form url.Values) *http.Request {
 	b.t.Helper()
-	request, err := http.NewRequest(method, target, strings.NewReader(form.Encode()))
+	request, err := http.NewRequestWithContext(b.t.Context(), method, target, strings.NewReader(form.Encode()))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -424,15 +424,15 @@ func TestCloseAndStart(t *testing.T) {
 	code := b.signIn("alice")
 	issuer := p.Issuer()
 	p.Close()
-	if response, err := b.http.Get(b.issuer + oidc.DiscoveryEndpoint); err == nil {
+	if response, err := b.http.Do(b.request(http.MethodGet, b.issuer+oidc.DiscoveryEndpoint, nil)); err == nil {
 		response.Body.Close()
 		t.Error("it responds after Close on an existing connection")
 	}
 	p.Close() // Close is idempotent
-	if err := p.Start(); err != nil {
+	if err := p.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if p.Start() == nil {
+	if p.Start(t.Context()) == nil {
 		t.Error("it was started twice without an error")
 	}
 	token, err := b.exchange(code)

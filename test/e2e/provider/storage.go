@@ -378,7 +378,7 @@ func (s *storage) SetIntrospectionFromToken(context.Context, *oidc.Introspection
 }
 
 func (s *storage) GetPrivateClaimsFromScopes(context.Context, string, string, []string) (map[string]any, error) {
-	return nil, nil
+	return nil, nil //nolint:nilnil // no claims
 }
 
 func (s *storage) GetKeyByIDAndClientID(context.Context, string, string) (*jose.JSONWebKey, error) {

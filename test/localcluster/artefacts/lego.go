@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/format"
@@ -83,7 +84,7 @@ func cutToDefault(source []byte) ([]byte, error) {
 		return true
 	})
 	if switches == 0 {
-		return nil, fmt.Errorf("no switch found")
+		return nil, errors.New("no switch found")
 	}
 	removeUnusedImports(file)
 

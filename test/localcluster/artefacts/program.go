@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // component is a Go module below components/ that pins third-party programs.
@@ -62,16 +63,16 @@ func (c component) build(ctx context.Context, j job) error {
 
 // build builds a static program without symbols.
 func (p program) build(ctx context.Context, folder, output, tags string, variables map[string]string) error {
-	link := "-s -w"
+	link := []string{"-s -w"}
 	for _, name := range slices.Sorted(maps.Keys(variables)) {
-		link += fmt.Sprintf(" -X %s=%s", name, variables[name])
+		link = append(link, fmt.Sprintf("-X %s=%s", name, variables[name]))
 	}
 	c := command{
 		folder: folder,
 		// The build must not depend on a workspace or flags of the user.
 		environment: []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS="},
 		name:        "go",
-		arguments:   []string{"build", "-trimpath", "-tags", tags, "-ldflags", link, "-o", output, p.pkg},
+		arguments:   []string{"build", "-trimpath", "-tags", tags, "-ldflags", strings.Join(link, " "), "-o", output, p.pkg},
 	}
 	if err := c.run(ctx); err != nil {
 		return fmt.Errorf("build %s: %w", p.name, err)

@@ -67,7 +67,7 @@ func serve(ctx context.Context, f flags) error {
 		if err != nil {
 			return err
 		}
-		if err := p.Start(); err != nil {
+		if err := p.Start(ctx); err != nil {
 			return err
 		}
 		defer p.Close()
