@@ -77,8 +77,7 @@ func checkGolden(t *testing.T, archive *txtar.Archive) []txtar.File {
 
 // ending returns the exit code and the text written to standard error.
 func ending(err error) string {
-	var exit *exitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exitError](err); ok {
 		return fmt.Sprintf("exit %d\n%v\n", exit.code, err)
 	}
 	return "exit 0\n"

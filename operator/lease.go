@@ -20,7 +20,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/client-go/util/retry"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
@@ -83,7 +82,7 @@ func (l *lease) applyTo(options *ctrl.Options) {
 	}
 	options.LeaderElection = true
 	options.LeaderElectionResourceLockInterface = l
-	options.LeaseDuration, options.RenewDeadline, options.RetryPeriod = ptr.To(leaseDuration), ptr.To(renewDeadline), ptr.To(retryPeriod)
+	options.LeaseDuration, options.RenewDeadline, options.RetryPeriod = new(leaseDuration), new(renewDeadline), new(retryPeriod)
 }
 
 // release lets the next replica lead immediately. Call it only after the manager stopped cleanly, when no work is running.

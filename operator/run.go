@@ -195,7 +195,7 @@ func setupPolicies(ctx context.Context, mgr ctrl.Manager, policyJudge *judge.Jud
 			return nil, err
 		}
 		policyJudge.Use(evaluator)
-		return nil, nil
+		return nil, nil //nolint:nilnil // nothing changes
 	}
 	changed := make(chan event.GenericEvent, 1)
 	loader, err := rules.New(mgr, rules.Options{Namespace: o.policiesNamespace, Judge: policyJudge, Policies: options, Changed: func() {

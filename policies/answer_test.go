@@ -24,7 +24,7 @@ func withRules(t *testing.T, rules string) *Evaluator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	evaluator, err := compile(t.Context(), map[string]*ast.Module{"rules.rego": module}, custom{data: map[string]any{}}, Options{Config: Default(), Timeout: time.Second})
+	evaluator, err := compile(t.Context(), map[string]*ast.Module{"rules.rego": module}, &custom{data: map[string]any{}}, Options{Config: Default(), Timeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestRulesHaveNoSideEffects(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := compile(t.Context(), map[string]*ast.Module{"rules.rego": module}, custom{data: map[string]any{}}, Options{Config: Default()}); err == nil {
+		if _, err := compile(t.Context(), map[string]*ast.Module{"rules.rego": module}, &custom{data: map[string]any{}}, Options{Config: Default()}); err == nil {
 			t.Errorf("%s compiles", call)
 		}
 	}

@@ -47,6 +47,7 @@ func serverOf(archive *txtar.Archive) string {
 }
 
 func benchmark(b *testing.B, evaluator *policies.Evaluator, in policies.Input) {
+	b.Helper()
 	var took []time.Duration
 	b.ReportAllocs()
 	for b.Loop() {

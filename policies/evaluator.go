@@ -110,7 +110,7 @@ func New(ctx context.Context, options Options) (*Evaluator, error) {
 	return e, nil
 }
 
-func compile(ctx context.Context, modules map[string]*ast.Module, custom custom, options Options) (*Evaluator, error) {
+func compile(ctx context.Context, modules map[string]*ast.Module, custom *custom, options Options) (*Evaluator, error) {
 	schema, err := inputSchema()
 	if err != nil {
 		return nil, err
@@ -253,11 +253,11 @@ func (e *Evaluator) Evaluate(ctx context.Context, in Input) (Result, error) {
 		e.metrics.observe(Result{}, err, 0)
 		return Result{}, err
 	}
-	start := time.Now()
+	start := time.Now() //nolint:forbidigo // for a metric; no verdict depends on it
 	ctx, cancel := context.WithTimeout(ctx, e.timeout)
 	defer cancel()
 	result, err := e.evaluate(ctx, in)
-	e.metrics.observe(result, err, time.Since(start))
+	e.metrics.observe(result, err, time.Since(start)) //nolint:forbidigo // see above
 	return result, err
 }
 

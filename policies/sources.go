@@ -83,15 +83,15 @@ type customPackage struct {
 // reservedKey is the root of the documents that custom data may not define.
 const reservedKey = "jupyterserver"
 
-func parseSources(sources []Source) (custom, error) {
-	c := custom{modules: map[string]*ast.Module{}, tests: map[string]*ast.Module{}, data: map[string]any{}, origin: map[string]string{}}
+func parseSources(sources []Source) (*custom, error) {
+	c := &custom{modules: map[string]*ast.Module{}, tests: map[string]*ast.Module{}, data: map[string]any{}, origin: map[string]string{}}
 	var errs SourceErrors
 	for _, source := range slices.SortedFunc(slices.Values(sources), func(a, b Source) int { return strings.Compare(a.Name, b.Name) }) {
 		errs = append(errs, c.add(source)...)
 	}
 	errs = append(errs, c.findPackages()...)
 	if len(errs) > 0 {
-		return custom{}, errs
+		return nil, errs
 	}
 	return c, nil
 }
@@ -193,23 +193,24 @@ func (c *custom) findPackages() (errs SourceErrors) {
 }
 
 // withModules returns the custom modules and the given ones.
-func (c custom) withModules(modules map[string]*ast.Module) map[string]*ast.Module {
+func (c *custom) withModules(modules map[string]*ast.Module) map[string]*ast.Module {
 	all := maps.Clone(modules)
 	maps.Copy(all, c.modules)
 	return all
 }
 
 // query returns the query for all verdicts and for the sentinel, without which they mean nothing.
-func (c custom) query() string {
-	query := "verdicts = data.jupyterserver.admission.verdicts; complete = data.jupyterserver.admission.complete"
+func (c *custom) query() string {
+	var query strings.Builder
+	query.WriteString("verdicts = data.jupyterserver.admission.verdicts; complete = data.jupyterserver.admission.complete")
 	for _, p := range c.packages {
-		query += fmt.Sprintf("; %s = data.jupyterserver.custom[%q].verdicts", p.binding, p.name)
+		fmt.Fprintf(&query, "; %s = data.jupyterserver.custom[%q].verdicts", p.binding, p.name)
 	}
-	return query
+	return query.String()
 }
 
 // test runs the tests of the Sources.
-func (c custom) test(ctx context.Context, modules map[string]*ast.Module) error {
+func (c *custom) test(ctx context.Context, modules map[string]*ast.Module) error {
 	if len(c.tests) == 0 {
 		return nil
 	}

@@ -5,6 +5,7 @@ package postrender
 
 import (
 	"embed"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -108,7 +109,7 @@ func (a access) addToPod(d *document, f files) error {
 func unprotected(d *document) error {
 	pod, err := d.node.Pipe(yaml.Lookup("spec", "template", "spec"))
 	if err != nil || pod == nil {
-		return fmt.Errorf("spec.template.spec is missing")
+		return errors.New("spec.template.spec is missing")
 	}
 	for _, list := range []string{"initContainers", "containers", "volumes"} {
 		if err := eachOf(pod, list, func(item *yaml.RNode) error {
@@ -185,7 +186,7 @@ func (a access) pointService(d *document) error {
 	return d.edit(func(object *yaml.RNode) error {
 		ports, err := object.Pipe(yaml.Lookup("spec", "ports"))
 		if err != nil || ports == nil || len(ports.Content()) != 1 {
-			return fmt.Errorf("spec.ports must have exactly one port, which then targets the proxy")
+			return errors.New("spec.ports must have exactly one port, which then targets the proxy")
 		}
 		return ports.VisitElements(func(port *yaml.RNode) error {
 			return port.PipeE(yaml.SetField("targetPort", proxyPort()))
@@ -198,7 +199,7 @@ func (a access) openPolicy(d *document) error {
 	return d.edit(func(object *yaml.RNode) error {
 		rules, err := object.Pipe(yaml.Lookup("spec", "ingress"))
 		if err != nil || rules == nil {
-			return fmt.Errorf("spec.ingress is missing")
+			return errors.New("spec.ingress is missing")
 		}
 		if err := rules.VisitElements(func(rule *yaml.RNode) error {
 			return eachOf(rule, "ports", func(port *yaml.RNode) error {

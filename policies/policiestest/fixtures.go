@@ -6,6 +6,7 @@
 package policiestest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -90,7 +91,7 @@ func readOne(file string, number int) (Fixture, error) {
 		return f, fmt.Errorf("header: %w", err)
 	}
 	if f.Reason == "" {
-		return f, fmt.Errorf("the header has no reason")
+		return f, errors.New("the header has no reason")
 	}
 	for i, route := range f.Routes {
 		if route.Namespace != f.Namespace() {

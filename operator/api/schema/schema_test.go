@@ -44,7 +44,7 @@ func TestRejected(t *testing.T) {
 
 // containsInOrder reports whether a message contains the parts of want, the field path and the sentence, in this order.
 func containsInOrder(message, want string) bool {
-	for _, part := range strings.Split(want, "…") {
+	for part := range strings.SplitSeq(want, "…") {
 		_, rest, found := strings.Cut(message, part)
 		if !found {
 			return false

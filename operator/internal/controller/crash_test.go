@@ -11,7 +11,6 @@ import (
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/gather"
@@ -34,7 +33,7 @@ func TestRecordOfAnUpgradeThatWasTakenBack(t *testing.T) {
 			record.Version, record.Manifest, record.Info.Status = 2, "# another one", status
 			w.writeRecord(record)
 			w.own("sh.helm.release.v1.alice.v2")
-			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)} })
+			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)} })
 			w.eventually("the records are right", func() error {
 				list, history := w.helm("list"), w.helm("history", "alice")
 				if !strings.Contains(list, "deployed") || strings.Count(history, "deployed") != 1 || strings.Contains(history, "pending") {

@@ -12,7 +12,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -137,7 +136,7 @@ func TestForgedRecordIsNotBelieved(t *testing.T) {
 	}{
 		{"of a server that was rolled back", func(w *world) {
 			server := w.server("alice")
-			server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+			server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)}
 			w.breaksAfterItRan(server)
 			w.runsImage("alice", goodImage)
 			w.playPod("alice", true)
@@ -147,7 +146,7 @@ func TestForgedRecordIsNotBelieved(t *testing.T) {
 		}},
 		{"of the revision that a roll-back goes to", func(w *world) {
 			server := w.server("alice")
-			server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+			server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)}
 			w.ranOnce(server)
 			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = badImage })
 			w.runsImage("alice", badImage)

@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -102,7 +101,7 @@ func (c *Controller) watch(mgr ctrl.Manager, options Options) error {
 		WatchesMetadata(judge.NamespaceObject(), handler.EnqueueRequestsFromMapFunc(c.inNamespace), builder.WithPredicates(labelsOrAnnotationsChange)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: options.Concurrency,
-			EnableWarmup:            ptr.To(true), // a standby has its informers filled already
+			EnableWarmup:            new(true), // a standby has its informers filled already
 		})
 	if options.RulesChanged != nil {
 		b = b.WatchesRawSource(source.Channel(options.RulesChanged, handler.EnqueueRequestsFromMapFunc(c.inNamespace)))

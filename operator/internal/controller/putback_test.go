@@ -6,13 +6,13 @@ package controller_test
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -106,7 +106,7 @@ func TestWhatThePodReadsIsPutBack(t *testing.T) {
 			reason: "inline values are known though the spec has changed, where that was nothing for the release",
 			auth:   withSecret,
 			block: func(w *world) {
-				w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(false)} })
+				w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(false)} })
 				w.released("alice")
 				refuse(w, nothing)
 			},
@@ -126,7 +126,7 @@ func TestWhatThePodReadsIsPutBack(t *testing.T) {
 				w.playPod("alice", true)
 				w.status("alice", "good", func(s v1alpha1.JupyterServerStatus) bool { return s.Release.GoodRevision == 1 })
 				w.change("alice", func(s *v1alpha1.JupyterServer) {
-					s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+					s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)}
 					s.Spec.JupyterServer.Image = badImage
 					s.Spec.Auth = w.oidcServer("alice").Spec.Auth
 				})
@@ -186,7 +186,7 @@ func TestWhatThePodReadsIsPutBack(t *testing.T) {
 // holds says whether a Secret has these values, or values of these lengths, and the salt.
 func holds(secret *corev1.Secret, want map[string]string) error {
 	for key, value := range want {
-		if got := string(secret.Data[key]); got != value && fmt.Sprint(len(got)) != value {
+		if got := string(secret.Data[key]); got != value && strconv.Itoa(len(got)) != value {
 			return fmt.Errorf("%s holds %d characters, want %s", key, len(got), value)
 		}
 	}

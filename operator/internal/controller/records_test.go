@@ -13,7 +13,6 @@ import (
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -132,7 +131,7 @@ func TestRecordsOfHelmAreFew(t *testing.T) {
 		record.Version, record.Info.Status = revision, helmrelease.StatusSuperseded
 		w.writeRecord(record)
 	}
-	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)} })
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)} })
 	w.eventually("the release is recorded again, and the old ones are gone", func() error { return w.hasRecords(5, 6, 7, 8, 9) })
 }
 
@@ -145,7 +144,7 @@ func TestRecordThatHelmIsWritingIsLeft(t *testing.T) {
 	_, record := w.record(1)
 	record.Version, record.Info.Status = 2, helmrelease.StatusPendingRollback
 	w.writeRecord(record)
-	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)} })
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)} })
 	w.released("alice")
 	w.quiet()
 	if _, record = w.record(2); record.Info.Status != helmrelease.StatusPendingRollback {

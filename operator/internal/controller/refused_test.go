@@ -37,7 +37,7 @@ func TestRefusedAtApply(t *testing.T) {
 			continue
 		}
 		message := err.Error()
-		for _, part := range strings.Split(annotations["test/want"], "…") {
+		for part := range strings.SplitSeq(annotations["test/want"], "…") {
 			if !strings.Contains(message, part) {
 				t.Errorf("%s: error %v, want one that says %q", annotations["test/reason"], err, annotations["test/want"])
 			}

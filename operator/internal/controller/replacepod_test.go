@@ -28,13 +28,13 @@ func TestIsStuck(t *testing.T) {
 	}{
 		{reason: "it has no node", want: true},
 		{reason: "its image cannot be pulled", want: true, edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { jupyter(pod, waiting, nil) }},
-		{reason: "Jupyter ended", want: true, edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { jupyter(pod, ended, ptr.To(false)) }},
-		{reason: "Jupyter has not answered yet", want: true, edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { jupyter(pod, runs, ptr.To(false)) }},
+		{reason: "Jupyter ended", want: true, edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { jupyter(pod, ended, new(false)) }},
+		{reason: "Jupyter has not answered yet", want: true, edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { jupyter(pod, runs, new(false)) }},
 		{reason: "only another container runs", want: true, edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) {
 			jupyter(pod, waiting, nil)
-			pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, corev1.ContainerStatus{Name: "proxy", State: runs, Started: ptr.To(true)})
+			pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, corev1.ContainerStatus{Name: "proxy", State: runs, Started: new(true)})
 		}},
-		{reason: "Jupyter runs, and may hold kernels", edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { jupyter(pod, runs, ptr.To(true)) }},
+		{reason: "Jupyter runs, and may hold kernels", edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { jupyter(pod, runs, new(true)) }},
 		{reason: "Jupyter runs, and nobody says whether it has started", edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { jupyter(pod, runs, nil) }},
 		{reason: "it is ready", edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) {
 			pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
@@ -42,9 +42,9 @@ func TestIsStuck(t *testing.T) {
 		{reason: "it is of the newest revision", edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) {
 			pod.Labels[appsv1.ControllerRevisionHashLabelKey] = "new"
 		}},
-		{reason: "it is being deleted", edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { pod.DeletionTimestamp = ptr.To(metav1.Now()) }},
+		{reason: "it is being deleted", edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { pod.DeletionTimestamp = new(metav1.Now()) }},
 		{reason: "it is somebody else's", edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { pod.OwnerReferences = nil }},
-		{reason: "the StatefulSet is being deleted", edit: func(set *appsv1.StatefulSet, _ *corev1.Pod) { set.DeletionTimestamp = ptr.To(metav1.Now()) }},
+		{reason: "the StatefulSet is being deleted", edit: func(set *appsv1.StatefulSet, _ *corev1.Pod) { set.DeletionTimestamp = new(metav1.Now()) }},
 		{reason: "the StatefulSet is to have no pods", edit: func(set *appsv1.StatefulSet, _ *corev1.Pod) { set.Spec.Replicas = ptr.To[int32](0) }},
 		{reason: "the newest template was not seen yet", edit: func(set *appsv1.StatefulSet, _ *corev1.Pod) { set.Generation = 3 }},
 		{reason: "nothing was seen yet", edit: func(set *appsv1.StatefulSet, _ *corev1.Pod) { set.Status.UpdateRevision = "" }},

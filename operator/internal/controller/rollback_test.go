@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -18,7 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
@@ -105,7 +105,7 @@ func (w *world) breaksAfterItRan(server *v1alpha1.JupyterServer) {
 func TestRevisionThatCannotStartIsRolledBack(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
-	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)}
 	w.breaksAfterItRan(server)
 
 	w.runsImage("alice", goodImage)
@@ -141,7 +141,7 @@ func TestInlineSecretGoesOnceNoWayLeadsBackToIt(t *testing.T) {
 	w := newWorld(t)
 	server := w.oidcServer("alice")
 	server.Spec.Auth.OIDC.ClientSecret = &v1alpha1.SecretValue{Value: "an-inline-client-secret"}
-	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)}
 	w.ranOnce(server)
 
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth.OIDC.ClientSecret = nil })
@@ -375,7 +375,7 @@ func TestNewerRecordIsSuperseded(t *testing.T) {
 func TestNotRolledBackToARecordOfHelm(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
-	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)}
 	w.ranOnce(server)
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = badImage })
 	w.runsImage("alice", badImage)
@@ -433,7 +433,7 @@ func TestNotRolledBack(t *testing.T) {
 		release *v1alpha1.Release
 	}{
 		{"nobody asked for it", nil},
-		{"the server asks for it not to be", &v1alpha1.Release{RollbackOnFailure: ptr.To(false)}},
+		{"the server asks for it not to be", &v1alpha1.Release{RollbackOnFailure: new(false)}},
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
@@ -453,7 +453,7 @@ func TestFirstRevisionIsNotRolledBack(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
 	server.Spec.JupyterServer.Image = badImage
-	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)}
 	w.create(server)
 	w.released("alice")
 	w.playPod("alice", false)
@@ -467,7 +467,7 @@ func TestSwitchingRollbackOnIsNoNewRevision(t *testing.T) {
 	w.create(w.server("alice"))
 	w.released("alice")
 	w.change("alice", func(s *v1alpha1.JupyterServer) {
-		s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+		s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)}
 	})
 	if after := w.released("alice"); after.Status.Release.Revision != 1 {
 		t.Errorf("revision %d, want 1", after.Status.Release.Revision)
@@ -513,7 +513,7 @@ func TestRollbackRetainsAClaimThatEitherSpecRetains(t *testing.T) {
 		t.Run(test.reason, func(t *testing.T) {
 			w := newWorld(t)
 			server := w.server("alice")
-			server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+			server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)}
 			server.Spec.Storage.Retain = test.good
 			w.ranOnce(server)
 			w.change("alice", func(s *v1alpha1.JupyterServer) {
@@ -542,7 +542,7 @@ func (w *world) hasRecords(revisions ...int) error {
 		got = append(got, record.Labels["version"])
 	}
 	for _, revision := range revisions {
-		want = append(want, fmt.Sprint(revision))
+		want = append(want, strconv.Itoa(revision))
 	}
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
@@ -594,7 +594,7 @@ func TestRecordsArePutRightAfterHelm(t *testing.T) {
 func TestNotRolledBackToWhatIsForbidden(t *testing.T) {
 	w := newWorld(t)
 	first := w.server("alice")
-	first.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+	first.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)}
 	w.ranOnce(first)
 	w.change("alice", func(s *v1alpha1.JupyterServer) {
 		s.Spec.JupyterServer.Image = badImage
@@ -619,7 +619,7 @@ func TestNotRolledBackToWhatIsForbidden(t *testing.T) {
 func TestRollbackWithoutARecordIsTold(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
-	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)}
 	w.ranOnce(server)
 	w.remove("sh.helm.release.v1.alice.v1", &corev1.Secret{})
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = badImage })
@@ -634,7 +634,7 @@ func TestRollbackWithoutARecordIsTold(t *testing.T) {
 func TestHelmAfterARollback(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
-	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: ptr.To(true)}
+	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)}
 	w.breaksAfterItRan(server)
 	w.runsImage("alice", goodImage)
 	w.playPod("alice", true)

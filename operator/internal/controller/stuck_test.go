@@ -11,7 +11,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -21,10 +20,10 @@ func TestStuckPodIsDeleted(t *testing.T) {
 	runs := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}
 	serves := w.oldPod("serves", corev1.PodStatus{
 		Conditions:        []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
-		ContainerStatuses: []corev1.ContainerStatus{{Name: "jupyter", Image: "x", Ready: true, Started: ptr.To(true), State: runs}},
+		ContainerStatuses: []corev1.ContainerStatus{{Name: "jupyter", Image: "x", Ready: true, Started: new(true), State: runs}},
 	})
 	unready := w.oldPod("unready", corev1.PodStatus{
-		ContainerStatuses: []corev1.ContainerStatus{{Name: "jupyter", Image: "x", Started: ptr.To(true), State: runs}},
+		ContainerStatuses: []corev1.ContainerStatus{{Name: "jupyter", Image: "x", Started: new(true), State: runs}},
 	})
 	broken := w.oldPod("broken", corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
 		Name: "jupyter", Image: "x", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}},

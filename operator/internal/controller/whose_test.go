@@ -12,13 +12,12 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
 // foreign are the owners of an object of another project's JupyterServer of the same name.
-var foreign = []metav1.OwnerReference{{APIVersion: "hub.example.org/v1", Kind: v1alpha1.Kind, Name: "alice", UID: "another", Controller: ptr.To(true)}}
+var foreign = []metav1.OwnerReference{{APIVersion: "hub.example.org/v1", Kind: v1alpha1.Kind, Name: "alice", UID: "another", Controller: new(true)}}
 
 // Other projects have a kind of this name, too.
 func TestServersOfOtherProjectsAreNotOurs(t *testing.T) {
@@ -88,8 +87,8 @@ func TestRetainedClaimStaysWhoeverGaveItAnOwner(t *testing.T) {
 
 // A pod of a StatefulSet must have its name, so one of somebody else's holds up the server without a word of Kubernetes.
 func TestPodOfSomebodyElseIsTold(t *testing.T) {
-	kruise := []metav1.OwnerReference{{APIVersion: "apps.kruise.io/v1beta1", Kind: "StatefulSet", Name: "alice", UID: "kruise", Controller: ptr.To(true)}}
-	job := []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: "backup", UID: "job", Controller: ptr.To(true)}}
+	kruise := []metav1.OwnerReference{{APIVersion: "apps.kruise.io/v1beta1", Kind: "StatefulSet", Name: "alice", UID: "kruise", Controller: new(true)}}
+	job := []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: "backup", UID: "job", Controller: new(true)}}
 	tests := []struct {
 		reason string
 		labels map[string]string

@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
@@ -160,7 +159,7 @@ func TestNewPlan(t *testing.T) {
 		},
 		{
 			reason: "nothing can be dropped from an immutable Secret",
-			have:   secret(values{"token": "inline-token"}, origin("inline"), func(s *corev1.Secret) { s.Immutable = ptr.To(true) }),
+			have:   secret(values{"token": "inline-token"}, origin("inline"), func(s *corev1.Secret) { s.Immutable = new(true) }),
 			q:      credentials.Request{Keys: credentials.Needed(named), Drops: true},
 		},
 		{
@@ -293,13 +292,13 @@ func check(t *testing.T, got *corev1.Secret, values, labels map[string]string) {
 }
 
 func sameError(got, want error) bool {
-	switch want.(type) {
+	switch want.(type) { //nolint:errorlint // the type of a row of the table
 	case *objects.ConflictError:
-		var conflict *objects.ConflictError
-		return errors.As(got, &conflict)
+		_, ok := errors.AsType[*objects.ConflictError](got)
+		return ok
 	case *objects.TerminatingError:
-		var terminating *objects.TerminatingError
-		return errors.As(got, &terminating)
+		_, ok := errors.AsType[*objects.TerminatingError](got)
+		return ok
 	}
 	return got == nil
 }

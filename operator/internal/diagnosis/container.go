@@ -156,7 +156,7 @@ func explainConfiguration(pod *corev1.Pod, c container, why string) (fact, advic
 		name := quote(strings.TrimPrefix(path, pod.Namespace+"/"))
 		return fmt.Sprintf("The %s %s has no key %s, but %s uses it", quote(kind), name, quote(key), lower(c.name())), "Add the key, or correct " + envField(c, name)
 	case strings.Contains(why, "image will run as root"):
-		return fmt.Sprintf("%s must not run as root, but its image does", c.name()), "Use an image with another user, or set spec.pod.securityContext.runAsUser"
+		return c.name() + " must not run as root, but its image does", "Use an image with another user, or set spec.pod.securityContext.runAsUser"
 	case strings.Contains(why, "image has non-numeric user"):
 		return fmt.Sprintf("%s must not run as root, but its image sets a user name (%s) instead of a number, so this cannot be verified", c.name(), between(why, "non-numeric user (", ")")), "Set spec.pod.securityContext.runAsUser to the user's number, such as 1000"
 	case strings.Contains(why, "no command specified"):
@@ -394,7 +394,7 @@ func starting(o Observation) (Finding, bool) {
 	if o.Pod.Spec.NodeName == "" {
 		return progressing("Starting", "The pod is waiting for a node", "")
 	}
-	return progressing("Starting", fmt.Sprintf("The pod is being set up on the node %s", nodeName(o.Pod)), "")
+	return progressing("Starting", "The pod is being set up on the node "+nodeName(o.Pod), "")
 }
 
 func lower(subject string) string {

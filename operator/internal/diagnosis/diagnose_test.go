@@ -436,8 +436,8 @@ func TestDiagnoseIsStable(t *testing.T) {
 		event("pod", 8*time.Minute, "FailedMount", `MountVolume.SetUp failed for volume "a" : secret "a" not found`),
 		event("pod", 7*time.Minute, "FailedMount", `MountVolume.SetUp failed for volume "b" : configmap "b" not found`))
 	// Both are retried in turn, so either may have been seen last.
-	for _, seen := range [][2]time.Duration{{20, 10}, {10, 20}, {5, 5}} {
-		o.Events[0].LastTimestamp, o.Events[1].LastTimestamp = ago(seen[0]*time.Second), ago(seen[1]*time.Second)
+	for _, seen := range [][2]time.Duration{{20 * time.Second, 10 * time.Second}, {10 * time.Second, 20 * time.Second}, {5 * time.Second, 5 * time.Second}} {
+		o.Events[0].LastTimestamp, o.Events[1].LastTimestamp = ago(seen[0]), ago(seen[1])
 		o.Events[0].Count++
 		reversed := o
 		reversed.Events = []corev1.Event{o.Events[1], o.Events[0]}

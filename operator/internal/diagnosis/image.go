@@ -6,6 +6,7 @@ package diagnosis
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -43,8 +44,8 @@ func pullError(o Observation, c container) string {
 		return why
 	}
 	events := podEvents(o, "Failed")
-	for i := len(events) - 1; i >= 0; i-- {
-		if e := events[i]; strings.Contains(e.Message, "Failed to pull image") && strings.Contains(e.Message, c.image()) {
+	for _, e := range slices.Backward(events) {
+		if strings.Contains(e.Message, "Failed to pull image") && strings.Contains(e.Message, c.image()) {
 			return e.Message
 		}
 	}

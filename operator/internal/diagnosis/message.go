@@ -5,6 +5,7 @@ package diagnosis
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -42,8 +43,8 @@ func trimEnd(s string) string {
 // lastLine returns the last line of a log that is not blank.
 func lastLine(log string) string {
 	lines := strings.FieldsFunc(log, func(r rune) bool { return r == '\n' || r == '\r' })
-	for i := len(lines) - 1; i >= 0; i-- {
-		if line := plain(lines[i]); line != "" {
+	for _, line := range slices.Backward(lines) {
+		if line := plain(line); line != "" {
 			return clip(line, quoteLimit)
 		}
 	}

@@ -19,7 +19,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	managerconfig "sigs.k8s.io/controller-runtime/pkg/config"
@@ -108,7 +107,7 @@ func start(t *testing.T, over func(http.RoundTripper) http.RoundTripper) *operat
 		Metrics: metricsserver.Options{BindAddress: "0"},
 		Controller: managerconfig.Controller{
 			Logger:             logr.New(log.NullLogSink{}),
-			SkipNameValidation: ptr.To(true), // one after the other in this process
+			SkipNameValidation: new(true), // one after the other in this process
 		},
 	})
 	if err != nil {

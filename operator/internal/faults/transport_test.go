@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -36,14 +37,14 @@ type fault struct {
 // the operator, and leave two different worlds behind.
 var faults = []fault{
 	{name: "fails", strike: func(_ http.RoundTripper, r *http.Request) (*http.Response, error) {
-		return refuse(r, apierrors.NewInternalError(fmt.Errorf("etcdserver: leader changed")))
+		return refuse(r, apierrors.NewInternalError(errors.New("etcdserver: leader changed")))
 	}},
 	{name: "conflicts", common: true, strike: func(_ http.RoundTripper, r *http.Request) (*http.Response, error) {
 		resource, name := schema.GroupResource{Resource: "things"}, "thing"
 		if r.Method == http.MethodPost {
 			return refuse(r, apierrors.NewAlreadyExists(resource, name))
 		}
-		return refuse(r, apierrors.NewConflict(resource, name, fmt.Errorf("the object has been modified")))
+		return refuse(r, apierrors.NewConflict(resource, name, errors.New("the object has been modified")))
 	}},
 	{name: "times out", common: true, strike: func(next http.RoundTripper, r *http.Request) (*http.Response, error) {
 		if err := finish(next, r); err != nil {

@@ -98,7 +98,7 @@ func (b *badWatches) over(next http.RoundTripper) http.RoundTripper {
 // onlyJSON leaves out the other encodings that a client takes.
 func onlyJSON(accept string) string {
 	var out []string
-	for _, one := range strings.Split(accept, ",") {
+	for one := range strings.SplitSeq(accept, ",") {
 		if strings.HasPrefix(strings.TrimSpace(one), "application/json") {
 			out = append(out, one)
 		}

@@ -26,7 +26,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -162,7 +161,7 @@ func TestChecksumOfNothing(t *testing.T) {
 }
 
 func TestResolve(t *testing.T) {
-	isController := []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.Kind, Name: "bob", UID: "2", Controller: ptr.To(true)}}
+	isController := []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.Kind, Name: "bob", UID: "2", Controller: new(true)}}
 	claim := func(owners []metav1.OwnerReference) *corev1.PersistentVolumeClaim {
 		return &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "files", OwnerReferences: owners}}
 	}
@@ -370,7 +369,7 @@ func pod(edits ...func(*corev1.Pod)) *corev1.Pod {
 }
 
 func TestPodFacts(t *testing.T) {
-	deleted := func(p *corev1.Pod) { p.DeletionTimestamp = ptr.To(metav1.Unix(10, 0)) }
+	deleted := func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Unix(10, 0)) }
 	tests := []struct {
 		reason               string
 		set                  *appsv1.StatefulSet
@@ -428,8 +427,8 @@ func TestMayHoldKernels(t *testing.T) {
 		pod    *corev1.Pod
 		want   bool
 	}{
-		{"Jupyter runs", started(ptr.To(true)), true},
-		{"Jupyter has not passed its startup probe", started(ptr.To(false)), false},
+		{"Jupyter runs", started(new(true)), true},
+		{"Jupyter has not passed its startup probe", started(new(false)), false},
 		{"in doubt it has", started(nil), true},
 		{"there is no container yet", pod(func(p *corev1.Pod) { p.Status = corev1.PodStatus{} }), false},
 	} {
@@ -447,7 +446,7 @@ func TestIsPodOf(t *testing.T) {
 	})
 	owned := func(version, kind, name string, uid types.UID) *corev1.Pod {
 		return pod(func(p *corev1.Pod) {
-			p.OwnerReferences = []metav1.OwnerReference{{APIVersion: version, Kind: kind, Name: name, UID: uid, Controller: ptr.To(true)}}
+			p.OwnerReferences = []metav1.OwnerReference{{APIVersion: version, Kind: kind, Name: name, UID: uid, Controller: new(true)}}
 		})
 	}
 	tests := []struct {

@@ -243,8 +243,9 @@ func setbackOf(p Plan) Setback {
 		return Setback{SpecRejected: &Problem{Reason: "ApplyRefused"}}
 	case TargetGood:
 		return Setback{NoRollback: "denied"}
+	default:
+		return Setback{CurrentRejected: &Problem{Reason: "ApplyRefused"}}
 	}
-	return Setback{CurrentRejected: &Problem{Reason: "ApplyRefused"}}
 }
 
 func TestComparesPods(t *testing.T) {

@@ -37,7 +37,7 @@ func (t Turn) Done() []Event {
 	}
 	switch r.State {
 	case release.Absent:
-		events = append(events, Event{corev1.EventTypeNormal, "Installed", "Install", fmt.Sprintf("installed release %s", r.Release.Name)})
+		events = append(events, Event{corev1.EventTypeNormal, "Installed", "Install", "installed release " + r.Release.Name})
 	case release.Outdated:
 		if t.Plan.Target == TargetGood {
 			return append(events, Event{corev1.EventTypeWarning, v1alpha1.ReasonRolledBack, "RollBack", t.problem().Message})

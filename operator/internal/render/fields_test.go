@@ -157,9 +157,9 @@ func fieldsOf(schema apiextensionsv1.JSONSchemaProps, goType reflect.Type, path 
 	}
 	var fields []specField
 	for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
-		for i := range goType.NumField() {
-			if jsonName, _, _ := strings.Cut(goType.Field(i).Tag.Get("json"), ","); jsonName == name {
-				fields = append(fields, fieldsOf(schema.Properties[name], goType.Field(i).Type, path+"."+name)...)
+		for field := range goType.Fields() {
+			if jsonName, _, _ := strings.Cut(field.Tag.Get("json"), ","); jsonName == name {
+				fields = append(fields, fieldsOf(schema.Properties[name], field.Type, path+"."+name)...)
 			}
 		}
 	}

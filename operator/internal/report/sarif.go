@@ -172,8 +172,9 @@ func sarifLevel(severity policies.Severity) string {
 		return "note"
 	case policies.Off:
 		return "none"
+	default:
+		return "warning" // also for exempt verdicts, whose severity is not known
 	}
-	return "warning" // also for exempt verdicts, whose severity is not known
 }
 
 func (s Server) sarifResults(rules []sarifRule) []sarifResult {

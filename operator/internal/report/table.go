@@ -92,7 +92,7 @@ func (s Server) at(line int) string {
 func wrap(text string) []string {
 	var lines []string
 	line := ""
-	for _, word := range strings.Fields(Plain(text)) {
+	for word := range strings.FieldsSeq(Plain(text)) {
 		if line != "" && utf8.RuneCountInString(indent+line+" "+word) > width {
 			lines = append(lines, indent+line)
 			line = ""

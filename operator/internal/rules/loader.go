@@ -316,8 +316,7 @@ func (l *Loader) build(ctx context.Context, sources []policies.Source) (evaluato
 	if err != nil && ctx.Err() != nil { // the compiler's error lacks the cause
 		err = fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
-	var mistakes policies.SourceErrors
-	if errors.As(err, &mistakes) {
+	if mistakes, ok := errors.AsType[policies.SourceErrors](err); ok {
 		for _, m := range mistakes { // for events, conditions and logs
 			m.Message = strings.Join(strings.Fields(m.Message), " ")
 		}

@@ -134,6 +134,7 @@ func (d *durations) add(took time.Duration) {
 }
 
 func (d *durations) report(b *testing.B) {
+	b.Helper()
 	slices.Sort(d.all)
 	b.ReportMetric(float64(d.all[len(d.all)/2].Microseconds())/1000, "p50-ms")
 	b.ReportMetric(float64(d.all[len(d.all)*99/100].Microseconds())/1000, "p99-ms")

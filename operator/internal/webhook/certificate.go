@@ -22,7 +22,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -75,7 +74,7 @@ func setupCertificate(mgr ctrl.Manager, options Options) (*certificate, error) {
 	if options.Service.Namespace == "" || options.Service.Name == "" {
 		return nil, errService
 	}
-	c := &certificate{name: options.Service, writer: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now}
+	c := &certificate{name: options.Service, writer: mgr.GetClient(), live: mgr.GetAPIReader(), now: time.Now} //nolint:forbidigo // the clock of the program
 	if err := c.watch(mgr); err != nil {
 		return nil, err
 	}
@@ -179,8 +178,8 @@ func (c *certificate) watch(mgr ctrl.Manager) error {
 	}
 	watcher, err := controller.New("webhook-certificate", mgr, controller.Options{
 		Reconciler:         c,
-		NeedLeaderElection: ptr.To(false),
-		SkipNameValidation: ptr.To(true),
+		NeedLeaderElection: new(false),
+		SkipNameValidation: new(true),
 	})
 	if err != nil {
 		return fmt.Errorf("setting up the watch of the webhook's Secret: %w", err)

@@ -265,7 +265,7 @@ func TestMissingConfigurationIsRemembered(t *testing.T) {
 		{reason: "it was not created", later: time.Second, requests: 2},
 	} {
 		now = now.Add(step.later)
-		if err := ready(httptest.NewRequest(http.MethodGet, "/readyz", nil)); err != nil || requests != step.requests {
+		if err := ready(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil)); err != nil || requests != step.requests {
 			t.Errorf("%s: %d requests, want %d; %v", step.reason, requests, step.requests, err)
 		}
 	}
@@ -388,7 +388,7 @@ func (w *world) holdLease(name string) {
 	w.Helper()
 	now := metav1.NowMicro()
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, Spec: coordinationv1.LeaseSpec{
-		HolderIdentity: ptr.To("absent"), LeaseDurationSeconds: ptr.To[int32](3600), AcquireTime: &now, RenewTime: &now,
+		HolderIdentity: new("absent"), LeaseDurationSeconds: ptr.To[int32](3600), AcquireTime: &now, RenewTime: &now,
 	}}
 	if err := suite.client.Create(w.Context(), lease); err != nil {
 		w.Fatal(err)
@@ -398,7 +398,7 @@ func (w *world) holdLease(name string) {
 func TestGoroutinesEndWithTheManager(t *testing.T) {
 	ours := func() (stacks []string) {
 		buffer := make([]byte, 4<<20)
-		for _, stack := range strings.Split(string(buffer[:runtime.Stack(buffer, true)]), "\n\n") {
+		for stack := range strings.SplitSeq(string(buffer[:runtime.Stack(buffer, true)]), "\n\n") {
 			if strings.Contains(stack, "operator/internal/webhook.") || strings.Contains(stack, "cert-controller") || strings.Contains(stack, "controller-runtime/pkg/webhook.") {
 				stacks = append(stacks, stack)
 			}

@@ -315,6 +315,7 @@ func (w *world) ready(r *replica) {
 }
 
 func (r *replica) readiness(t testing.TB) error {
+	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://localhost:%d/readyz?verbose", r.healthPort), nil)
 	if err != nil {
 		return err

@@ -114,9 +114,9 @@ func checkedType(t reflect.Type) object {
 		return object{"type": "string"}
 	case t.Kind() == reflect.Struct:
 		properties := object{}
-		for i := range t.NumField() {
-			if name := jsonName(t.Field(i)); name != "" && name != "-" {
-				properties[name] = checkedType(t.Field(i).Type)
+		for field := range t.Fields() {
+			if name := jsonName(field); name != "" && name != "-" {
+				properties[name] = checkedType(field.Type)
 			}
 		}
 		return object{"type": "object", "properties": properties}

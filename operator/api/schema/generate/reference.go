@@ -61,13 +61,13 @@ func reference(crd *apiextensionsv1.CustomResourceDefinition) ([]byte, error) {
 func write(out *bytes.Buffer, s section) ([]section, error) {
 	fmt.Fprintf(out, "## `%s`\n\n%s\n\n| field | type | default | description |\n|---|---|---|---|\n", s.path, oneLine(s.schema.Description))
 	var below []section
-	for i := range s.goType.NumField() {
-		name := jsonName(s.goType.Field(i))
+	for field := range s.goType.Fields() {
+		name := jsonName(field)
 		schema, known := s.schema.Properties[name]
 		if !known {
 			continue
 		}
-		goType := indirect(s.goType.Field(i).Type)
+		goType := indirect(field.Type)
 		fieldPath := s.path + "." + name
 		text, err := description(schema, goType)
 		if err != nil {

@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -27,7 +28,7 @@ func valuesSchema(spec apiextensionsv1.JSONSchemaProps) ([]byte, error) {
 	}
 	properties, ok := schema["properties"].(object)
 	if !ok {
-		return nil, fmt.Errorf("the spec of the CRD has no properties")
+		return nil, errors.New("the spec of the CRD has no properties")
 	}
 	selector, err := jsonSchema(labelSelector(spec), nil)
 	if err != nil {
@@ -197,9 +198,9 @@ func element(t reflect.Type) reflect.Type {
 }
 
 func fieldByJSONName(t reflect.Type, name string) reflect.Type {
-	for i := range t.NumField() {
-		if jsonName(t.Field(i)) == name {
-			return t.Field(i).Type
+	for field := range t.Fields() {
+		if jsonName(field) == name {
+			return field.Type
 		}
 	}
 	return nil

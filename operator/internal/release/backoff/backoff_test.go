@@ -46,6 +46,7 @@ type duel struct {
 }
 
 func newDuel(t *testing.T) *duel {
+	t.Helper()
 	return &duel{T: t, limits: Limits{Immediate: 2, First: 10 * time.Second, Longest: 30 * time.Second, Calm: time.Minute}, now: time.Now()}
 }
 

@@ -326,7 +326,7 @@ func (s *Store) Get(ctx context.Context, ref objects.Ref, revision int) (*Record
 		return nil, fmt.Errorf("reading the release record %s: %w", key.Name, err)
 	}
 	if secret.Type != SecretType {
-		return nil, nil
+		return nil, nil //nolint:nilnil // the contract
 	}
 	record := newRecord(ref, revision, secret.ObjectMeta)
 	if err := s.claim(ctx, ref, record); err != nil {

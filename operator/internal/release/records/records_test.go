@@ -15,7 +15,6 @@ import (
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release/objects"
 )
@@ -49,7 +48,7 @@ func TestHelmIsAtWork(t *testing.T) {
 		return record
 	}
 	updated := func(record *Record, age time.Duration) *Record {
-		record.Secret.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "operator"}, {Manager: "helm", Time: ptr.To(metav1.NewTime(now.Add(-age)))}}
+		record.Secret.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "operator"}, {Manager: "helm", Time: new(metav1.NewTime(now.Add(-age)))}}
 		return record
 	}
 	tests := []struct {
