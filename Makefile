@@ -80,8 +80,8 @@ verify-generated: ## Fail when generated files are not what `make generate` make
 	@test/tools/verify-generated $(GENERATED)
 
 .PHONY: fmt
-fmt: $(BIN)/opa ## Format the Go and the Rego files
-	gofmt -l -w .
+fmt: $(BIN)/golangci-lint $(BIN)/opa ## Format the Go and the Rego files
+	golangci-lint fmt
 	opa fmt --write policies
 
 .PHONY: tidy
