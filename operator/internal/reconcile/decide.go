@@ -113,7 +113,7 @@ func (f Facts) wasRolledBack() bool {
 
 // waitsForStop reports whether the spec renders to another pod for the operator's sake alone, and Jupyter runs.
 func (f Facts) waitsForStop() bool {
-	return f.Current != nil && f.Current.RolledBack == nil && !f.sameInputs() && f.sameSpec() && f.restartsJupyter()
+	return f.Current != nil && !f.sameInputs() && f.sameSpec() && f.restartsJupyter()
 }
 
 // restartsJupyter reports whether an upgrade of the operator would restart a running Jupyter. Without the record of the

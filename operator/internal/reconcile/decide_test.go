@@ -109,6 +109,8 @@ func TestDecide(t *testing.T) {
 		{"rollback is off", released(failing, func(f *Facts) { f.Upgrades.Rollback = false }), plan{target: TargetSpec}},
 		{"a first revision has nothing to roll back to", released(failing, func(f *Facts) { f.Current.GoodRevision = 0 }), plan{target: TargetSpec}},
 		{"a revision that was good is not rolled back to itself", released(failing, func(f *Facts) { f.Current.GoodRevision = 3 }), plan{target: TargetSpec}},
+		{"a revision that does not fail is not rolled back", released(failing, func(f *Facts) { f.Pod.Failing, f.Pod.FailingFor, f.Upgrades.RollbackAfter = false, 0, 0 }), plan{target: TargetSpec}},
+		{"what was rolled back to is not rolled back again once the spec asks for it", released(rolledBack, failing, func(f *Facts) { f.Spec = Digests{Input: "input", Spec: "spec"} }), plan{target: TargetSpec}},
 		{"a correction comes before a rollback", released(failing, edited), plan{target: TargetSpec}},
 		{"a server that is to be stopped is not rolled back", released(failing, suspended), plan{target: TargetSpec, stop: true}},
 		{"a rollback that the policies deny leaves the revision", released(failing, func(f *Facts) { f.NoRollback = "denied" }), plan{target: TargetSpec}},
@@ -245,6 +247,20 @@ func setbackOf(p Plan) Setback {
 		return Setback{NoRollback: "denied"}
 	default:
 		return Setback{CurrentRejected: &Problem{Reason: "ApplyRefused"}}
+	}
+}
+
+func TestCanRollBack(t *testing.T) {
+	for reason, test := range map[string]struct {
+		facts Facts
+		want  bool
+	}{
+		"an older revision was good": {released(failing), true},
+		"there is no release":        {released(failing, notReleased), false},
+	} {
+		if got := test.facts.CanRollBack(); got != test.want {
+			t.Errorf("%s: %t, want %t", reason, got, test.want)
+		}
 	}
 }
 
