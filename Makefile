@@ -72,7 +72,6 @@ GENERATED := operator/api/schema/$(CRD) operator/api/v1alpha1/zz_generated.deepc
 generate: $(BIN)/controller-gen ## Generate the CRD, deep copies, roles, the schemas of the chart's values and of the policies' input, docs/reference.md, the table in docs/policies.md
 	controller-gen object:headerFile=hack/boilerplate.go.txt crd rbac:roleName=jupyter-server-operator paths=./operator/... \
 	  output:crd:dir=operator/api/schema output:rbac:dir=helm-chart/files
-	cp operator/api/schema/$(CRD) helm-chart/files/
 	go run ./operator/api/schema/generate
 
 .PHONY: verify-generated

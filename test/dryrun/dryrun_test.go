@@ -28,14 +28,36 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 )
 
-// api is a client of an API server that knows the kinds of Kubernetes, and JupyterServers.
-var api client.Client
+// api is a client of an API server that knows the kinds of Kubernetes, and JupyterServers. kubectl runs against that server.
+var (
+	api     client.Client
+	kubectl func(arguments ...string) (stdout, stderr io.Reader, err error)
+)
 
 func TestMain(m *testing.M) {
-	apiservertest.Main(m, func(_ *envtest.Environment, cfg *rest.Config) (_ func() error, err error) {
+	apiservertest.Main(m, func(env *envtest.Environment, cfg *rest.Config) (func() error, error) {
+		admin, err := env.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, cfg)
+		if err != nil {
+			return nil, err
+		}
+		program, err := admin.Kubectl()
+		if err != nil {
+			return nil, err
+		}
+		kubectl = program.Run
 		api, err = apiservertest.NewClient(cfg)
 		return nil, err
 	})
+}
+
+// Client-side apply, which Argo CD uses too, keeps what was applied in an annotation, which holds 256 KiB at most.
+func TestCRDCanBeAppliedByTheClient(t *testing.T) {
+	for range 2 { // the second time it is compared with the annotation
+		if _, stderr, err := kubectl("apply", "--server-side=false", "-f", "../../operator/api/schema/jupyterserver.dev_jupyterservers.yaml"); err != nil {
+			message, _ := io.ReadAll(stderr)
+			t.Fatalf("kubectl apply: %v: %s", err, message)
+		}
+	}
 }
 
 // goldens are the files, and the section that holds objects. A golden with an error instead has no such section.

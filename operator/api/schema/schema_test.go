@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/schema"
 )
 
@@ -115,5 +117,20 @@ func TestReadDefaults(t *testing.T) {
 	s := servers[0]
 	if s.Namespace != "science" || s.Spec.Storage.Size != "1Gi" || s.Spec.Routing.Path != "/" || s.Spec.Auth.Mode != "token" || s.Spec.JupyterServer.RootDir != "/home/jovyan/work" {
 		t.Errorf("defaults are missing: %+v", s)
+	}
+}
+
+// The CRD stays well below what an annotation may hold (256 KiB), so that it can be applied by clients, and is no burden to releases.
+func TestCRDIsSmall(t *testing.T) {
+	raw, err := os.ReadFile("jupyterserver.dev_jupyterservers.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asJSON, err := yaml.YAMLToJSON(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size, most := len(asJSON), 200_000; size > most {
+		t.Errorf("the CRD is %d bytes as JSON, want %d at most", size, most)
 	}
 }

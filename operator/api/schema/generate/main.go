@@ -1,8 +1,8 @@
 // Copyright The Jupyter Server Operator Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command generate generates from the CRD the values schema of the chart of one server, the schema of the policies' input, and the
-// reference of all fields. It generates the table of rules from the annotations of the policies. `make generate` runs it in the
+// Command generate shortens the CRD, and generates from it the values schema of the chart of one server, the schema of the policies'
+// input, and the reference of all fields. It generates the table of rules from the annotations of the policies. `make generate` runs it in the
 // root of the project, after controller-gen has generated the CRD.
 package main
 
@@ -19,6 +19,7 @@ import (
 
 const (
 	crdFile       = "operator/api/schema/jupyterserver.dev_jupyterservers.yaml"
+	chartCRDFile  = "helm-chart/files/jupyterserver.dev_jupyterservers.yaml"
 	valuesFile    = "chart-jupyter-server/values.schema.json"
 	inputFile     = "policies/schema/input.json"
 	referenceFile = "docs/reference.md"
@@ -36,6 +37,14 @@ func generate() error {
 	raw, err := os.ReadFile(crdFile)
 	if err != nil {
 		return err
+	}
+	if raw, err = shorten(raw); err != nil {
+		return err
+	}
+	for _, file := range []string{crdFile, chartCRDFile} {
+		if err := os.WriteFile(file, raw, 0o644); err != nil {
+			return err
+		}
 	}
 	crd := &apiextensionsv1.CustomResourceDefinition{}
 	if err := yaml.UnmarshalStrict(raw, crd); err != nil {
