@@ -46,7 +46,7 @@ var errDenied = errors.New("policy violations found")
 
 // checkOptions are the flags of check.
 type checkOptions struct {
-	files     []string
+	files     sources
 	namespace string
 
 	all        bool
@@ -88,6 +88,8 @@ Exit codes:
 
 The output format sarif is for code scanning, junit for test reports, json for other programs.`,
 		Example: `  jupyter-server-operator check -f examples/token.yaml
+  kubectl get jupyterservers -A -o yaml | jupyter-server-operator check -f -
+  jupyter-server-operator check -R -f servers --policies rules
   jupyter-server-operator check -f alice.yaml -f bob.yaml --config operator.yaml --policies rules -o sarif > check.sarif
   jupyter-server-operator check --all --policies rules
   jupyter-server-operator check --all --policies-namespace jupyter-server-operator`,
@@ -103,7 +105,7 @@ The output format sarif is for code scanning, junit for test reports, json for o
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringSliceVarP(&o.files, "filename", "f", nil, "file with JupyterServers; - reads standard input")
+	o.files.addFlags(flags)
 	flags.StringVarP(&o.namespace, "namespace", "n", "default", "namespace of servers in files that do not set one")
 	flags.BoolVar(&o.all, "all", false, "check the JupyterServers of a cluster")
 	flags.StringSliceVar(&o.namespaces, "namespaces", nil, "with --all: only servers in these namespaces, comma-separated (default: all)")
@@ -132,7 +134,7 @@ The output format sarif is for code scanning, junit for test reports, json for o
 
 // validate rejects flags that would have no effect.
 func (o checkOptions) validate(given func(flag string) bool) error {
-	if o.all == (len(o.files) > 0) {
+	if o.all == (len(o.files.names) > 0) {
 		if o.all {
 			return errors.New("-f and --all cannot be combined: check either files or a cluster")
 		}
@@ -145,6 +147,9 @@ func (o checkOptions) validate(given func(flag string) bool) error {
 	}
 	if o.all && given("namespace") {
 		return errors.New("--namespace applies to files: with --all use --namespaces")
+	}
+	if o.all && given("recursive") {
+		return errors.New("--recursive applies to folders of -f")
 	}
 	if o.policies != "" && o.policiesNamespace != "" {
 		return errors.New("--policies and --policies-namespace cannot be combined: use the rules of files or those of the cluster")

@@ -4,23 +4,22 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/schema"
-	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
 )
 
 func newRenderCommand() *cobra.Command {
-	var files []string
+	var files sources
 	var configFile, namespace string
 	cmd := &cobra.Command{
 		Use:   "render -f FILE",
@@ -39,7 +38,7 @@ operator keeps its own state, and the checksum of the contents of Secrets.`,
 			return renderFiles(cmd.Context(), cmd.OutOrStdout(), cmd.InOrStdin(), cfg, namespace, files)
 		},
 	}
-	cmd.Flags().StringSliceVarP(&files, "filename", "f", nil, "file with JupyterServers; - reads standard input")
+	files.addFlags(cmd.Flags())
 	cmd.Flags().StringVar(&configFile, "config", "", "configuration file of the operator (default: built-in settings)")
 	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of servers that do not set one")
 	_ = cmd.MarkFlagRequired("filename") // fails only for a flag that does not exist
@@ -47,7 +46,7 @@ operator keeps its own state, and the checksum of the contents of Secrets.`,
 }
 
 // renderFiles prints nothing until everything is rendered: partial output could be mistaken for all of it.
-func renderFiles(ctx context.Context, out io.Writer, stdin io.Reader, cfg config.Config, namespace string, files []string) error {
+func renderFiles(ctx context.Context, out io.Writer, stdin io.Reader, cfg config.Config, namespace string, files sources) error {
 	reader, err := schema.NewReader()
 	if err != nil {
 		return err
@@ -57,12 +56,15 @@ func renderFiles(ctx context.Context, out io.Writer, stdin io.Reader, cfg config
 		return err
 	}
 	var manifests []string
-	for _, file := range files {
-		more, err := renderFile(ctx, reader, renderer, stdin, namespace, file)
+	for _, file := range files.read(ctx, stdin) {
+		more, err := renderFile(ctx, reader, renderer, namespace, file)
 		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
+			return fmt.Errorf("%s: %w", cmp.Or(file.name, "-"), err)
 		}
 		manifests = append(manifests, more...)
+	}
+	if len(manifests) == 0 { // folders with other objects
+		return fmt.Errorf("%s: %w", files.names[0], errNoServer)
 	}
 	for _, manifest := range manifests {
 		if _, err := io.WriteString(out, manifest); err != nil {
@@ -72,10 +74,17 @@ func renderFiles(ctx context.Context, out io.Writer, stdin io.Reader, cfg config
 	return nil
 }
 
-func renderFile(ctx context.Context, reader *schema.Reader, renderer *render.Renderer, stdin io.Reader, namespace, file string) ([]string, error) {
-	servers, err := readFile(ctx, reader, stdin, namespace, file)
+// renderFile returns the manifests of the servers of a file. A file without any is an error, unless it is in a folder.
+func renderFile(ctx context.Context, reader *schema.Reader, renderer *render.Renderer, namespace string, file source) ([]string, error) {
+	if file.err != nil {
+		return nil, file.err
+	}
+	servers, err := reader.Read(ctx, bytes.NewReader(file.text), namespace)
 	if err != nil {
 		return nil, err
+	}
+	if len(servers) == 0 && !file.inFolder {
+		return nil, errNoServer
 	}
 	var manifests []string
 	for _, server := range servers {
@@ -86,25 +95,4 @@ func renderFile(ctx context.Context, reader *schema.Reader, renderer *render.Ren
 		manifests = append(manifests, rendered.Manifest)
 	}
 	return manifests, nil
-}
-
-// readFile returns the JupyterServers of a file. A file without any is an error.
-func readFile(ctx context.Context, reader *schema.Reader, stdin io.Reader, namespace, file string) ([]*v1alpha1.JupyterServer, error) {
-	in := stdin
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, errors.Unwrap(err)
-		}
-		defer f.Close()
-		in = f
-	}
-	servers, err := reader.Read(ctx, in, namespace)
-	if err != nil {
-		return nil, err
-	}
-	if len(servers) == 0 {
-		return nil, errors.New("contains no JupyterServer")
-	}
-	return servers, nil
 }

@@ -68,8 +68,8 @@ func NewReader() (*Reader, error) {
 
 // Entry is a JupyterServer of a stream, or the error that a document caused.
 type Entry struct {
-	// Document is the position in the stream, counted from 1.
-	Document int
+	// Document is the position in the stream, and Item that in a list, both counted from 1. Item is 0 outside of lists.
+	Document, Item int
 	// Namespace and Name identify the server. Both are empty if the document could not be read at all.
 	Namespace, Name string
 	// Server is the server, with defaults and validated as by `kubectl apply`. It is nil if Err is set.
@@ -78,16 +78,24 @@ type Entry struct {
 	Err error
 }
 
+// Position names the document of an entry, such as "document 2" or "document 1, item 3".
+func (e Entry) Position() string {
+	if e.Item == 0 {
+		return fmt.Sprintf("document %d", e.Document)
+	}
+	return fmt.Sprintf("document %d, item %d", e.Document, e.Item)
+}
+
 // Read returns the JupyterServers of a stream of YAML or JSON documents, with defaults and validated as by `kubectl apply`.
-// Documents of other kinds are skipped. Servers without a namespace get defaultNamespace.
+// Objects of other kinds are skipped. Servers without a namespace get defaultNamespace.
 func (r *Reader) Read(ctx context.Context, in io.Reader, defaultNamespace string) ([]*v1alpha1.JupyterServer, error) {
 	var servers []*v1alpha1.JupyterServer
 	for _, entry := range r.ReadEach(ctx, in, defaultNamespace) {
 		if entry.Err != nil && entry.Namespace != "" {
-			return nil, fmt.Errorf("document %d, JupyterServer %q: %w", entry.Document, entry.Name, entry.Err)
+			return nil, fmt.Errorf("%s, JupyterServer %q: %w", entry.Position(), entry.Name, entry.Err)
 		}
 		if entry.Err != nil {
-			return nil, fmt.Errorf("document %d: %w", entry.Document, entry.Err)
+			return nil, fmt.Errorf("%s: %w", entry.Position(), entry.Err)
 		}
 		servers = append(servers, entry.Server)
 	}
@@ -116,37 +124,58 @@ func (r *Reader) ReadEach(ctx context.Context, in io.Reader, defaultNamespace st
 			entries = append(entries, Entry{Document: number, Err: err})
 			continue
 		}
-		if object.GroupVersionKind() != v1alpha1.GroupVersion.WithKind(v1alpha1.Kind) {
-			if err := misnamed(object); err != nil {
-				entries = append(entries, Entry{Document: number, Err: err})
+		for i, item := range Items(object) {
+			if entry, isServer := r.entry(ctx, item, defaultNamespace); isServer {
+				entry.Document = number
+				if object.IsList() {
+					entry.Item = i + 1
+				}
+				entries = append(entries, entry)
 			}
-			continue
 		}
-		entry := Entry{Document: number, Namespace: cmp.Or(object.GetNamespace(), defaultNamespace), Name: object.GetName()}
-		if server, err := r.decode(ctx, object); err != nil {
-			entry.Err = err
-		} else {
-			server.Namespace = entry.Namespace
-			entry.Server = server
-		}
-		entries = append(entries, entry)
 	}
+}
+
+// Items returns the objects of a list, such as the one that `kubectl get -o yaml` prints, or the object itself if it is none.
+func Items(object *unstructured.Unstructured) []*unstructured.Unstructured {
+	if !object.IsList() {
+		return []*unstructured.Unstructured{object}
+	}
+	var found []*unstructured.Unstructured
+	items, _, _ := unstructured.NestedSlice(object.Object, "items")
+	for _, item := range items {
+		fields, _ := item.(map[string]any)
+		found = append(found, Items(&unstructured.Unstructured{Object: fields})...)
+	}
+	return found
+}
+
+// entry returns what an object is. Objects of other kinds are none.
+func (r *Reader) entry(ctx context.Context, object *unstructured.Unstructured, defaultNamespace string) (entry Entry, isServer bool) {
+	if object.GroupVersionKind() != v1alpha1.GroupVersion.WithKind(v1alpha1.Kind) {
+		entry.Err = misnamed(object)
+		return entry, entry.Err != nil
+	}
+	entry.Namespace, entry.Name = cmp.Or(object.GetNamespace(), defaultNamespace), object.GetName()
+	server, err := r.decode(ctx, object)
+	if err != nil {
+		entry.Err = err
+		return entry, true
+	}
+	server.Namespace = entry.Namespace
+	entry.Server = server
+	return entry, true
 }
 
 // misnamed returns an error for objects that are apparently meant to be JupyterServers and would otherwise be skipped.
 func misnamed(object *unstructured.Unstructured) error {
 	want := v1alpha1.GroupVersion.WithKind(v1alpha1.Kind)
-	switch found := object.GroupVersionKind(); {
-	case found.Kind == want.Kind, found.Group == want.Group && !object.IsList():
+	found := object.GroupVersionKind()
+	switch {
+	case found.Kind == "":
+		return errors.New("kind is missing")
+	case found.Kind == want.Kind, found.Group == want.Group:
 		return fmt.Errorf("found apiVersion %q and kind %q: a JupyterServer has apiVersion %q and kind %q", object.GetAPIVersion(), found.Kind, v1alpha1.GroupVersion, want.Kind)
-	case !object.IsList():
-		return nil
-	}
-	items, _, _ := unstructured.NestedSlice(object.Object, "items")
-	for _, item := range items {
-		if fields, ok := item.(map[string]any); ok && fields["kind"] == want.Kind {
-			return errors.New("a list of JupyterServers is not supported: put each of them into a separate document")
-		}
 	}
 	return nil
 }

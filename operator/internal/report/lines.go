@@ -16,7 +16,7 @@ type Document struct {
 	root *yaml.Node
 }
 
-// Documents returns the documents of a file with an apiVersion and a kind, up to one that is not YAML.
+// Documents returns the documents of a file, and items of lists in it, with an apiVersion and a kind, up to one that is not YAML.
 func Documents(text []byte, apiVersion, kind string) []Document {
 	var documents []Document
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
@@ -28,11 +28,25 @@ func Documents(text []byte, apiVersion, kind string) []Document {
 		if len(node.Content) == 0 {
 			continue
 		}
-		root := node.Content[0]
-		if scalar(root, "apiVersion") == apiVersion && scalar(root, "kind") == kind {
-			documents = append(documents, Document{root})
+		for _, root := range itemsOf(node.Content[0]) {
+			if scalar(root, "apiVersion") == apiVersion && scalar(root, "kind") == kind {
+				documents = append(documents, Document{root})
+			}
 		}
 	}
+}
+
+// itemsOf returns the objects of a list, or the object itself if it is none.
+func itemsOf(node *yaml.Node) []*yaml.Node {
+	items := child(node, "items")
+	if items == nil || resolve(items.value).Kind != yaml.SequenceNode {
+		return []*yaml.Node{node}
+	}
+	var found []*yaml.Node
+	for _, item := range resolve(items.value).Content {
+		found = append(found, itemsOf(item)...)
+	}
+	return found
 }
 
 func scalar(node *yaml.Node, key string) string {
