@@ -24,8 +24,12 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
 )
 
-// Secret, ConfigMap and Claim are the kinds of objects that specs name, as messages call them.
-const Secret, ConfigMap, Claim = "Secret", "ConfigMap", "PVC"
+// Kinds of objects that specs name, as messages call them.
+const (
+	Secret    = "Secret"
+	ConfigMap = "ConfigMap"
+	Claim     = "PVC"
+)
 
 // reference is an object, or a key of one, that a spec names.
 type reference struct {
@@ -96,7 +100,7 @@ func (l *look) check(ctx context.Context, r reference) error {
 	}
 	switch found := found.(type) {
 	case nil:
-		l.isMissing("The %s %s of %s does not exist in the namespace: create it, or correct the name.", r.kind, r.ref.Name, r.field)
+		l.missingf("The %s %s of %s does not exist in the namespace: create it, or correct the name.", r.kind, r.ref.Name, r.field)
 	case *corev1.PersistentVolumeClaim:
 		if owner := metav1.GetControllerOf(found); owner != nil && objects.IsServer(*owner) {
 			l.Problem = reconcile.NewProblem(v1alpha1.ReasonClaimOwned, fmt.Sprintf("The PVC %s of %s belongs to the JupyterServer %s and would be "+
@@ -104,7 +108,7 @@ func (l *look) check(ctx context.Context, r reference) error {
 		}
 	case *corev1.Secret:
 		if _, ok := l.valueOf(r, found.StringData); ok && !credentials.HasValue(found, r.ref.Key) {
-			l.isMissing("The key %s of the Secret %s is empty: put %s there.", r.ref.Key, r.ref.Name, r.value)
+			l.missingf("The key %s of the Secret %s is empty: put %s there.", r.ref.Key, r.ref.Name, r.value)
 		}
 	case *metav1.PartialObjectMetadata:
 		return l.checkBundle(ctx, r, found)
@@ -115,12 +119,12 @@ func (l *look) check(ctx context.Context, r reference) error {
 // valueOf returns the value of the key that the spec names, and notes the problem if there is no such key.
 func (l *look) valueOf(r reference, data map[string]string) (value string, ok bool) {
 	if value, ok = data[r.ref.Key]; !ok {
-		l.isMissing("The %s %s of %s has no key %s: add it, or correct the key.", r.kind, r.ref.Name, r.field, r.ref.Key)
+		l.missingf("The %s %s of %s has no key %s: add it, or correct the key.", r.kind, r.ref.Name, r.field, r.ref.Key)
 	}
 	return value, ok
 }
 
-func (l *look) isMissing(format string, args ...any) {
+func (l *look) missingf(format string, args ...any) {
 	l.Problem = reconcile.NewProblem(v1alpha1.ReasonReferenceNotFound, fmt.Sprintf(format, args...))
 }
 
