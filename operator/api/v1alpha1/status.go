@@ -56,6 +56,9 @@ const (
 	ReasonSuspending = "Suspending"
 	// ReasonStarting means that the pod is being created or started.
 	ReasonStarting = "Starting"
+	// ReasonSecretInvalid means that a Secret that the spec names holds a token or a client secret that cannot be sent: it has white
+	// space at its ends, or other characters than printable ASCII.
+	ReasonSecretInvalid = "SecretInvalid"
 	// ReasonBundleInvalid means that spec.auth.oidc.caBundle contains no certificate.
 	ReasonBundleInvalid = "BundleInvalid"
 	// ReasonAccessNotReady means that the access control in front of Jupyter does not work yet.

@@ -540,6 +540,29 @@ func (w *world) unprotect(o client.Object) {
 	}
 }
 
+func TestTokenThatCannotBeSentIsReported(t *testing.T) {
+	w := newWorld(t)
+	token := func(value string) string { return fmt.Sprintf(`{"stringData":{"token":%q}}`, value) }
+	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "mine", Namespace: w.namespace}, StringData: map[string]string{"token": "c0ffee\n"}})
+	server := w.server("alice")
+	server.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "mine", Key: "token"}}
+	w.create(server)
+	if message := w.stalled("alice", v1alpha1.ReasonSecretInvalid); !strings.Contains(message, "line break") || !strings.Contains(message, "--from-literal") {
+		t.Errorf("message %q does not say what is wrong and what to do", message)
+	}
+	w.patch("mine", &corev1.Secret{}, token("c0ffee"))
+	w.released("alice")
+
+	w.patch("mine", &corev1.Secret{}, token("c0 ffee"))
+	message := w.stalled("alice", v1alpha1.ReasonSecretInvalid)
+	if !strings.Contains(message, "printable ASCII") {
+		t.Errorf("message %q", message)
+	}
+	w.get("alice", &appsv1.StatefulSet{}) // a server that was released stays
+	w.patch("mine", &corev1.Secret{}, token("c0ffee2"))
+	w.released("alice")
+}
+
 func TestForeignSecretAndReleaseAreLeftAlone(t *testing.T) {
 	for _, kind := range []corev1.SecretType{corev1.SecretTypeOpaque, records.SecretType} { // informers leave out the latter
 		t.Run("a Secret of the type "+string(kind)+" belongs to another owner", func(t *testing.T) {

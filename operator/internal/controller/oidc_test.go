@@ -153,7 +153,9 @@ func TestOIDCReferences(t *testing.T) {
 		})
 	}
 	says(v1alpha1.ReasonReferenceNotFound, "Secret client", "spec.auth.oidc.clientSecret.secretKeyRef")
-	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "client", Namespace: w.namespace}, StringData: map[string]string{"secret": "x"}})
+	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "client", Namespace: w.namespace}, StringData: map[string]string{"secret": "x\n"}})
+	says(v1alpha1.ReasonSecretInvalid, "key secret of the Secret client", "spec.auth.oidc.clientSecret.secretKeyRef", "line break")
+	w.patch("client", &corev1.Secret{}, `{"stringData":{"secret":"x"}}`)
 	says(v1alpha1.ReasonReferenceNotFound, "ConfigMap bundle", "spec.auth.oidc.caBundle", "does not exist")
 	w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "bundle", Namespace: w.namespace}, Data: map[string]string{"other": "x"}})
 	says(v1alpha1.ReasonReferenceNotFound, "has no key ca.crt")

@@ -95,8 +95,8 @@ func TestPodOfSomebodyElseIsTold(t *testing.T) {
 		owners []metav1.OwnerReference
 		want   string
 	}{
-		{"one that somebody made by hand", nil, nil, "belongs to nobody"},
-		{"one that somebody made by hand and labelled", map[string]string{"jupyterserver.dev/name": "alice"}, nil, "belongs to nobody"},
+		{"one that somebody made by hand", nil, nil, "belongs to no controller"},
+		{"one that somebody made by hand and labelled", map[string]string{"jupyterserver.dev/name": "alice"}, nil, "belongs to no controller"},
 		{"one of another project's StatefulSet of the name", nil, kruise, "the StatefulSet alice"},
 		{"one of a Job", nil, job, "the Job backup"},
 		{"one of a Job that looks like the server's, and is ready", map[string]string{"jupyterserver.dev/name": "alice"}, job, "the Job backup"},

@@ -18,6 +18,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -119,14 +121,57 @@ func Strip(in any) (any, error) {
 	if !ok {
 		return in, nil
 	}
-	if secret.StringData == nil {
-		secret.StringData = make(map[string]string, len(secret.Data))
+	if secret.StringData == nil { // as the API server sends it
+		secret.StringData, secret.Annotations = make(map[string]string, len(secret.Data)), nil
 	}
+	var faults []string
 	for key, value := range secret.Data {
 		secret.StringData[key] = Digest(value)
+		if fault := faultOf(value); fault != "" {
+			faults = append(faults, key+"="+fault)
+		}
 	}
-	secret.Data, secret.ManagedFields, secret.Annotations = nil, nil, nil
+	if len(faults) > 0 {
+		slices.Sort(faults)
+		secret.Annotations = map[string]string{faultsAnnotation: strings.Join(faults, ",")}
+	}
+	secret.Data, secret.ManagedFields = nil, nil
 	return secret, nil
+}
+
+// A value that people send as a token is printable ASCII without spaces, as it is in a spec (v1alpha1.SecretValue).
+const (
+	faultsAnnotation = "jupyterserver.dev/faults" // is on Secrets in the informers only
+	longestToken     = 1024                       // bytes of a value that is looked at: certificates are longer
+
+	// SpaceFault is a value that begins or ends with white space or a byte order mark.
+	SpaceFault = "space"
+	// CharacterFault is a value with other characters.
+	CharacterFault = "character"
+)
+
+func faultOf(value []byte) string {
+	isSpace := func(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' }
+	isOther := func(r rune) bool { return r < '!' || r > '~' }
+	switch text := string(value); {
+	case len(text) > longestToken:
+		return ""
+	case strings.TrimFunc(text, isSpace) != text:
+		return SpaceFault
+	case strings.ContainsFunc(text, isOther):
+		return CharacterFault
+	}
+	return ""
+}
+
+// Fault returns why the value of a stripped Secret cannot be sent as a token: SpaceFault, CharacterFault, or "" if it can.
+func Fault(secret *corev1.Secret, key string) string {
+	for fault := range strings.SplitSeq(secret.Annotations[faultsAnnotation], ",") {
+		if why, isKey := strings.CutPrefix(fault, key+"="); isKey {
+			return why
+		}
+	}
+	return ""
 }
 
 // Digest returns what a stripped Secret holds in the place of a value.

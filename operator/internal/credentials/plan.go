@@ -71,7 +71,7 @@ func NewPlan(q Request) (Plan, error) {
 	}
 	if after := q.after(values); !equality.Semantic.DeepEqual(after, q.Have) {
 		p.Secret, p.write = after, after.DeepCopy()
-		p.write.StringData, p.write.Data = nil, values
+		p.write.StringData, p.write.Data, p.write.Annotations = nil, values, nil // annotations of a stripped Secret are the informers'
 	}
 	return p, nil
 }

@@ -107,13 +107,31 @@ func (l *look) check(ctx context.Context, r reference) error {
 				"deleted with it: remove existingClaim, or set storage.retain on that server and delete it first.", r.ref.Name, r.field, owner.Name))
 		}
 	case *corev1.Secret:
-		if _, ok := l.valueOf(r, found.StringData); ok && !credentials.HasValue(found, r.ref.Key) {
-			l.missingf("The key %s of the Secret %s is empty: put %s there.", r.ref.Key, r.ref.Name, r.value)
-		}
+		l.checkSecret(r, found)
 	case *metav1.PartialObjectMetadata:
 		return l.checkBundle(ctx, r, found)
 	}
 	return nil
+}
+
+// checkSecret notes as a problem that a Secret does not hold what people or the provider can be sent.
+func (l *look) checkSecret(r reference, secret *corev1.Secret) {
+	if _, ok := l.valueOf(r, secret.StringData); !ok {
+		return
+	}
+	if !credentials.HasValue(secret, r.ref.Key) {
+		l.missingf("The key %s of the Secret %s is empty: put %s there.", r.ref.Key, r.ref.Name, r.value)
+		return
+	}
+	fault := map[string]string{
+		credentials.SpaceFault:     "begins or ends with white space, such as a line break, which would be a part of it",
+		credentials.CharacterFault: "holds spaces or characters other than printable ASCII, which not all clients can send",
+	}[credentials.Fault(secret, r.ref.Key)]
+	if fault != "" {
+		l.Problem = reconcile.NewProblem(v1alpha1.ReasonSecretInvalid, fmt.Sprintf(
+			"The key %s of the Secret %s, which %s names, %s: create it again without, for instance with kubectl create secret generic --from-literal.",
+			r.ref.Key, r.ref.Name, r.field, fault))
+	}
 }
 
 // valueOf returns the value of the key that the spec names, and notes the problem if there is no such key.
