@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -51,6 +52,7 @@ type clientTest struct {
 	client   *http.Client
 	secret   string
 	verifier string // PKCE
+	unproved string // the answer of the authorization endpoint that proves nothing about the client; empty: it does
 }
 
 // testClient takes the steps of a sign-in that need no user interaction.
@@ -118,6 +120,7 @@ func (t *clientTest) authorize(ctx context.Context) finding {
 type providerResponse struct {
 	code        int
 	location    *url.URL
+	text        string // of a page
 	Error       string `json:"error"`
 	Description string `json:"error_description"`
 }
@@ -141,25 +144,28 @@ func (t *clientTest) send(request *http.Request) (providerResponse, error) {
 	}
 	// An HTML page is not JSON and has no error to quote.
 	_ = json.Unmarshal(raw, &a)
+	a.text = string(raw)
 	return a, nil
 }
 
 // checkAuthorization evaluates the response of the authorization endpoint. A provider must not redirect to a client that it
 // does not know (section 4.1.2.1), so it responds with an error status. If it knows the client, it redirects with the error
-// that a user is missing.
+// that a user is missing. Other errors, such as those of a provider that does not know prompt=none, or of a firewall that keeps
+// programs out, prove nothing about the client.
 func (t *clientTest) checkAuthorization(a providerResponse) finding {
 	switch {
 	case isGatewayError(a.code):
 		return t.outage(a, "authorization_endpoint")
-	case a.location == nil && isRejection(a.code), a.blamesClient():
+	case a.blamesClient():
 		return failure(clientRefused, "the provider %s does not know the client %s or its redirect URL %s (%s): register both there",
 			t.provider.Issuer, quote(t.provider.ClientID), quote(t.provider.RedirectURL), t.quoteResponse(a))
 	case a.Error == "invalid_scope":
 		return failure(clientRefused, "the provider %s does not grant the client %s the scopes %s (%s): allow them there, or request fewer",
 			t.provider.Issuer, quote(t.provider.ClientID), quote(strings.Join(t.provider.Scopes, " ")), t.quoteResponse(a))
-	default:
-		return finding{OK: true}
+	case a.code >= http.StatusBadRequest:
+		t.unproved = t.quoteResponse(a)
 	}
+	return finding{OK: true}
 }
 
 // isGatewayError reports whether a gateway answered because the provider is not available.
@@ -167,23 +173,19 @@ func isGatewayError(code int) bool {
 	return code == http.StatusBadGateway || code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout
 }
 
-func isRejection(code int) bool {
-	switch code {
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
-		return true
-	}
-	return code >= 500
-}
+// aboutClient finds words about the client in the page of an error, not parts of other words, as scripts have them.
+var aboutClient = regexp.MustCompile(`(?i)\b(client|redirect)([ _-]?(id|uri|url))?\b`)
 
-// blamesClient reports whether the error of a redirect is about the client. login_required and the like mean that the provider
-// knows the client.
+// blamesClient reports whether an error is about the client. login_required and the like mean that the provider knows the client.
 func (a providerResponse) blamesClient() bool {
 	switch a.Error {
 	case "unauthorized_client", "invalid_client", "unsupported_response_type":
 		return true
 	case "invalid_request":
-		text := strings.ToLower(a.Description)
-		return strings.Contains(text, "client") || strings.Contains(text, "redirect")
+		return aboutClient.MatchString(a.Description)
+	case "":
+		isRejection := a.code == http.StatusBadRequest || a.code == http.StatusUnauthorized || a.code == http.StatusNotFound
+		return isRejection && aboutClient.MatchString(a.text)
 	}
 	return false
 }
@@ -239,6 +241,9 @@ func (t *clientTest) checkToken(a providerResponse) finding {
 			t.provider.Issuer, quote(t.provider.ClientID), t.quoteResponse(a))
 	case isGatewayError(a.code):
 		return t.outage(a, "token_endpoint")
+	case t.unproved != "":
+		return success("the provider %s accepts the client %s; whether it knows the redirect URL %s could not be tried (%s)",
+			t.provider.Issuer, quote(t.provider.ClientID), quote(t.provider.RedirectURL), t.unproved)
 	default:
 		return success("the provider %s knows the client %s with the redirect URL %s", t.provider.Issuer, quote(t.provider.ClientID), quote(t.provider.RedirectURL))
 	}

@@ -48,10 +48,25 @@ func TestCheck(t *testing.T) {
 				s.authorize = oauthError(400, "invalid_request", "The requested redirect_uri\nis missing\u202e in the client configuration")
 			}, clientRefused, []string{`does not know the client "jupyter"`, `"https://jupyter.example.org/alice/oauth2/callback"`,
 				`HTTP status 400, "invalid_request": "The requested redirect_uri is missing in the client configuration"`, "register both there"}},
-		"401": {"Any of these statuses rejects the client.", func(s *fakeProvider, _ *provider) { s.authorize = status(401) }, clientRefused, []string{"HTTP status 401"}},
-		"403": {"Any of these statuses rejects the client.", func(s *fakeProvider, _ *provider) { s.authorize = status(403) }, clientRefused, []string{"HTTP status 403"}},
-		"404": {"Any of these statuses rejects the client.", func(s *fakeProvider, _ *provider) { s.authorize = body(404, "<p>Not found") }, clientRefused, []string{"HTTP status 404"}},
-		"500": {"Some providers return 500 for an unknown client.", func(s *fakeProvider, _ *provider) { s.authorize = status(500) }, clientRefused, []string{"HTTP status 500"}},
+		"401 page": {
+			"The page says what is wrong.",
+			func(s *fakeProvider, _ *provider) { s.authorize = body(401, "<h1>Error 401: Unknown Client</h1>") }, clientRefused, []string{"HTTP status 401"}},
+		"404 page": {
+			"The page names the parameter.",
+			func(s *fakeProvider, _ *provider) { s.authorize = body(404, "invalid redirect_uri") }, clientRefused, []string{"HTTP status 404"}},
+		"400 about prompt": {
+			"An error about prompt is not about the client, with a status either.",
+			func(s *fakeProvider, _ *provider) {
+				s.authorize = oauthError(400, "invalid_request", "prompt=none is not supported")
+			},
+			"", []string{"could not be tried", "HTTP status 400"}},
+		"401 alone": {"A bare status proves nothing.", func(s *fakeProvider, _ *provider) { s.authorize = status(401) }, "", []string{"could not be tried"}},
+		"403":       {"A firewall keeps programs out.", func(s *fakeProvider, _ *provider) { s.authorize = body(403, "Client blocked") }, "", []string{"could not be tried (HTTP status 403)"}},
+		"404":       {"A bare page proves nothing.", func(s *fakeProvider, _ *provider) { s.authorize = body(404, "<p>Not found<script>clientHeight()") }, "", []string{"could not be tried"}},
+		"500":       {"A provider fails at prompt=none.", func(s *fakeProvider, _ *provider) { s.authorize = status(500) }, "", []string{"could not be tried (HTTP status 500)"}},
+		"500, no secret": {"The token endpoint tells nevertheless.", func(s *fakeProvider, _ *provider) {
+			s.authorize, s.token = status(500), oauthError(401, "invalid_client", "")
+		}, clientRefused, []string{"rejects the secret"}},
 		"503": {"A gateway returned it, not the provider.", func(s *fakeProvider, _ *provider) { s.authorize = status(503) }, providerUnreachable, []string{"HTTP status 503 on its authorization_endpoint"}},
 		"unauthorized client": {
 			"The client is known but not allowed.",
