@@ -563,6 +563,44 @@ func TestTokenThatCannotBeSentIsReported(t *testing.T) {
 	w.released("alice")
 }
 
+func TestMissingEnvironmentDoesNotReplaceARunningPod(t *testing.T) {
+	ref := func(name string, optional bool) corev1.EnvFromSource {
+		return corev1.EnvFromSource{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}, Optional: &optional}}
+	}
+	w := newWorld(t)
+	secret := func(name string) *corev1.Secret {
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace}, StringData: map[string]string{"KEY": "x"}}
+	}
+	w.create(secret("needed"))
+	w.create(secret("optional"))
+	server := w.server("alice")
+	server.Spec.JupyterServer.EnvFrom = []corev1.EnvFromSource{ref("needed", false), ref("optional", true), ref("never-there", true)}
+	w.ranOnce(server)
+	checksum := w.podChecksum("alice")
+
+	w.remove("needed", &corev1.Secret{})
+	if message := w.stalled("alice", v1alpha1.ReasonReferenceNotFound); !strings.Contains(message, "Secret needed of spec.jupyterServer.envFrom") {
+		t.Errorf("message %q", message)
+	}
+	w.quiet()
+	if w.podChecksum("alice") != checksum {
+		t.Error("a pod that runs would be replaced by one that cannot start")
+	}
+	w.create(secret("needed"))
+	w.released("alice")
+	checksum = w.podChecksum("alice")
+	w.playPod("alice", true)
+	w.status("alice", "running", func(s v1alpha1.JupyterServerStatus) bool { return s.State == v1alpha1.StateRunning })
+
+	w.remove("optional", &corev1.Secret{})
+	w.eventually("the pod starts again without what is optional", func() error {
+		if w.podChecksum("alice") == checksum {
+			return fmt.Errorf("the checksum is still %s", checksum)
+		}
+		return nil
+	})
+}
+
 func TestForeignSecretAndReleaseAreLeftAlone(t *testing.T) {
 	for _, kind := range []corev1.SecretType{corev1.SecretTypeOpaque, records.SecretType} { // informers leave out the latter
 		t.Run("a Secret of the type "+string(kind)+" belongs to another owner", func(t *testing.T) {

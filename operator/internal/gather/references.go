@@ -34,29 +34,36 @@ const (
 // reference is an object, or a key of one, that a spec names.
 type reference struct {
 	kind  string
-	field string // where the spec names it; empty: the kubelet checks whether it exists
+	field string // where the spec names it
 	ref   v1alpha1.KeyRef
-	value string // what the key of a Secret holds
+	value string // what the key of a Secret holds that authentication needs
+
+	environment bool // of the Jupyter container, which the kubelet checks when it starts
+	optional    bool
 }
 
 // referencesOf returns everything that a spec names, in the order in which it is checked.
 func referencesOf(spec *v1alpha1.JupyterServerSpec) (refs []reference) {
 	if name := spec.Storage.ExistingClaim; name != "" {
-		refs = append(refs, reference{Claim, "spec.storage.existingClaim", v1alpha1.KeyRef{Name: name}, ""})
+		refs = append(refs, reference{kind: Claim, field: "spec.storage.existingClaim", ref: v1alpha1.KeyRef{Name: name}})
 	}
 	token, oidc := spec.Auth.Token, spec.Auth.OIDC
 	if spec.Auth.Mode == v1alpha1.AuthModeToken && token != nil && token.SecretKeyRef != nil {
-		refs = append(refs, reference{Secret, "spec.auth.token.secretKeyRef", *token.SecretKeyRef, "a token"})
+		refs = append(refs, reference{kind: Secret, field: "spec.auth.token.secretKeyRef", ref: *token.SecretKeyRef, value: "a token"})
 	}
 	if spec.Auth.Mode == v1alpha1.AuthModeOIDC && oidc != nil && oidc.ClientSecret != nil && oidc.ClientSecret.SecretKeyRef != nil {
-		refs = append(refs, reference{Secret, "spec.auth.oidc.clientSecret.secretKeyRef", *oidc.ClientSecret.SecretKeyRef, "the client secret"})
+		refs = append(refs, reference{kind: Secret, field: "spec.auth.oidc.clientSecret.secretKeyRef", ref: *oidc.ClientSecret.SecretKeyRef, value: "the client secret"})
 	}
 	if oidc != nil && oidc.CABundle != nil {
-		refs = append(refs, reference{ConfigMap, "spec.auth.oidc.caBundle", oidc.CABundle.ConfigMapKeyRef, ""})
+		refs = append(refs, reference{kind: ConfigMap, field: "spec.auth.oidc.caBundle", ref: oidc.CABundle.ConfigMapKeyRef})
 	}
 	environment := corev1.Container{Env: spec.JupyterServer.Env, EnvFrom: spec.JupyterServer.EnvFrom}
-	objects.EnvironmentSecrets(environment, func(secret, key string) {
-		refs = append(refs, reference{kind: Secret, ref: v1alpha1.KeyRef{Name: secret, Key: key}})
+	objects.EnvironmentSecrets(environment, func(secret, key string, optional bool) {
+		field := "spec.jupyterServer.env"
+		if key == objects.AllKeys {
+			field = "spec.jupyterServer.envFrom"
+		}
+		refs = append(refs, reference{kind: Secret, field: field, ref: v1alpha1.KeyRef{Name: secret, Key: key}, environment: true, optional: optional})
 	})
 	return refs
 }
@@ -73,10 +80,12 @@ func Named(spec *v1alpha1.JupyterServerSpec) (names []string) {
 func NameOf(kind, name string) string { return kind + " " + name }
 
 // resolve checks that what the spec refers to exists, plans the credentials Secret, and digests what the pod reads only at its start.
-// It stops at the first problem.
+// It stops at the first problem. What the environment
+// lacks is the kubelet's to report, but while Jupyter runs: without it, a new pod would take the place of one that works, and not
+// start.
 func (l *look) resolve(ctx context.Context) error {
 	for _, r := range referencesOf(&l.server.Spec) {
-		if r.field == "" {
+		if r.environment && (r.optional || !l.Pod.Runs || r.ref.Name == render.SecretName(l.server.Name)) {
 			continue
 		}
 		if err := l.check(ctx, r); err != nil || l.Problem != nil {
@@ -116,7 +125,10 @@ func (l *look) check(ctx context.Context, r reference) error {
 
 // checkSecret notes as a problem that a Secret does not hold what people or the provider can be sent.
 func (l *look) checkSecret(r reference, secret *corev1.Secret) {
-	if _, ok := l.valueOf(r, secret.StringData); !ok {
+	if r.ref.Key == objects.AllKeys {
+		return
+	}
+	if _, ok := l.valueOf(r, secret.StringData); !ok || r.environment {
 		return
 	}
 	if !credentials.HasValue(secret, r.ref.Key) {
@@ -194,7 +206,7 @@ func (l *look) findCredentials(ctx context.Context) (err error) {
 	}
 	missing := slices.DeleteFunc(slices.Clone(l.reads), func(key string) bool {
 		isNamed := func(r reference) bool {
-			return r.kind == Secret && r.field != "" && r.ref == v1alpha1.KeyRef{Name: name, Key: key}
+			return r.kind == Secret && !r.environment && r.ref == v1alpha1.KeyRef{Name: name, Key: key}
 		}
 		return l.own != nil && credentials.HasValue(l.own, key) || slices.ContainsFunc(referencesOf(spec), isNamed)
 	})

@@ -306,7 +306,7 @@ func ReadKeys(set *appsv1.StatefulSet) []string {
 		return strings.FieldsFunc(set.Labels[readsLabel], func(r rune) bool { return r == ',' })
 	}
 	var keys []string
-	reads := func(secret, key string) {
+	reads := func(secret, key string, _ bool) {
 		if secret == render.SecretName(set.Name) {
 			keys = append(keys, key)
 		}
@@ -329,25 +329,25 @@ func ReadKeys(set *appsv1.StatefulSet) []string {
 }
 
 // EnvironmentSecrets visits the keys of Secrets that a container has in its environment.
-func EnvironmentSecrets(container corev1.Container, visit func(secret, key string)) {
+func EnvironmentSecrets(container corev1.Container, visit func(secret, key string, optional bool)) {
 	for _, env := range container.Env {
 		if from := env.ValueFrom; from != nil && from.SecretKeyRef != nil {
-			visit(from.SecretKeyRef.Name, from.SecretKeyRef.Key)
+			visit(from.SecretKeyRef.Name, from.SecretKeyRef.Key, ptr.Deref(from.SecretKeyRef.Optional, false))
 		}
 	}
 	for _, from := range container.EnvFrom {
 		if from.SecretRef != nil {
-			visit(from.SecretRef.Name, AllKeys)
+			visit(from.SecretRef.Name, AllKeys, ptr.Deref(from.SecretRef.Optional, false))
 		}
 	}
 }
 
 // projectedKeys visits the keys of a Secret that a volume projects: all without items.
-func projectedKeys(secret string, items []corev1.KeyToPath, visit func(secret, key string)) {
+func projectedKeys(secret string, items []corev1.KeyToPath, visit func(secret, key string, optional bool)) {
 	if len(items) == 0 {
-		visit(secret, AllKeys)
+		visit(secret, AllKeys, false)
 	}
 	for _, item := range items {
-		visit(secret, item.Key)
+		visit(secret, item.Key, false)
 	}
 }
