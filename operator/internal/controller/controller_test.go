@@ -73,7 +73,7 @@ func TestInstall(t *testing.T) {
 		t.Errorf("url %q, want %q", got, want)
 	}
 	if server.Status.State != v1alpha1.StateStarting {
-		t.Errorf("state %s, want Starting: there is no node here", server.Status.State)
+		t.Errorf("state %s, want Starting: there is no node", server.Status.State)
 	}
 	for _, o := range []client.Object{&appsv1.StatefulSet{}, &corev1.Service{}, &corev1.PersistentVolumeClaim{}, &networkingv1.Ingress{}, &networkingv1.NetworkPolicy{}} {
 		w.get("alice", o)
@@ -90,13 +90,13 @@ func TestInstall(t *testing.T) {
 	}
 }
 
-// 5 objects and the Secret are n = 6, and the budget is n + 4.
+// 5 objects and the Secret are n = 6, and the budget is n + 4 requests.
 func TestInstallStaysWithinItsBudgetOfRequests(t *testing.T) {
 	w := newWorld(t)
 	w.installsWithin(w.server("alice"), 10)
 }
 
-// installsWithin counts the requests of an install, but for events.
+// installsWithin fails if an install takes more requests than its budget, not counting events.
 func (w *world) installsWithin(server *v1alpha1.JupyterServer, budget int) {
 	w.Helper()
 	w.create(server)
@@ -110,19 +110,19 @@ func (w *world) installsWithin(server *v1alpha1.JupyterServer, budget int) {
 func TestUnchangedServerMakesNoRequest(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
-	server.Spec.Suspend = true // a server that starts is looked at again and again, and here none ever runs
+	server.Spec.Suspend = true // a server that is starting is reconciled periodically, and no pod starts here
 	w.create(server)
 	w.released("alice")
 	before := w.quiet()
-	for i := range 3 { // an annotation wakes nobody: what wakes is a child
+	for i := range 3 { // a change of a child triggers a reconciliation
 		w.annotate("alice", &appsv1.StatefulSet{}, fmt.Sprintf("example.org/%d", i))
 	}
 	if after := w.quiet(); len(after) != len(before) {
-		t.Errorf("requests for nothing: %v", after[len(before):])
+		t.Errorf("unnecessary requests: %v", after[len(before):])
 	}
 }
 
-// annotate changes a child in a way that is none of the operator's business.
+// annotate changes an object in a way that the operator ignores.
 func (w *world) annotate(name string, o client.Object, key string) {
 	w.Helper()
 	w.get(name, o)
@@ -139,17 +139,17 @@ func TestDrift(t *testing.T) {
 		check  func(w *world) error
 	}{
 		{
-			reason: "a deleted Service is made again",
+			reason: "a deleted Service is restored",
 			edit:   func(w *world) { w.remove("alice", &corev1.Service{}) },
 			check:  func(w *world) error { return w.tryGet("alice", &corev1.Service{}) },
 		},
 		{
-			reason: "a deleted StatefulSet is made again",
+			reason: "a deleted StatefulSet is restored",
 			edit:   func(w *world) { w.remove("alice", &appsv1.StatefulSet{}) },
 			check:  func(w *world) error { return w.tryGet("alice", &appsv1.StatefulSet{}) },
 		},
 		{
-			reason: "an edited image is put back",
+			reason: "an edited image is reverted",
 			edit: func(w *world) {
 				w.patch("alice", &appsv1.StatefulSet{}, `{"spec":{"template":{"spec":{"containers":[{"name":"jupyter","image":"evil"}]}}}}`)
 			},
@@ -160,7 +160,7 @@ func TestDrift(t *testing.T) {
 			},
 		},
 		{
-			reason: "scaling up is put back: one volume, one server",
+			reason: "scaling up is reverted: there is one volume for one pod",
 			edit:   func(w *world) { w.patch("alice", &appsv1.StatefulSet{}, `{"spec":{"replicas":2}}`) },
 			check: func(w *world) error {
 				set := &appsv1.StatefulSet{}
@@ -169,7 +169,7 @@ func TestDrift(t *testing.T) {
 			},
 		},
 		{
-			reason: "an edited port of the Service is put back",
+			reason: "an edited port of the Service is reverted",
 			edit: func(w *world) {
 				service := &corev1.Service{}
 				w.get("alice", service)
@@ -185,7 +185,7 @@ func TestDrift(t *testing.T) {
 			},
 		},
 		{
-			reason: "an edited host of the Ingress is put back",
+			reason: "an edited host of the Ingress is reverted",
 			edit: func(w *world) {
 				w.patchJSON("alice", &networkingv1.Ingress{}, `[{"op":"replace","path":"/spec/rules/0/host","value":"evil.example.org"}]`)
 			},
@@ -196,7 +196,7 @@ func TestDrift(t *testing.T) {
 			},
 		},
 		{
-			reason: "an opened NetworkPolicy is closed",
+			reason: "a wider NetworkPolicy is reverted",
 			edit: func(w *world) {
 				w.patchJSON("alice", &networkingv1.NetworkPolicy{}, `[{"op":"replace","path":"/spec/ingress","value":[{}]}]`)
 			},
@@ -207,7 +207,7 @@ func TestDrift(t *testing.T) {
 			},
 		},
 		{
-			reason: "a removed label comes back",
+			reason: "a removed label is restored",
 			edit: func(w *world) {
 				w.patchJSON("alice", &corev1.Service{}, `[{"op":"remove","path":"/metadata/labels/app.kubernetes.io~1instance"}]`)
 			},
@@ -226,13 +226,13 @@ func TestDrift(t *testing.T) {
 			test.edit(w)
 			w.eventually(test.reason, func() error { return test.check(w) })
 			if after := w.released("alice"); after.Status.Release.Revision != before.Status.Release.Revision {
-				t.Errorf("repairing made revision %d of %d", after.Status.Release.Revision, before.Status.Release.Revision)
+				t.Errorf("reverting drift created revision %d after %d", after.Status.Release.Revision, before.Status.Release.Revision)
 			}
 		})
 	}
 }
 
-// What others own stays as it is: nothing flaps.
+// Fields of other managers are kept, and do not flap.
 func TestForeignFieldsAreLeftAlone(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
@@ -250,12 +250,12 @@ func TestForeignFieldsAreLeftAlone(t *testing.T) {
 		t.Errorf("the restart annotation is gone: %v", set.Spec.Template.Annotations)
 	}
 	if service.Spec.SessionAffinity != corev1.ServiceAffinityClientIP || service.Annotations["example.org/owner"] != "somebody" {
-		t.Errorf("the Service lost what others set: %+v", service)
+		t.Errorf("the Service lost fields of other managers: %+v", service)
 	}
 }
 
-// What is deleted with a namespace is not made again, and nobody is told that it cannot be.
-func TestServerGoesWithItsNamespace(t *testing.T) {
+// Objects that are deleted with their namespace are not restored, and no error is reported.
+func TestServerIsDeletedWithItsNamespace(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
@@ -288,17 +288,17 @@ func TestUpgradeAndPrune(t *testing.T) {
 	set := &appsv1.StatefulSet{}
 	w.get("alice", set)
 	if set.Spec.Template.Spec.Containers[0].Image != "example.org/other:2" || set.Spec.MinReadySeconds != 7 {
-		t.Errorf("the StatefulSet did not follow: %+v", set.Spec)
+		t.Errorf("the StatefulSet was not upgraded: %+v", set.Spec)
 	}
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Patches = nil })
 	w.released("alice")
 	w.get("alice", set)
 	if set.Spec.MinReadySeconds != 0 {
-		t.Errorf("a field that is rendered no more stayed: minReadySeconds %d", set.Spec.MinReadySeconds)
+		t.Errorf("a field that is no longer rendered was kept: minReadySeconds %d", set.Spec.MinReadySeconds)
 	}
 }
 
-// A claim holds somebody's files: it is not pruned when the spec stops using it.
+// A claim holds files, so it is not pruned when the spec stops using it.
 func TestClaimIsNotPruned(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
@@ -313,7 +313,7 @@ func TestClaimIsNotPruned(t *testing.T) {
 	}
 }
 
-func TestRetainedClaimHasNoOwnerAndIsTakenUpAgain(t *testing.T) {
+func TestRetainedClaimHasNoOwnerAndIsAdoptedAgain(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
 	server.Spec.Storage.Retain = true
@@ -335,7 +335,7 @@ func TestRetainedClaimHasNoOwnerAndIsTakenUpAgain(t *testing.T) {
 	}
 }
 
-// removeServer deletes a server and, as the garbage collector would, all that it owned.
+// removeServer deletes a server and, as the garbage collector would, its objects.
 func (w *world) removeServer(name string) {
 	w.Helper()
 	server := &v1alpha1.JupyterServer{}
@@ -407,7 +407,7 @@ func (w *world) podChecksum(name string) string {
 	return set.Spec.Template.Annotations["jupyterserver.dev/secrets-checksum"]
 }
 
-// nowhere checks that secrets stand in no object of the namespace but Secrets of type Opaque and the server's own spec.
+// nowhere fails if an object of the namespace contains a secret, except for Secrets of type Opaque and specs of servers.
 func (w *world) nowhere(secrets ...string) {
 	w.Helper()
 	var texts []string
@@ -432,7 +432,7 @@ func (w *world) nowhere(secrets ...string) {
 	for _, secret := range secrets {
 		for _, text := range texts {
 			if strings.Contains(text, secret) {
-				w.Errorf("a secret shows in:\n%s", text)
+				w.Errorf("a secret is in:\n%s", text)
 			}
 		}
 	}
@@ -463,7 +463,7 @@ func TestTokenOfReferencedSecret(t *testing.T) {
 	w.patch("mine", &corev1.Secret{}, `{"stringData":{"unrelated":"x"}}`)
 	w.quiet()
 	if w.podChecksum("alice") != checksum {
-		t.Error("a key that is not used rolled the pod")
+		t.Error("an unused key restarted the pod")
 	}
 	w.patch("mine", &corev1.Secret{}, `{"stringData":{"token":"second-token"}}`)
 	w.eventually("a changed Secret changes the checksum", func() error {
@@ -485,7 +485,7 @@ func TestForeignObjectsAreLeftAlone(t *testing.T) {
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany},
 			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: quantity("7Gi")}},
 		}}},
-		{"an Ingress of the name that carries our label", &networkingv1.Ingress{
+		{"an Ingress of the name with the operator's label", &networkingv1.Ingress{
 			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"jupyterserver.dev/name": "alice"}},
 			Spec:       networkingv1.IngressSpec{DefaultBackend: &networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "x", Port: networkingv1.ServiceBackendPort{Number: 1}}}},
 		}},
@@ -502,14 +502,14 @@ func TestForeignObjectsAreLeftAlone(t *testing.T) {
 			after := test.object.DeepCopyObject().(client.Object)
 			w.get("alice", after)
 			if after.GetResourceVersion() != foreign.GetResourceVersion() {
-				t.Errorf("the foreign object was touched: %+v", after)
+				t.Errorf("the foreign object was changed: %+v", after)
 			}
 			if !strings.Contains(message, "alice already exists") {
 				t.Errorf("message %q", message)
 			}
 			w.quiet()
 			w.nothingInstalled("alice", test.object)
-			// Deleted, it is in nobody's way. Its deletion does not always wake us; time does.
+			// Its deletion resolves the conflict. That does not always trigger a reconciliation, but the operator retries.
 			if err := suite.client.Delete(w.ctx, after); err != nil {
 				t.Fatal(err)
 			}
@@ -519,8 +519,8 @@ func TestForeignObjectsAreLeftAlone(t *testing.T) {
 	}
 }
 
-// nothingInstalled checks that a refused install left nothing of the kinds of a release behind, but what was there, and a
-// claim: the operator may not delete claims.
+// nothingInstalled fails if a rejected install left objects of a release, other than one of the type of but, which existed before,
+// and claims, which the operator may not delete.
 func (w *world) nothingInstalled(name string, but client.Object) {
 	w.Helper()
 	for _, o := range []client.Object{&appsv1.StatefulSet{}, &corev1.Service{}, &networkingv1.Ingress{}, &networkingv1.NetworkPolicy{}} {
@@ -533,7 +533,7 @@ func (w *world) nothingInstalled(name string, but client.Object) {
 	}
 }
 
-// unprotect plays the controller that lets go of deleted claims.
+// unprotect acts as the controller that removes the finalizers of deleted claims.
 func (w *world) unprotect(o client.Object) {
 	if _, ok := o.(*corev1.PersistentVolumeClaim); ok {
 		w.patch(o.GetName(), &corev1.PersistentVolumeClaim{}, `{"metadata":{"finalizers":null}}`)
@@ -614,7 +614,7 @@ func TestForeignSecretAndReleaseAreLeftAlone(t *testing.T) {
 			w.released("alice")
 		})
 	}
-	t.Run("the release is somebody's", func(t *testing.T) {
+	t.Run("the release was installed with Helm", func(t *testing.T) {
 		w := newWorld(t)
 		w.helm("install", "alice", "../../../chart-jupyter-server", "--set", "routing.host=other.localhost")
 		w.create(w.server("alice"))
@@ -628,7 +628,7 @@ func TestForeignSecretAndReleaseAreLeftAlone(t *testing.T) {
 			t.Errorf("the foreign release was changed: %+v", ingress.Spec)
 		}
 		w.helm("uninstall", "alice")
-		w.remove("alice", &corev1.PersistentVolumeClaim{}) // Helm keeps it: it holds files
+		w.remove("alice", &corev1.PersistentVolumeClaim{}) // Helm keeps it, because it holds files
 		w.unprotect(&corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "alice"}})
 		w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.DefaultURL = "/tree" })
 		w.released("alice")
@@ -655,7 +655,7 @@ func TestStockHelmCommandsShowTheRelease(t *testing.T) {
 	}
 }
 
-func TestHistoryIsShort(t *testing.T) {
+func TestHistoryIsLimited(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	for i := range 7 {
@@ -685,7 +685,7 @@ func (w *world) helm(args ...string) string {
 	return string(out)
 }
 
-func TestServersWithoutAccessControlNeedTheAdmin(t *testing.T) {
+func TestServerWithoutAccessControlIsRejected(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
 	server.Spec.Auth.Mode = v1alpha1.AuthModeNone
@@ -694,16 +694,16 @@ func TestServersWithoutAccessControlNeedTheAdmin(t *testing.T) {
 	w.nothingInstalled("alice", nil)
 }
 
-func TestRefusedByTheAPIServer(t *testing.T) {
+func TestSpecRejectedOnApply(t *testing.T) {
 	tests := []struct {
 		reason string
 		edit   func(*v1alpha1.JupyterServer)
 		want   string
 	}{
-		{"a label that is no label", func(s *v1alpha1.JupyterServer) {
+		{"an invalid label", func(s *v1alpha1.JupyterServer) {
 			s.Spec.Scheduling = &v1alpha1.Scheduling{NodeSelector: map[string]string{"not a label": "x"}}
 		}, v1alpha1.ReasonApplyRefused},
-		{"a patch with a field that does not exist", func(s *v1alpha1.JupyterServer) {
+		{"a patch with an unknown field", func(s *v1alpha1.JupyterServer) {
 			s.Spec.Patches = []v1alpha1.Patch{{Target: v1alpha1.PatchTarget{Kind: "Service"}, Type: v1alpha1.PatchTypeMerge, Patch: `{"spec":{"nonsense":1}}`}}
 		}, v1alpha1.ReasonApplyRefused},
 		{"a patch that matches nothing", func(s *v1alpha1.JupyterServer) {
@@ -721,7 +721,7 @@ func TestRefusedByTheAPIServer(t *testing.T) {
 			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Patches, s.Spec.Scheduling = nil, nil })
 			w.released("alice")
 			if out := w.helm("history", "alice"); strings.Contains(out, "pending") {
-				t.Errorf("a record is wedged:\n%s", out)
+				t.Errorf("a record is still pending:\n%s", out)
 			}
 		})
 	}
@@ -759,7 +759,7 @@ func TestStateFollowsThePod(t *testing.T) {
 	before := w.quiet()
 	w.annotate("alice-0", pod, "example.org/x")
 	if after := w.quiet(); len(after) != len(before) {
-		t.Errorf("requests for nothing: %v", after[len(before):])
+		t.Errorf("unnecessary requests: %v", after[len(before):])
 	}
 }
 
@@ -780,7 +780,7 @@ func (w *world) remove(name string, o client.Object) {
 	}
 }
 
-// patch is a strategic merge patch, as of kubectl.
+// patch applies a strategic merge patch, as kubectl does.
 func (w *world) patch(name string, o client.Object, patch string) {
 	w.Helper()
 	w.get(name, o)
@@ -806,8 +806,8 @@ func expect[T comparable](got, want T) error {
 
 func quantity(s string) resource.Quantity { return resource.MustParse(s) }
 
-// A value that the schema lets pass and Go's types do not take stops its own server only.
-func TestUnreadableServerDoesNotStopAnother(t *testing.T) {
+// A spec that the schema accepts but that cannot be decoded does not affect other servers.
+func TestUnreadableSpecDoesNotAffectOtherServers(t *testing.T) {
 	tests := []struct {
 		reason string
 		spec   map[string]any
@@ -845,17 +845,17 @@ func TestMemoryAsALargeNumber(t *testing.T) {
 	}
 }
 
-// What somebody does to the records by hand never blocks the server.
-func TestRecordsThatWereTamperedWith(t *testing.T) {
+// Manual changes of release records never block a server.
+func TestTamperedRecordsBlockNoUpgrade(t *testing.T) {
 	tests := []struct {
 		reason string
 		tamper func(w *world)
 	}{
-		{"a rollback by hand", func(w *world) { w.helm("rollback", "alice", "1") }},
+		{"a manual rollback", func(w *world) { w.helm("rollback", "alice", "1") }},
 		{"a record that cannot be decoded", func(w *world) {
 			w.patch("sh.helm.release.v1.alice.v2", &corev1.Secret{}, `{"stringData":{"release":"garbage"}}`)
 		}},
-		{"a record with valid base64 of nothing", func(w *world) {
+		{"a record with the base64 encoding of garbage", func(w *world) {
 			w.patch("sh.helm.release.v1.alice.v2", &corev1.Secret{}, `{"data":{"release":"Z2FyYmFnZQ=="}}`)
 		}},
 		{"a record without its owner", func(w *world) {
@@ -889,7 +889,7 @@ func TestRecordsThatWereTamperedWith(t *testing.T) {
 	}
 }
 
-func TestTokenThatWasTakenOutOfTheSpecIsGone(t *testing.T) {
+func TestTokenRemovedFromTheSpecIsReplaced(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
 	server.Spec.Auth.Token = &v1alpha1.SecretValue{Value: "a-leaked-token-of-alice"}
@@ -903,13 +903,13 @@ func TestTokenThatWasTakenOutOfTheSpecIsGone(t *testing.T) {
 		t.Errorf("token of %d characters, want a generated one", len(got))
 	}
 	w.patch("alice-jupyter", &corev1.Secret{}, `{"data":{"token":""}}`)
-	w.eventually("an empty token is made anew", func() error {
+	w.eventually("an empty token is generated again", func() error {
 		w.get("alice-jupyter", secret)
 		return expect(len(secret.Data["token"]), 48)
 	})
 }
 
-func TestExistingClaimOfAServerIsRefused(t *testing.T) {
+func TestExistingClaimOfAServerIsRejected(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
@@ -921,8 +921,8 @@ func TestExistingClaimOfAServerIsRefused(t *testing.T) {
 	}
 }
 
-// The informers find objects by this label, so a patch cannot take it away.
-func TestPatchCannotTakeTheLabelAway(t *testing.T) {
+// The informers select objects by this label, so a patch cannot remove it.
+func TestPatchCannotRemoveTheLabel(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
 	server.Spec.Suspend = true
@@ -935,12 +935,12 @@ func TestPatchCannotTakeTheLabelAway(t *testing.T) {
 	before := w.quiet()
 	w.annotate("alice", &appsv1.StatefulSet{}, "example.org/x")
 	if after := w.quiet(); len(after) != len(before) {
-		t.Errorf("the operator repairs for ever: %v", after[len(before):])
+		t.Errorf("the operator reverts forever: %v", after[len(before):])
 	}
 }
 
-// retain holds for a claim that the spec has stopped using, too.
-func TestRetainedClaimThatIsNotUsedAnyMoreIsLetGo(t *testing.T) {
+// spec.storage.retain also applies to a claim that the spec no longer uses.
+func TestUnusedRetainedClaimIsOrphaned(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")

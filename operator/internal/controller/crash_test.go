@@ -16,13 +16,13 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/gather"
 )
 
-// An operator that is killed in an upgrade leaves a record. When the upgrade is taken back before the next one starts, only the
-// generation tells that there was one.
-func TestRecordOfAnUpgradeThatWasTakenBack(t *testing.T) {
+// An operator that is killed during an upgrade leaves a record. If the change of the spec is undone before the next operator starts,
+// only the generation shows that there was one.
+func TestRecordOfAnAbandonedUpgrade(t *testing.T) {
 	for reason, status := range map[string]helmrelease.Status{
-		"killed before the objects were applied":            helmrelease.StatusPendingUpgrade,
-		"killed before the status was written":              helmrelease.StatusDeployed,
-		"refused, and killed before the status was written": helmrelease.StatusFailed,
+		"killed before the objects were applied":             helmrelease.StatusPendingUpgrade,
+		"killed before the status was written":               helmrelease.StatusDeployed,
+		"rejected, and killed before the status was written": helmrelease.StatusFailed,
 	} {
 		t.Run(reason, func(t *testing.T) {
 			w := newWorld(t)
@@ -34,7 +34,7 @@ func TestRecordOfAnUpgradeThatWasTakenBack(t *testing.T) {
 			w.writeRecord(record)
 			w.own("sh.helm.release.v1.alice.v2")
 			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)} })
-			w.eventually("the records are right", func() error {
+			w.eventually("the records are repaired", func() error {
 				list, history := w.helm("list"), w.helm("history", "alice")
 				if !strings.Contains(list, "deployed") || strings.Count(history, "deployed") != 1 || strings.Contains(history, "pending") {
 					return errors.New(list + history)
@@ -42,14 +42,14 @@ func TestRecordOfAnUpgradeThatWasTakenBack(t *testing.T) {
 				return nil
 			})
 			if manifest := w.helm("get", "manifest", "alice"); !strings.Contains(manifest, "kind: StatefulSet") {
-				t.Errorf("the newest manifest is not what is there:\n%s", manifest)
+				t.Errorf("the newest manifest is not that of the objects:\n%s", manifest)
 			}
 		})
 	}
 }
 
-// Two operators that were killed one after the other, with another spec in between, leave two deployed records and no status.
-func TestRecordsOfInstallsThatWereCutShort(t *testing.T) {
+// Two operators that were killed one after the other, with a change of the spec in between, leave two deployed records and no status.
+func TestRecordsOfInterruptedInstalls(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
 	server.Spec.Storage.ExistingClaim = "later"
@@ -68,7 +68,7 @@ func TestRecordsOfInstallsThatWereCutShort(t *testing.T) {
 	}
 }
 
-// own makes a record one of the operator's.
+// own makes the server the owner of a record, as the operator does.
 func (w *world) own(record string) {
 	w.Helper()
 	server := &v1alpha1.JupyterServer{}

@@ -22,30 +22,30 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies/policiestest"
 )
 
-// TestFixturesOfThePolicies has the operator, which has no webhook here, install the server of every fixture of the rules.
+// TestFixturesOfThePolicies creates the server of every fixture of the rules without a webhook, so that the operator evaluates it.
 func TestFixturesOfThePolicies(t *testing.T) {
 	t.Parallel()
 	for _, fixture := range policiestest.Fixtures(t) {
 		if len(fixture.More) > 0 {
-			continue // the chart makes no such objects
+			continue // the chart renders no such objects
 		}
 		t.Run(fixture.Rule+"/"+fixture.Name, func(t *testing.T) {
 			w := &world{T: t, ctx: t.Context(), namespace: fixture.Namespace()}
-			w.makeNamespace(w.namespace, fixture.Labels())
+			w.ensureNamespace(w.namespace, fixture.Labels())
 			for _, route := range fixture.Others() {
-				w.makeNamespace(route.Namespace, nil)
+				w.ensureNamespace(route.Namespace, nil)
 				w.apply(policiestest.ManifestAt(route))
 				other := &world{T: t, ctx: t.Context(), namespace: route.Namespace}
-				other.status(route.Name, "seen", func(v1alpha1.JupyterServerStatus) bool { return true })
+				other.status(route.Name, "observed", func(v1alpha1.JupyterServerStatus) bool { return true })
 			}
 			server := w.apply(fixture.Manifest)
 			var condition *metav1.Condition
-			w.status(server.GetName(), "judged", func(s v1alpha1.JupyterServerStatus) bool {
+			w.status(server.GetName(), "evaluated", func(s v1alpha1.JupyterServerStatus) bool {
 				condition = meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionPolicyCompliant)
 				return condition != nil && condition.Status != metav1.ConditionUnknown
 			})
 			if condition.Status == metav1.ConditionFalse {
-				if deny := refusedBy(condition.Message); !slices.Equal(deny, fixture.Deny) {
+				if deny := deniedBy(condition.Message); !slices.Equal(deny, fixture.Deny) {
 					t.Errorf("denied by %v, want %v, because %s: %s", deny, fixture.Deny, fixture.Reason, condition.Message)
 				}
 				w.nothingInstalled(server.GetName(), nil)
@@ -56,8 +56,8 @@ func TestFixturesOfThePolicies(t *testing.T) {
 	}
 }
 
-// refusedBy are the rules that the message of a refusal names.
-func refusedBy(message string) []string {
+// deniedBy returns the rules in the message of a rejected server.
+func deniedBy(message string) []string {
 	rules := regexp.MustCompile(`, rule ([a-z-]+)\)`).FindStringSubmatch(message)[1:]
 	if _, others, more := strings.Cut(message, "Also denied by: "); more {
 		others, _, _ = strings.Cut(others, ".")
@@ -67,6 +67,7 @@ func refusedBy(message string) []string {
 	return rules
 }
 
+// warnedBy returns the rules in the warnings of a message.
 func warnedBy(message string) []string {
 	var rules []string
 	for _, found := range regexp.MustCompile(`(?:^|; )warn ([a-z-]+): `).FindAllStringSubmatch(message, -1) {
@@ -76,15 +77,15 @@ func warnedBy(message string) []string {
 	return slices.Compact(rules)
 }
 
-func (w *world) makeNamespace(name string, labels map[string]string) {
+func (w *world) ensureNamespace(name string, labels map[string]string) {
 	w.Helper()
 	err := suite.client.Create(w.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		w.Fatalf("making the namespace %s: %v", name, err)
+		w.Fatalf("creating the namespace %s: %v", name, err)
 	}
 }
 
-// apply creates a server of a manifest, until the end of the test.
+// apply creates a server from a manifest and deletes it at the end of the test.
 func (w *world) apply(manifest string) *unstructured.Unstructured {
 	w.Helper()
 	server := &unstructured.Unstructured{}

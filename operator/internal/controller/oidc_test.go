@@ -24,7 +24,7 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// oidcServer is the smallest server that people sign in to: with a public client.
+// oidcServer returns the smallest valid server with OIDC, which has a public client.
 func (w *world) oidcServer(name string) *v1alpha1.JupyterServer {
 	server := w.server(name)
 	server.Spec.Auth.Mode = v1alpha1.AuthModeOIDC
@@ -53,7 +53,7 @@ func TestOIDCInstall(t *testing.T) {
 		t.Errorf("Jupyter can be reached around the proxy: %v %v", jupyter.Args, jupyter.Ports)
 	}
 	if got := service.Spec.Ports[0].TargetPort.String(); got != "8000" || len(service.Spec.Ports) != 1 {
-		t.Errorf("the Service leads to %v, want the proxy alone", service.Spec.Ports)
+		t.Errorf("the ports of the Service are %v, want only that of the proxy", service.Spec.Ports)
 	}
 	if got := policy.Spec.Ingress[0].Ports[0].Port.String(); got != "8000" {
 		t.Errorf("the NetworkPolicy opens %s, want the proxy", got)
@@ -67,7 +67,7 @@ func TestOIDCInstall(t *testing.T) {
 	}
 }
 
-// 7 objects and the Secret are n = 8, and the budget is n + 4.
+// 7 objects and the Secret are n = 8, and the budget is n + 4 requests.
 func TestOIDCInstallStaysWithinItsBudgetOfRequests(t *testing.T) {
 	w := newWorld(t)
 	w.installsWithin(w.oidcServer("alice"), 12)
@@ -91,27 +91,27 @@ func TestOIDCSecrets(t *testing.T) {
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth.OIDC.ClientSecret.Value = "another-client-secret" })
 	w.released("alice")
 	if w.podChecksum("alice") == checksum {
-		t.Error("a changed client secret did not roll the pod, which reads it only at its start")
+		t.Error("a changed client secret did not restart the pod, which reads it only at its start")
 	}
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth.OIDC.ClientSecret = nil })
 	w.released("alice")
-	w.eventually("the client's secret, which was taken out of the spec, goes", func() error {
+	w.eventually("the client secret that the spec no longer has is removed", func() error {
 		secret = &corev1.Secret{}
 		w.get("alice-jupyter", secret)
 		return expect(len(secret.Data["client-secret"]), 0)
 	})
 	if string(secret.Data["cookie-secret"]) != cookie {
-		t.Error("the cookie secret was made anew: everybody is signed out")
+		t.Error("the cookie secret changed, which ends all sessions")
 	}
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth.OIDC.IssuerURL = "https://other.example.org" })
 	w.released("alice")
 	w.get("alice-jupyter", secret)
 	if string(secret.Data["cookie-secret"]) == cookie {
-		t.Error("sessions of one provider are good at another, where the same subject is somebody else")
+		t.Error("sessions of one provider are valid at another, where the same subject is another user")
 	}
 }
 
-func TestTokenServerBecomesOneToSignInTo(t *testing.T) {
+func TestChangeFromTokenToOIDCAndBack(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
@@ -124,7 +124,7 @@ func TestTokenServerBecomesOneToSignInTo(t *testing.T) {
 	}
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth = v1alpha1.Auth{Mode: v1alpha1.AuthModeToken} })
 	w.released("alice")
-	w.eventually("what belonged to the access control is pruned", func() error {
+	w.eventually("the ConfigMaps of the access control are pruned", func() error {
 		for _, name := range []string{"alice-access", "alice-access-rules"} {
 			if err := w.tryGet(name, &corev1.ConfigMap{}); err == nil {
 				return fmt.Errorf("ConfigMap %s is still there", name)
@@ -140,27 +140,27 @@ func TestOIDCReferences(t *testing.T) {
 	server.Spec.Auth.OIDC.ClientSecret = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "client", Key: "secret"}}
 	server.Spec.Auth.OIDC.CABundle = &v1alpha1.CABundle{ConfigMapKeyRef: v1alpha1.KeyRef{Name: "bundle", Key: "ca.crt"}}
 	w.create(server)
-	says := func(reason string, words ...string) {
+	reports := func(reason string, words ...string) {
 		t.Helper()
 		w.eventually("the message names what is missing", func() error {
 			message := w.stalled("alice", reason)
 			for _, word := range words {
 				if !strings.Contains(message, word) {
-					return fmt.Errorf("%q does not hold %q", message, word)
+					return fmt.Errorf("%q lacks %q", message, word)
 				}
 			}
 			return nil
 		})
 	}
-	says(v1alpha1.ReasonReferenceNotFound, "Secret client", "spec.auth.oidc.clientSecret.secretKeyRef")
+	reports(v1alpha1.ReasonReferenceNotFound, "Secret client", "spec.auth.oidc.clientSecret.secretKeyRef")
 	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "client", Namespace: w.namespace}, StringData: map[string]string{"secret": "x\n"}})
-	says(v1alpha1.ReasonSecretInvalid, "key secret of the Secret client", "spec.auth.oidc.clientSecret.secretKeyRef", "line break")
+	reports(v1alpha1.ReasonSecretInvalid, "key secret of the Secret client", "spec.auth.oidc.clientSecret.secretKeyRef", "line break")
 	w.patch("client", &corev1.Secret{}, `{"stringData":{"secret":"x"}}`)
-	says(v1alpha1.ReasonReferenceNotFound, "ConfigMap bundle", "spec.auth.oidc.caBundle", "does not exist")
+	reports(v1alpha1.ReasonReferenceNotFound, "ConfigMap bundle", "spec.auth.oidc.caBundle", "does not exist")
 	w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "bundle", Namespace: w.namespace}, Data: map[string]string{"other": "x"}})
-	says(v1alpha1.ReasonReferenceNotFound, "has no key ca.crt")
+	reports(v1alpha1.ReasonReferenceNotFound, "has no key ca.crt")
 	w.patch("bundle", &corev1.ConfigMap{}, `{"data":{"ca.crt":"no certificate"}}`)
-	says(v1alpha1.ReasonBundleInvalid, "holds no certificate", "PEM")
+	reports(v1alpha1.ReasonBundleInvalid, "holds no certificate", "PEM")
 	w.nothingInstalled("alice", nil)
 	w.patch("bundle", &corev1.ConfigMap{}, fmt.Sprintf(`{"data":{"ca.crt":%q}}`, certificate(t)))
 	w.released("alice")
@@ -169,10 +169,10 @@ func TestOIDCReferences(t *testing.T) {
 	w.patch("bundle", &corev1.ConfigMap{}, `{"data":{"unrelated":"x"}}`)
 	w.quiet()
 	if w.podChecksum("alice") != checksum {
-		t.Error("a key that is not used rolled the pod")
+		t.Error("an unused key restarted the pod")
 	}
 	w.patch("bundle", &corev1.ConfigMap{}, fmt.Sprintf(`{"data":{"ca.crt":%q}}`, certificate(t)))
-	w.eventually("other certificates roll the pod, which reads them only at its start", func() error {
+	w.eventually("other certificates restart the pod, which reads them only at its start", func() error {
 		if w.podChecksum("alice") == checksum {
 			return fmt.Errorf("the checksum is still %s", checksum)
 		}
@@ -180,7 +180,7 @@ func TestOIDCReferences(t *testing.T) {
 	})
 }
 
-// certificate is a new one that signs itself, as PEM.
+// certificate returns a new self-signed certificate as PEM.
 func certificate(t *testing.T) string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -195,8 +195,8 @@ func certificate(t *testing.T) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}))
 }
 
-// Who may enter is read again while the pod runs. How people sign in is not.
-func TestAllowNeedsNoNewPod(t *testing.T) {
+// A running pod reloads the rules of allow, but not the configuration of the sign-in.
+func TestChangeOfAllowKeepsThePod(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.oidcServer("alice"))
 	w.released("alice")
@@ -211,7 +211,7 @@ func TestAllowNeedsNoNewPod(t *testing.T) {
 	rules := &corev1.ConfigMap{}
 	w.get("alice-access-rules", rules)
 	if !strings.Contains(rules.Data["authorization.json"], "somebody-new") {
-		t.Errorf("the rules do not know them: %s", rules.Data["authorization.json"])
+		t.Errorf("the rules lack the new user: %s", rules.Data["authorization.json"])
 	}
 	if !reflect.DeepEqual(before, template()) {
 		t.Error("a change of allow changed the pod")
@@ -223,14 +223,14 @@ func TestAllowNeedsNoNewPod(t *testing.T) {
 	}
 }
 
-func TestEditedAccessControlIsPutBack(t *testing.T) {
+func TestEditedAccessControlIsReverted(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.oidcServer("alice"))
 	w.released("alice")
 	w.patch("alice-access", &corev1.ConfigMap{}, `{"data":{"routes.yaml":"http: {}"}}`)
 	w.patch("alice-access-rules", &corev1.ConfigMap{}, `{"data":{"authorization.json":"{\"allow\":{\"anyAuthenticated\":true}}"}}`)
 	w.patch("alice", &corev1.Service{}, `{"spec":{"ports":[{"name":"http","port":80,"targetPort":8888}]}}`)
-	w.eventually("everything is as it was", func() error {
+	w.eventually("all edits are reverted", func() error {
 		access, rules, service := &corev1.ConfigMap{}, &corev1.ConfigMap{}, &corev1.Service{}
 		w.get("alice-access", access)
 		w.get("alice-access-rules", rules)
@@ -239,7 +239,7 @@ func TestEditedAccessControlIsPutBack(t *testing.T) {
 			return fmt.Errorf("the ConfigMaps are %v, %v", access.Data, rules.Data)
 		}
 		if service.Spec.Ports[0].TargetPort.String() != "8000" {
-			return fmt.Errorf("the Service leads to %v", service.Spec.Ports)
+			return fmt.Errorf("the ports of the Service are %v", service.Spec.Ports)
 		}
 		return nil
 	})

@@ -28,9 +28,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
-// The rules of the suite's operator are the same for all tests. Those of this file hold for namespaces with the label
-// policy-test alone, by an admin's own rule that looks at it: a label of the namespace that a test changes is a rule that
-// changes.
+// testRule is a custom rule that depends on labels of the namespace. All tests share the rules of the operator; a test changes the
+// labels of its namespace as if it changed the rules.
 const testRule = `package jupyterserver.custom.suite
 
 verdicts contains {"id": "suite-image", "message": sprintf("the image %s is not allowed", [image]), "path": "spec.jupyterServer.image", "remediation": "Use another one."} if {
@@ -52,7 +51,7 @@ broken := value if some value in split(input.namespace.labels["policy-test/broke
 verdicts contains {"id": "suite-broken", "message": broken, "path": "p"}
 `
 
-// label sets labels of the test's namespace. An empty value takes one away.
+// label sets labels of the test's namespace. An empty value removes one.
 func (w *world) label(labels map[string]string) {
 	w.Helper()
 	namespace := &corev1.Namespace{}
@@ -69,7 +68,7 @@ func (w *world) label(labels map[string]string) {
 	})
 }
 
-// compliant waits until the condition PolicyCompliant is as wanted.
+// compliant waits until the condition PolicyCompliant has a status and reason, and returns the server.
 func (w *world) compliant(name string, status metav1.ConditionStatus, reason string) *v1alpha1.JupyterServer {
 	w.Helper()
 	return w.status(name, fmt.Sprintf("PolicyCompliant is %s, %s", status, reason), func(s v1alpha1.JupyterServerStatus) bool {
@@ -80,7 +79,7 @@ func (w *world) compliant(name string, status metav1.ConditionStatus, reason str
 
 const forbidden = "policy-test/forbidden"
 
-func TestRefusedServerChangesNothing(t *testing.T) {
+func TestRejectedServerChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.label(map[string]string{forbidden: "evil"})
 	server := w.server("alice")
@@ -89,13 +88,13 @@ func TestRefusedServerChangesNothing(t *testing.T) {
 	message := w.stalled("alice", "SuiteImage")
 	for _, part := range []string{"he image evil is not allowed", "spec.jupyterServer.image", "rule suite-image", "Use another one."} {
 		if !strings.Contains(message, part) {
-			t.Errorf("%q does not say %q", message, part)
+			t.Errorf("%q lacks %q", message, part)
 		}
 	}
 	w.compliant("alice", metav1.ConditionFalse, "SuiteImage")
 	w.nothingInstalled("alice", nil)
 	if err := w.tryGet("alice-jupyter", &corev1.Secret{}); !apierrors.IsNotFound(err) {
-		t.Errorf("a Secret was made (%v)", err)
+		t.Errorf("a Secret was created (%v)", err)
 	}
 	w.eventually("the event", func() error { return w.hasEvent("alice", "SuiteImage") })
 
@@ -104,7 +103,7 @@ func TestRefusedServerChangesNothing(t *testing.T) {
 	w.compliant("alice", metav1.ConditionTrue, v1alpha1.ReasonCompliant)
 }
 
-// hasEvent says whether there is an event of a server with a reason.
+// hasEvent returns an error unless there is an event of a server with a reason.
 func (w *world) hasEvent(name, reason string) error {
 	list := &corev1.EventList{}
 	if err := suite.client.List(w.ctx, list, client.InNamespace(w.namespace)); err != nil {
@@ -116,8 +115,8 @@ func (w *world) hasEvent(name, reason string) error {
 	return nil
 }
 
-// A new rule finds a server that runs: it is marked, goes on as it is, also when somebody meddles with it, takes no upgrade, and
-// can be suspended.
+// A running server that violates a new rule is marked and keeps running. Its drift is reverted, its upgrades are rejected, and it can
+// be suspended.
 func TestNewRuleForARunningServer(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
@@ -138,7 +137,7 @@ func TestNewRuleForARunningServer(t *testing.T) {
 	if err := suite.client.Delete(w.ctx, service); err != nil {
 		t.Fatal(err)
 	}
-	w.eventually("the Service is put back", func() error { return w.tryGet("alice", service) })
+	w.eventually("the Service is restored", func() error { return w.tryGet("alice", service) })
 
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Routing.Path = "/elsewhere" })
 	after := w.compliant("alice", metav1.ConditionFalse, "SuiteImage")
@@ -146,14 +145,14 @@ func TestNewRuleForARunningServer(t *testing.T) {
 		t.Errorf("the server was upgraded: %+v", after.Status)
 	}
 	if !strings.Contains(after.Status.Message, "the previous revision stays in place") {
-		t.Errorf("%q does not say what becomes of the server", after.Status.Message)
+		t.Errorf("%q does not say what happens to the server", after.Status.Message)
 	}
 
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Suspend = true })
 	w.eventually("the server is stopped", func() error {
 		w.get("alice", set)
 		if *set.Spec.Replicas != 0 {
-			return errors.New("the pod is wanted")
+			return errors.New("it has a replica")
 		}
 		return nil
 	})
@@ -162,7 +161,7 @@ func TestNewRuleForARunningServer(t *testing.T) {
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Suspend = false })
 	w.compliant("alice", metav1.ConditionFalse, "SuiteImage")
 	if w.get("alice", set); *set.Spec.Replicas != 0 {
-		t.Error("a server that is not allowed was started again")
+		t.Error("a denied server was started again")
 	}
 
 	w.label(map[string]string{forbidden: ""})
@@ -171,18 +170,18 @@ func TestNewRuleForARunningServer(t *testing.T) {
 	w.eventually("the server is started again", func() error {
 		w.get("alice", set)
 		if *set.Spec.Replicas != 1 {
-			return errors.New("no pod is wanted")
+			return errors.New("it has no replica")
 		}
 		return nil
 	})
 	w.eventually("the event", func() error { return w.hasEvent("alice", v1alpha1.ReasonCompliant) })
 }
 
-// A forbidden server that was stopped has the digest of the one that ran, and is not started by drift repair.
-func TestForbiddenServerIsNotStartedAgain(t *testing.T) {
+// A denied server that was stopped has the digest of the revision that ran. Reverting drift does not start it.
+func TestDeniedServerIsNotStartedAgain(t *testing.T) {
 	tests := []struct {
 		reason string
-		meddle func(*world)
+		drift  func(*world)
 	}{
 		{"it is resumed", func(*world) {}},
 		{"its Service is deleted", func(w *world) {
@@ -212,7 +211,7 @@ func TestForbiddenServerIsNotStartedAgain(t *testing.T) {
 			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Suspend = true })
 			w.status("alice", "suspended", func(s v1alpha1.JupyterServerStatus) bool { return s.State == v1alpha1.StateSuspended })
 			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Suspend = false })
-			test.meddle(w)
+			test.drift(w)
 			for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 				set := &appsv1.StatefulSet{}
 				err := w.tryGet("alice", set)
@@ -220,7 +219,7 @@ func TestForbiddenServerIsNotStartedAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 				if err == nil && *set.Spec.Replicas != 0 {
-					t.Fatal("a server that is not allowed was started again")
+					t.Fatal("a denied server was started again")
 				}
 			}
 			w.compliant("alice", metav1.ConditionFalse, "SuiteImage")
@@ -230,8 +229,8 @@ func TestForbiddenServerIsNotStartedAgain(t *testing.T) {
 	}
 }
 
-// Rules look at labels, too: a change of them alone is judged at once.
-func TestChangedLabelIsJudged(t *testing.T) {
+// Rules may depend on labels, so a change of labels alone is evaluated.
+func TestChangedLabelIsEvaluated(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
@@ -241,7 +240,7 @@ func TestChangedLabelIsJudged(t *testing.T) {
 	w.compliant("alice", metav1.ConditionTrue, v1alpha1.ReasonCompliant)
 }
 
-func TestRefusedSpecLeavesNoSecret(t *testing.T) {
+func TestRejectedSpecCreatesNoSecret(t *testing.T) {
 	w := newWorld(t)
 	token := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "mine", Namespace: w.namespace}, StringData: map[string]string{"token": "a-token"}}
 	if err := suite.client.Create(w.ctx, token); err != nil {
@@ -259,11 +258,11 @@ func TestRefusedSpecLeavesNoSecret(t *testing.T) {
 	})
 	w.compliant("alice", metav1.ConditionFalse, "SuiteImage")
 	if err := w.tryGet("alice-jupyter", &corev1.Secret{}); !apierrors.IsNotFound(err) {
-		t.Errorf("the server has a Secret that only the refused spec needs: %v", err)
+		t.Errorf("the server has a Secret that only the rejected spec needs: %v", err)
 	}
 }
 
-func TestPoliciesWithoutAnAnswerChangeNothing(t *testing.T) {
+func TestPolicyErrorChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	before := w.released("alice")
@@ -286,18 +285,18 @@ func TestPoliciesWithoutAnAnswerChangeNothing(t *testing.T) {
 	w.released("bob")
 }
 
-func TestAuditedVerdictsAreToldAndNotEnforced(t *testing.T) {
+func TestAuditedVerdictsAreReportedAndNotEnforced(t *testing.T) {
 	w := newWorld(t)
 	w.label(map[string]string{"policy-test/audit": "yes"})
 	w.create(w.server("alice"))
 	w.released("alice")
 	server := w.compliant("alice", metav1.ConditionTrue, v1alpha1.ReasonCompliant)
 	if c := meta.FindStatusCondition(server.Status.Conditions, v1alpha1.ConditionPolicyCompliant); !strings.Contains(c.Message, "audit suite-audit") {
-		t.Errorf("%q does not tell", c.Message)
+		t.Errorf("%q does not report the verdict", c.Message)
 	}
 }
 
-func TestExemptionIsTold(t *testing.T) {
+func TestExemptionIsReported(t *testing.T) {
 	w := newWorld(t)
 	w.label(map[string]string{forbidden: "evil", "policy-test/exempt": "yes"})
 	server := w.server("alice")
@@ -306,12 +305,12 @@ func TestExemptionIsTold(t *testing.T) {
 	w.released("alice")
 	server = w.compliant("alice", metav1.ConditionTrue, v1alpha1.ReasonExempt)
 	if c := meta.FindStatusCondition(server.Status.Conditions, v1alpha1.ConditionPolicyCompliant); !strings.Contains(c.Message, "until March") {
-		t.Errorf("%q does not tell why", c.Message)
+		t.Errorf("%q does not report the reason", c.Message)
 	}
 }
 
-// A rule that changes touches only the servers whose verdict changes.
-func TestChangedRulesTouchOnlyWhatChanges(t *testing.T) {
+// A change of the rules affects only servers whose verdicts change.
+func TestChangedRulesAffectOnlyChangedVerdicts(t *testing.T) {
 	w, other := newWorld(t), anotherWorld(t)
 	server := w.server("alice")
 	server.Spec.JupyterServer.Image = "touched"
@@ -327,7 +326,7 @@ func TestChangedRulesTouchOnlyWhatChanges(t *testing.T) {
 	w.compliant("alice", metav1.ConditionFalse, "SuiteImage")
 	for _, request := range other.quiet()[before:] {
 		if !strings.HasPrefix(request, "GET ") {
-			t.Errorf("a server that is as compliant as before was touched: %s", request)
+			t.Errorf("a server with unchanged verdicts was written: %s", request)
 		}
 	}
 	suite.judge.Use(suiteEvaluator(t, testRule))
@@ -355,18 +354,18 @@ func TestRouteIsForOneServer(t *testing.T) {
 	other.create(second)
 	message := other.stalled("bob", "RouteTaken")
 	if !strings.Contains(message, w.namespace+"/alice") {
-		t.Errorf("%q does not say who is there", message)
+		t.Errorf("%q does not name the other server", message)
 	}
 	other.nothingInstalled("bob", nil)
-	// The one that was there first is not disturbed: it can be changed.
+	// The first server can still be changed.
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = "other" })
 	w.released("alice")
 	w.compliant("alice", metav1.ConditionTrue, v1alpha1.ReasonCompliant)
-	// It goes elsewhere, and the other one is let in.
+	// Once it has another route, the second server gets its old one.
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Routing.Path = "/elsewhere" })
 	w.released("alice")
 	other.released("bob")
-	// And now it is the older one that may not come back.
+	// Now the older server cannot have the route again.
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Routing.Path = "/alice" })
 	w.stalled("alice", "RouteTaken")
 	if err := suite.client.Delete(w.ctx, second); err != nil {
@@ -375,7 +374,7 @@ func TestRouteIsForOneServer(t *testing.T) {
 	w.released("alice")
 }
 
-// Two that come at once cannot refuse each other.
+// Servers that are created at once must not reject each other.
 func TestOneOfTwoServersGetsTheRoute(t *testing.T) {
 	w := newWorld(t)
 	const many = 6
@@ -385,7 +384,7 @@ func TestOneOfTwoServersGetsTheRoute(t *testing.T) {
 		w.create(server)
 	}
 	w.eventually("one of them is released", func() error {
-		var released, refused int
+		var released, rejected int
 		for i := range many {
 			server := &v1alpha1.JupyterServer{}
 			w.get(fmt.Sprintf("s%d", i), server)
@@ -393,18 +392,18 @@ func TestOneOfTwoServersGetsTheRoute(t *testing.T) {
 			case meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionReleased):
 				released++
 			case meta.IsStatusConditionFalse(server.Status.Conditions, v1alpha1.ConditionPolicyCompliant):
-				refused++
+				rejected++
 			}
 		}
-		if released != 1 || refused != many-1 {
-			return fmt.Errorf("%d are released and %d refused", released, refused)
+		if released != 1 || rejected != many-1 {
+			return fmt.Errorf("%d are released and %d rejected", released, rejected)
 		}
 		return nil
 	})
 }
 
-// A patch of the Ingress is a route like any other.
-func TestPatchedRouteIsSeen(t *testing.T) {
+// A route that comes from a patch of the Ingress counts like any other.
+func TestPatchedRouteIsEvaluated(t *testing.T) {
 	w := newWorld(t)
 	first := w.server("alice")
 	first.Spec.Patches = []v1alpha1.Patch{{
@@ -416,8 +415,8 @@ func TestPatchedRouteIsSeen(t *testing.T) {
 	w.stalled("bob", "RouteTaken")
 }
 
-// No rule looks at the spec of a server that is being deleted, so it must not keep others from the route that it names.
-func TestDeletedServerClaimsNoRoute(t *testing.T) {
+// The spec of a server that is being deleted is not evaluated, so it must not reserve a route.
+func TestDeletedServerReservesNoRoute(t *testing.T) {
 	w, other := newWorld(t), anotherWorld(t)
 	first := w.server("alice")
 	first.Finalizers = []string{"test.example.org/held"}
@@ -433,21 +432,21 @@ func TestDeletedServerClaimsNoRoute(t *testing.T) {
 		}
 	})
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Routing.Path = "/claimed" })
-	w.status("alice", "seen", func(v1alpha1.JupyterServerStatus) bool { return true })
+	w.status("alice", "observed", func(v1alpha1.JupyterServerStatus) bool { return true })
 
 	second := other.server("bob")
 	second.Spec.Routing = first.Spec.Routing
 	second.Spec.Routing.Path = "/claimed"
 	other.create(second)
 	other.released("bob")
-	// Its Ingress is in force until it is gone.
+	// Its Ingress keeps its route until it is deleted.
 	third := other.server("carol")
 	third.Spec.Routing = first.Spec.Routing
 	other.create(third)
 	other.stalled("carol", "RouteTaken")
 }
 
-// The informers lag behind servers that are made in one moment: none of two may get what the other one was just given.
+// The informers lag behind servers that are created at once: two of them must not get the same route.
 func TestTwinsDoNotShareARoute(t *testing.T) {
 	w, other := newWorld(t), anotherWorld(t)
 	const pairs = 20
@@ -492,11 +491,11 @@ func (w *world) createAtOnce(twins [2][]*v1alpha1.JupyterServer) {
 	}
 }
 
-// oneReleased waits until one of several servers is released and the others are refused, and looks for Ingresses at the route.
+// oneReleased waits until one of several servers is released and the others are rejected, and fails if two Ingresses have the route.
 func (w *world) oneReleased(path string, servers ...*v1alpha1.JupyterServer) {
 	w.Helper()
-	w.eventually("one of those at "+path+" is released", func() error {
-		var released, refused, reached int
+	w.eventually("one of the servers at "+path+" is released", func() error {
+		var released, rejected, reached int
 		for _, server := range servers {
 			found, ingress := &v1alpha1.JupyterServer{}, &networkingv1.Ingress{}
 			if err := suite.client.Get(w.ctx, client.ObjectKeyFromObject(server), found); err != nil {
@@ -506,7 +505,7 @@ func (w *world) oneReleased(path string, servers ...*v1alpha1.JupyterServer) {
 			case meta.IsStatusConditionTrue(found.Status.Conditions, v1alpha1.ConditionReleased):
 				released++
 			case meta.IsStatusConditionFalse(found.Status.Conditions, v1alpha1.ConditionPolicyCompliant):
-				refused++
+				rejected++
 			}
 			err := suite.client.Get(w.ctx, client.ObjectKeyFromObject(server), ingress)
 			if client.IgnoreNotFound(err) != nil {
@@ -517,10 +516,10 @@ func (w *world) oneReleased(path string, servers ...*v1alpha1.JupyterServer) {
 			}
 		}
 		if reached > 1 {
-			w.Fatalf("%d Ingresses are at %s", reached, path)
+			w.Fatalf("%d Ingresses have the route %s", reached, path)
 		}
-		if released != 1 || refused != len(servers)-1 || reached != 1 {
-			return fmt.Errorf("%d are released, %d refused, %d reached", released, refused, reached)
+		if released != 1 || rejected != len(servers)-1 || reached != 1 {
+			return fmt.Errorf("%d are released, %d rejected, %d reached", released, rejected, reached)
 		}
 		return nil
 	})

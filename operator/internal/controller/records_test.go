@@ -18,11 +18,11 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// Who damages a record, or makes it immutable, holds up nothing, and leaves one deployed release.
-func TestRecordsThatCannotBeMarked(t *testing.T) {
+// A damaged or immutable record does not block an upgrade, after which one revision is deployed.
+func TestRecordsThatCannotBeUpdated(t *testing.T) {
 	tests := []struct {
 		reason, patch string
-		deployed      string // of the revisions, as their labels say
+		deployed      string // revisions, by their labels
 	}{
 		{"an immutable record", `{"immutable":true}`, "2"},
 		{"a damaged record", `{"data":{"release":"eA=="}}`, "2"},
@@ -44,7 +44,7 @@ func TestRecordsThatCannotBeMarked(t *testing.T) {
 	}
 }
 
-// Where a policy of the cluster makes every Secret immutable, what is in a record says for ever that it is pending.
+// If a policy of the cluster makes every Secret immutable, the content of a record stays pending forever.
 func TestRecordThatIsImmutableFromTheStart(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
@@ -64,7 +64,7 @@ func TestRecordThatIsImmutableFromTheStart(t *testing.T) {
 	w.eventually("one release is deployed", func() error { return expect(w.deployed(), "2") })
 }
 
-// A record of ours that a crash left pending, and that somebody has made immutable, is passed over.
+// A pending record that a crash left, and that was made immutable, is skipped.
 func TestPendingRecordThatIsImmutable(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
@@ -79,7 +79,7 @@ func TestPendingRecordThatIsImmutable(t *testing.T) {
 	w.eventually("one release is deployed", func() error { return expect(w.deployed(), "3") })
 }
 
-// deployed are the revisions of alice that are deployed, by their labels.
+// deployed returns the revisions of alice that are deployed by their labels.
 func (w *world) deployed() string {
 	w.Helper()
 	var list corev1.SecretList
@@ -94,9 +94,9 @@ func (w *world) deployed() string {
 	return strings.Join(revisions, " ")
 }
 
-// A Secret that only has the name which the next record needs is not the operator's.
+// A foreign Secret with the name of the next record is left alone.
 func TestSecretWithTheNameOfARecordIsLeftAlone(t *testing.T) {
-	for reason, lost := range map[string]bool{"the newest record is there": false, "all records are looked through": true} {
+	for reason, lost := range map[string]bool{"the newest record exists": false, "all records are searched": true} {
 		t.Run(reason, func(t *testing.T) {
 			w := newWorld(t)
 			w.create(w.server("alice"))
@@ -115,14 +115,14 @@ func TestSecretWithTheNameOfARecordIsLeftAlone(t *testing.T) {
 			}
 			after := &corev1.Secret{}
 			if w.get(theirs.Name, after); after.ResourceVersion != theirs.ResourceVersion {
-				t.Errorf("it was changed: %+v", after.ObjectMeta)
+				t.Errorf("the Secret was changed: %+v", after.ObjectMeta)
 			}
 		})
 	}
 }
 
-// Helm keeps ten revisions, and makes one for each rollback.
-func TestRecordsOfHelmAreFew(t *testing.T) {
+// Helm keeps ten revisions, and creates one for each rollback.
+func TestRecordsOfHelmArePruned(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
@@ -132,11 +132,11 @@ func TestRecordsOfHelmAreFew(t *testing.T) {
 		w.writeRecord(record)
 	}
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)} })
-	w.eventually("the release is recorded again, and the old ones are gone", func() error { return w.hasRecords(5, 6, 7, 8, 9) })
+	w.eventually("the release is recorded again, and old records are pruned", func() error { return w.hasRecords(5, 6, 7, 8, 9) })
 }
 
-// Helm writes its record before it changes anything. A new generation is no reason to take that for a record of a crash.
-func TestRecordThatHelmIsWritingIsLeft(t *testing.T) {
+// Helm writes its record before it changes anything. A new generation does not make it a record that a crash left.
+func TestPendingRecordOfHelmIsLeftAlone(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
@@ -152,7 +152,7 @@ func TestRecordThatHelmIsWritingIsLeft(t *testing.T) {
 	}
 }
 
-// What the newest release was made of is known as long as it is the newest, however often it is recorded.
+// The generation of the newest release is known, however often it is recorded again.
 func TestRecordingAgainKeepsTheGeneration(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))

@@ -35,7 +35,7 @@ func TestIsStuck(t *testing.T) {
 			pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, corev1.ContainerStatus{Name: "proxy", State: runs, Started: new(true)})
 		}},
 		{reason: "Jupyter runs, and may hold kernels", edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { jupyter(pod, runs, new(true)) }},
-		{reason: "Jupyter runs, and nobody says whether it has started", edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { jupyter(pod, runs, nil) }},
+		{reason: "Jupyter runs, and it is unknown whether it has started", edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { jupyter(pod, runs, nil) }},
 		{reason: "it is ready", edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) {
 			pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
 		}},
@@ -43,11 +43,11 @@ func TestIsStuck(t *testing.T) {
 			pod.Labels[appsv1.ControllerRevisionHashLabelKey] = "new"
 		}},
 		{reason: "it is being deleted", edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { pod.DeletionTimestamp = new(metav1.Now()) }},
-		{reason: "it is somebody else's", edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { pod.OwnerReferences = nil }},
+		{reason: "it has no owner", edit: func(_ *appsv1.StatefulSet, pod *corev1.Pod) { pod.OwnerReferences = nil }},
 		{reason: "the StatefulSet is being deleted", edit: func(set *appsv1.StatefulSet, _ *corev1.Pod) { set.DeletionTimestamp = new(metav1.Now()) }},
-		{reason: "the StatefulSet is to have no pods", edit: func(set *appsv1.StatefulSet, _ *corev1.Pod) { set.Spec.Replicas = ptr.To[int32](0) }},
-		{reason: "the newest template was not seen yet", edit: func(set *appsv1.StatefulSet, _ *corev1.Pod) { set.Generation = 3 }},
-		{reason: "nothing was seen yet", edit: func(set *appsv1.StatefulSet, _ *corev1.Pod) { set.Status.UpdateRevision = "" }},
+		{reason: "the StatefulSet is scaled to zero", edit: func(set *appsv1.StatefulSet, _ *corev1.Pod) { set.Spec.Replicas = ptr.To[int32](0) }},
+		{reason: "the newest template has not been observed", edit: func(set *appsv1.StatefulSet, _ *corev1.Pod) { set.Generation = 3 }},
+		{reason: "no template has been observed", edit: func(set *appsv1.StatefulSet, _ *corev1.Pod) { set.Status.UpdateRevision = "" }},
 		{reason: "a partition keeps the old revision", edit: func(set *appsv1.StatefulSet, _ *corev1.Pod) {
 			set.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: ptr.To[int32](1)}
 		}},
@@ -72,6 +72,6 @@ func TestIsStuck(t *testing.T) {
 		})
 	}
 	if isStuck(nil, &corev1.Pod{}) || isStuck(&appsv1.StatefulSet{}, nil) {
-		t.Error("what is not there is not stuck")
+		t.Error("a missing StatefulSet or pod is stuck")
 	}
 }

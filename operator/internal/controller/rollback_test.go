@@ -29,10 +29,10 @@ const (
 	badImage  = "example.org/misspelt:1"
 )
 
-// playPod plays the StatefulSet controller and the kubelet: a pod of the newest template, which can or cannot start.
+// playPod acts as the StatefulSet controller and the kubelet: it creates a pod of the newest template, which can or cannot start.
 func (w *world) playPod(name string, starts bool) {
 	w.Helper()
-	w.eventually("playing the pod", func() error {
+	w.eventually("creating the pod", func() error {
 		set := &appsv1.StatefulSet{}
 		if err := w.tryGet(name, set); err != nil {
 			return err
@@ -81,7 +81,7 @@ func (w *world) runsImage(name, image string) {
 	})
 }
 
-// ranOnce makes a server whose first revision is good.
+// ranOnce creates a server whose first revision is good.
 func (w *world) ranOnce(server *v1alpha1.JupyterServer) {
 	w.Helper()
 	w.create(server)
@@ -90,7 +90,7 @@ func (w *world) ranOnce(server *v1alpha1.JupyterServer) {
 	w.status(server.Name, "good", func(s v1alpha1.JupyterServerStatus) bool { return s.Release.GoodRevision == 1 })
 }
 
-// breaksAfterItRan makes a server that ran once, and then gets an image that cannot be pulled.
+// breaksAfterItRan creates a server that ran once and then gets an image that cannot be pulled.
 func (w *world) breaksAfterItRan(server *v1alpha1.JupyterServer) {
 	w.Helper()
 	w.ranOnce(server)
@@ -116,17 +116,17 @@ func TestRevisionThatCannotStartIsRolledBack(t *testing.T) {
 	w.playPod("alice", true)
 	after := w.status("alice", "running again", func(s v1alpha1.JupyterServerStatus) bool { return s.State == v1alpha1.StateRunning })
 	if !strings.HasSuffix(after.Status.URL, "/alice/") {
-		t.Errorf("url %s, want that of what runs", after.Status.URL)
+		t.Errorf("url %s, want that of the running revision", after.Status.URL)
 	}
 	if meta.IsStatusConditionTrue(after.Status.Conditions, v1alpha1.ConditionReady) {
-		t.Error("ready, though the spec is not what runs")
+		t.Error("ready, although the spec is not running")
 	}
 	if history := w.helm("history", "alice"); !strings.Contains(history, "Rollback to 1") || strings.Count(history, "deployed") != 1 {
 		t.Errorf("helm history:\n%s", history)
 	}
 
 	w.remove("alice", &corev1.Service{})
-	w.eventually("what was rolled back to is kept", func() error { return w.tryGet("alice", &corev1.Service{}) })
+	w.eventually("drift from the revision after the rollback is reverted", func() error { return w.tryGet("alice", &corev1.Service{}) })
 	w.runsImage("alice", goodImage)
 
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = "example.org/right:1" })
@@ -137,7 +137,7 @@ func TestRevisionThatCannotStartIsRolledBack(t *testing.T) {
 	}
 }
 
-func TestInlineSecretGoesOnceNoWayLeadsBackToIt(t *testing.T) {
+func TestInlineSecretIsRemovedOnceNoRollbackNeedsIt(t *testing.T) {
 	w := newWorld(t)
 	server := w.oidcServer("alice")
 	server.Spec.Auth.OIDC.ClientSecret = &v1alpha1.SecretValue{Value: "an-inline-client-secret"}
@@ -149,23 +149,23 @@ func TestInlineSecretGoesOnceNoWayLeadsBackToIt(t *testing.T) {
 	secret := &corev1.Secret{}
 	w.get("alice-jupyter", secret)
 	if len(secret.Data["client-secret"]) == 0 {
-		t.Error("the secret of the revision that would be put back is gone")
+		t.Error("the secret of the revision to roll back to is gone")
 	}
 	w.playPod("alice", true)
-	w.eventually("the secret that nothing needs any more is gone", func() error {
+	w.eventually("the secret that is no longer needed is removed", func() error {
 		w.get("alice-jupyter", secret)
 		return expect(len(secret.Data["client-secret"]), 0)
 	})
 }
 
-func TestRollbackByHandToAnotherAccessControlLeavesNothing(t *testing.T) {
+func TestManualRollbackToAnotherAccessControlIsReverted(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.oidcServer("alice"))
 	w.released("alice")
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth = v1alpha1.Auth{Mode: v1alpha1.AuthModeToken} })
 	w.released("alice")
 	w.helm("rollback", "alice", "1")
-	w.eventually("the sidecars of the other revision are gone", func() error {
+	w.eventually("the sidecars of the other revision are removed", func() error {
 		set := &appsv1.StatefulSet{}
 		w.get("alice", set)
 		pod := set.Spec.Template.Spec
@@ -175,8 +175,8 @@ func TestRollbackByHandToAnotherAccessControlLeavesNothing(t *testing.T) {
 	})
 }
 
-// Objects that only the other revision has come back without an owner: they would outlive the server.
-func TestObjectsThatRollbackByHandAddsGo(t *testing.T) {
+// A manual rollback creates objects that only the other revision has, without an owner. They would outlive the server.
+func TestObjectsOfAManualRollbackArePruned(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.oidcServer("alice"))
 	w.released("alice")
@@ -185,16 +185,16 @@ func TestObjectsThatRollbackByHandAddsGo(t *testing.T) {
 	w.eventually("the other access control is pruned", func() error { return w.isGone("alice-access", &corev1.ConfigMap{}) })
 	releases := map[string][2]string{"another-release": {w.namespace, "theirs"}, "another-namespace": {"theirs", "alice"}}
 	for name, release := range releases {
-		somebodyElses := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
 			Name: name, Namespace: w.namespace, Labels: map[string]string{"jupyterserver.dev/name": "alice"},
 			Annotations: map[string]string{"meta.helm.sh/release-namespace": release[0], "meta.helm.sh/release-name": release[1]},
 		}}
-		if err := suite.client.Create(w.ctx, somebodyElses, client.FieldOwner("helm")); err != nil {
+		if err := suite.client.Create(w.ctx, theirs, client.FieldOwner("helm")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w.helm("rollback", "alice", "1")
-	w.eventually("what Helm added is gone", func() error {
+	w.eventually("the objects that Helm created are pruned", func() error {
 		return errors.Join(w.isGone("alice-access", &corev1.ConfigMap{}), w.isGone("alice-access-rules", &corev1.ConfigMap{}))
 	})
 	w.quiet()
@@ -203,8 +203,8 @@ func TestObjectsThatRollbackByHandAddsGo(t *testing.T) {
 	}
 }
 
-// With --force Helm puts its objects in the place of ours, without owner and without a trace of its hand.
-func TestForcedRollbackByHandIsUndone(t *testing.T) {
+// With --force, Helm replaces the objects by others without an owner and without a trace of Helm as their manager.
+func TestForcedManualRollbackIsReverted(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
 	server.Spec.Storage.Ephemeral = true // a claim cannot be replaced
@@ -213,7 +213,7 @@ func TestForcedRollbackByHandIsUndone(t *testing.T) {
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.DefaultURL = "/tree" })
 	server = w.released("alice")
 	w.helm("rollback", "--force", "alice", "1")
-	w.eventually("every object is the server's again", func() error {
+	w.eventually("the server owns every object again", func() error {
 		for _, o := range []client.Object{&appsv1.StatefulSet{}, &corev1.Service{}, &networkingv1.Ingress{}, &networkingv1.NetworkPolicy{}} {
 			if err := w.tryGet("alice", o); err != nil {
 				return err
@@ -233,8 +233,8 @@ func TestForcedRollbackByHandIsUndone(t *testing.T) {
 	w.released("alice")
 }
 
-// Records that Helm has marked have no owner. They stay when the server goes, and do not stop the next one of its name.
-func TestRecordsWithoutOwnerDoNotStopTheNextServer(t *testing.T) {
+// Records that Helm has updated have no owner. They outlive the server, and do not block the next one with its name.
+func TestRecordsWithoutOwnerDoNotBlockTheNextServer(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
@@ -256,7 +256,7 @@ func TestRecordsWithoutOwnerDoNotStopTheNextServer(t *testing.T) {
 	}
 }
 
-// What only looks like a record is neither touched nor counted.
+// Secrets that only look like records are neither changed nor counted.
 func TestSecretsLikeRecordsAreLeftAlone(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
@@ -279,14 +279,14 @@ func TestSecretsLikeRecordsAreLeftAlone(t *testing.T) {
 	}
 }
 
-// Helm makes objects of the release without an owner. They are taken up, and not taken for somebody else's.
-func TestObjectsThatHelmMadeAreTakenUp(t *testing.T) {
+// Objects that Helm creates for the release have no owner. They are adopted, not treated as foreign.
+func TestObjectsCreatedByHelmAreAdopted(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
 	server.Spec.JupyterServer.Image = "old"
 	w.create(server)
 	w.released("alice")
-	w.label(map[string]string{forbidden: "old"}) // nothing is put back while Helm works
+	w.label(map[string]string{forbidden: "old"}) // nothing is restored while Helm works
 	w.stalled("alice", "SuiteImage")
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Suspend = true })
 	w.status("alice", "stopped", func(s v1alpha1.JupyterServerStatus) bool { return s.State == v1alpha1.StateSuspended })
@@ -295,18 +295,18 @@ func TestObjectsThatHelmMadeAreTakenUp(t *testing.T) {
 	service := &corev1.Service{}
 	w.get("alice", service)
 	if len(service.OwnerReferences) > 0 {
-		t.Fatalf("Helm did not make it: %v", service.OwnerReferences)
+		t.Fatalf("the Service was not created by Helm: %v", service.OwnerReferences)
 	}
 	w.label(map[string]string{forbidden: ""})
 	server = w.released("alice")
 	w.get("alice", service)
 	if !metav1.IsControlledBy(service, server) {
-		t.Errorf("it is not the server's: %v", service.OwnerReferences)
+		t.Errorf("the Service has the owners %v", service.OwnerReferences)
 	}
 }
 
-// Helm and the operator have worked at the same time: both have written the record of one number, and Helm was the last.
-func TestRecordOfHelmIsNotTheRelease(t *testing.T) {
+// Helm and the operator worked at the same time: both have written the record of one revision, Helm as the last.
+func TestRecordOverwrittenByHelmIsNotTheRelease(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
@@ -317,7 +317,7 @@ func TestRecordOfHelmIsNotTheRelease(t *testing.T) {
 	if err := records.Update("sh.helm.release.v1.alice.v2", record); err != nil {
 		t.Fatal(err)
 	}
-	w.remove("alice", &corev1.Service{}) // Helm's other trace
+	w.remove("alice", &corev1.Service{}) // the other trace of Helm
 	w.eventually("the release is recorded again", func() error {
 		if history := w.helm("history", "alice"); !strings.Contains(history, "Recorded again") || strings.Count(history, "deployed") != 1 {
 			return errors.New(history)
@@ -325,11 +325,11 @@ func TestRecordOfHelmIsNotTheRelease(t *testing.T) {
 		return nil
 	})
 	if manifest := w.helm("get", "manifest", "alice"); !strings.Contains(manifest, "/tree") {
-		t.Errorf("the newest manifest is not what the spec says:\n%s", manifest)
+		t.Errorf("the newest manifest is not that of the spec:\n%s", manifest)
 	}
 }
 
-// Helm finishes its rollback, which the operator has met in an upgrade of its own, a moment later.
+// Helm completes a rollback shortly after an upgrade by the operator, which overlapped with it.
 func TestRecordThatHelmWritesAfterAnUpgrade(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
@@ -339,7 +339,7 @@ func TestRecordThatHelmWritesAfterAnUpgrade(t *testing.T) {
 	w.writeRecord(record)
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.DefaultURL = "/tree" })
 	if revision := w.released("alice").Status.Release.Revision; revision != 2 {
-		t.Fatalf("revision %d: the two did not meet", revision)
+		t.Fatalf("revision %d: the two did not overlap", revision)
 	}
 	record.Info.Status = helmrelease.StatusDeployed
 	if err := records.Update("sh.helm.release.v1.alice.v2", record); err != nil {
@@ -353,7 +353,7 @@ func TestRecordThatHelmWritesAfterAnUpgrade(t *testing.T) {
 	})
 }
 
-// A newer record of the name, of whoever, is history as soon as it is seen.
+// A newer record of the release, whatever its owner, is superseded as soon as it is observed.
 func TestNewerRecordIsSuperseded(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
@@ -371,7 +371,7 @@ func TestNewerRecordIsSuperseded(t *testing.T) {
 	})
 }
 
-// What Helm wrote in the place of the good record is nothing to go back to.
+// A record with which Helm has replaced the good one is nothing to roll back to.
 func TestNotRolledBackToARecordOfHelm(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
@@ -385,12 +385,12 @@ func TestNotRolledBackToARecordOfHelm(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.playPod("alice", false)
-	w.status("alice", "told", func(s v1alpha1.JupyterServerStatus) bool {
+	w.status("alice", "the failed rollback is reported", func(s v1alpha1.JupyterServerStatus) bool {
 		return strings.Contains(s.Message, "cannot be rolled back: The record")
 	})
 }
 
-// records are Helm's own hand on the records.
+// records returns Helm's own storage driver.
 func (w *world) records() *driver.Secrets {
 	w.Helper()
 	kube, err := kubernetes.NewForConfig(suite.config)
@@ -400,7 +400,7 @@ func (w *world) records() *driver.Secrets {
 	return driver.NewSecrets(kube.CoreV1().Secrets(w.namespace))
 }
 
-// record is the record of a revision of alice, for Helm to write another one of.
+// record returns the record of a revision of alice, and the driver to write another one.
 func (w *world) record(revision int) (*driver.Secrets, *helmrelease.Release) {
 	w.Helper()
 	records := w.records()
@@ -419,10 +419,11 @@ func (w *world) writeRecord(record *helmrelease.Release) {
 	}
 }
 
+// isGone returns an error unless an object does not exist.
 func (w *world) isGone(name string, o client.Object) error {
 	err := w.tryGet(name, o)
 	if err == nil {
-		return fmt.Errorf("%T %s is there", o, name)
+		return fmt.Errorf("%T %s exists", o, name)
 	}
 	return client.IgnoreNotFound(err)
 }
@@ -432,8 +433,8 @@ func TestNotRolledBack(t *testing.T) {
 		reason  string
 		release *v1alpha1.Release
 	}{
-		{"nobody asked for it", nil},
-		{"the server asks for it not to be", &v1alpha1.Release{RollbackOnFailure: new(false)}},
+		{"rollbacks are not enabled", nil},
+		{"rollbacks are disabled", &v1alpha1.Release{RollbackOnFailure: new(false)}},
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
@@ -448,7 +449,7 @@ func TestNotRolledBack(t *testing.T) {
 	}
 }
 
-// There is nothing to go back to.
+// There is no revision to roll back to.
 func TestFirstRevisionIsNotRolledBack(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
@@ -462,7 +463,7 @@ func TestFirstRevisionIsNotRolledBack(t *testing.T) {
 	w.runsImage("alice", badImage)
 }
 
-func TestSwitchingRollbackOnIsNoNewRevision(t *testing.T) {
+func TestEnablingRollbackIsNoNewRevision(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
@@ -474,8 +475,8 @@ func TestSwitchingRollbackOnIsNoNewRevision(t *testing.T) {
 	}
 }
 
-// The record to go back to is kept longer than others, and goes once there is a newer one.
-func TestRecordToGoBackToIsKept(t *testing.T) {
+// The record to roll back to is kept longer than others, and pruned once there is a newer one.
+func TestRecordToRollBackToIsKept(t *testing.T) {
 	w := newWorld(t)
 	w.ranOnce(w.server("alice"))
 	for i := range 7 {
@@ -489,14 +490,14 @@ func TestRecordToGoBackToIsKept(t *testing.T) {
 	first := &corev1.Secret{}
 	w.get("sh.helm.release.v1.alice.v1", first)
 	w.playPod("alice", true)
-	w.eventually("the first record goes", func() error { return w.hasRecords(4, 5, 6, 7, 8) })
+	w.eventually("the first record is pruned", func() error { return w.hasRecords(4, 5, 6, 7, 8) })
 
 	first.ResourceVersion, first.UID = "", ""
-	if err := suite.client.Create(w.ctx, first); err != nil { // as if the operator had ended before it deleted the record
+	if err := suite.client.Create(w.ctx, first); err != nil { // as if the operator had been killed before it pruned the record
 		t.Fatal(err)
 	}
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = goodImage })
-	w.eventually("a record that was left behind goes with the next revision", func() error { return w.hasRecords(5, 6, 7, 8, 9) })
+	w.eventually("a record that was left is pruned with the next revision", func() error { return w.hasRecords(5, 6, 7, 8, 9) })
 }
 
 func TestRollbackRetainsAClaimThatEitherSpecRetains(t *testing.T) {
@@ -532,6 +533,7 @@ func TestRollbackRetainsAClaimThatEitherSpecRetains(t *testing.T) {
 	}
 }
 
+// hasRecords returns an error unless these revisions have records.
 func (w *world) hasRecords(revisions ...int) error {
 	var list corev1.SecretList
 	if err := suite.client.List(w.ctx, &list, client.InNamespace(w.namespace), client.MatchingLabels{"owner": "helm"}); err != nil {
@@ -551,15 +553,15 @@ func (w *world) hasRecords(revisions ...int) error {
 	return nil
 }
 
-// Who takes a release away with Helm has the objects put back, and the records too.
-func TestRecordsArePutRightAfterHelm(t *testing.T) {
+// After commands of Helm, both the objects and the records of a release are restored.
+func TestReleaseIsRestoredAfterHelm(t *testing.T) {
 	tests := []struct {
 		reason   string
 		helm     []string
 		revision string
 	}{
-		{"the release goes on after `helm uninstall`", []string{"uninstall", "alice"}, "3"},
-		{"what a `helm uninstall --keep-history` left is passed over", []string{"uninstall", "--keep-history", "alice"}, "3"},
+		{"the release is restored after `helm uninstall`", []string{"uninstall", "alice"}, "3"},
+		{"records that `helm uninstall --keep-history` keeps are skipped", []string{"uninstall", "--keep-history", "alice"}, "3"},
 		{"the newest revision is that of the spec after `helm rollback`", []string{"rollback", "alice", "1"}, "4"},
 	}
 	for _, test := range tests {
@@ -578,7 +580,7 @@ func TestRecordsArePutRightAfterHelm(t *testing.T) {
 				return nil
 			})
 			if manifest := w.helm("get", "manifest", "alice"); !strings.Contains(manifest, "/tree") {
-				t.Errorf("the newest manifest is not what the spec says:\n%s", manifest)
+				t.Errorf("the newest manifest is not that of the spec:\n%s", manifest)
 			}
 			for _, o := range []client.Object{&appsv1.StatefulSet{}, &corev1.Service{}, &corev1.PersistentVolumeClaim{}} {
 				w.get("alice", o)
@@ -590,8 +592,8 @@ func TestRecordsArePutRightAfterHelm(t *testing.T) {
 	}
 }
 
-// What ran once may be forbidden by now: a rollback would start a new pod of it.
-func TestNotRolledBackToWhatIsForbidden(t *testing.T) {
+// A revision that ran once may be denied by now: a rollback would start a new pod of it.
+func TestNotRolledBackToADeniedRevision(t *testing.T) {
 	w := newWorld(t)
 	first := w.server("alice")
 	first.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)}
@@ -606,7 +608,7 @@ func TestNotRolledBackToWhatIsForbidden(t *testing.T) {
 	w.create(second)
 	w.released("bob")
 	w.playPod("alice", false)
-	message := w.status("alice", "kept as it is", func(s v1alpha1.JupyterServerStatus) bool {
+	message := w.status("alice", "the failed rollback is reported", func(s v1alpha1.JupyterServerStatus) bool {
 		return strings.Contains(s.Message, "cannot be rolled back")
 	}).Status.Message
 	if !strings.Contains(message, "route-taken") {
@@ -616,7 +618,7 @@ func TestNotRolledBackToWhatIsForbidden(t *testing.T) {
 	w.runsImage("alice", badImage)
 }
 
-func TestRollbackWithoutARecordIsTold(t *testing.T) {
+func TestRollbackWithoutARecordIsReported(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
 	server.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(true)}
@@ -625,12 +627,12 @@ func TestRollbackWithoutARecordIsTold(t *testing.T) {
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = badImage })
 	w.runsImage("alice", badImage)
 	w.playPod("alice", false)
-	w.status("alice", "told", func(s v1alpha1.JupyterServerStatus) bool {
+	w.status("alice", "the failed rollback is reported", func(s v1alpha1.JupyterServerStatus) bool {
 		return strings.Contains(s.Message, "cannot be rolled back: The record")
 	})
 }
 
-// Helm's own commands are no reason to try again what was rolled back.
+// Commands of Helm do not make the operator retry a revision that was rolled back.
 func TestHelmAfterARollback(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
@@ -640,7 +642,7 @@ func TestHelmAfterARollback(t *testing.T) {
 	w.playPod("alice", true)
 	w.stalled("alice", v1alpha1.ReasonRolledBack)
 	w.helm("rollback", "alice", "2")
-	w.eventually("what was rolled back to is recorded again", func() error {
+	w.eventually("the revision after the rollback is recorded again", func() error {
 		if history := w.helm("history", "alice"); !strings.Contains(history, "Recorded again") {
 			return errors.New(history)
 		}
@@ -660,7 +662,7 @@ func TestHelmAfterARollback(t *testing.T) {
 	if err := suite.client.Delete(w.ctx, pod, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}
-	w.eventually("the spec is tried, since nothing else is known", func() error {
+	w.eventually("the spec is tried, because no other revision is known", func() error {
 		return w.tryGet("alice", &appsv1.StatefulSet{})
 	})
 }

@@ -36,8 +36,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies/policiestest"
 )
 
-// The suite runs against a real etcd and kube-apiserver, with no other controllers: no pod ever starts, and nothing is
-// garbage-collected. What pods do is played by writing their status.
+// The suite runs against a real etcd and kube-apiserver without other controllers: no pod starts, and nothing is garbage-collected.
+// The tests write the status that the kubelet and the StatefulSet controller would write.
 var suite struct {
 	config     *rest.Config
 	kubeconfig string
@@ -74,7 +74,7 @@ func prepare(env *envtest.Environment, cfg *rest.Config) (err error) {
 	return os.WriteFile(suite.kubeconfig, env.KubeConfig, 0o600)
 }
 
-// startOperator starts the operator as its main does, with a transport that takes down every request.
+// startOperator starts the operator as its main does, with a transport that records every request.
 func startOperator() (stop func() error, err error) {
 	cfg := rest.CopyConfig(suite.config)
 	suite.requests = &requestLog{}
@@ -101,7 +101,7 @@ func startOperator() (stop func() error, err error) {
 	return func() error { cancel(); return <-done }, nil
 }
 
-// suiteOptions are those of an operator whose policies a test may change.
+// suiteOptions returns the options of an operator whose policies a test may change.
 func suiteOptions(ctx context.Context) (controller.Options, error) {
 	cfg := config.Default()
 	cfg.Ingress.HTTPPort = 8000
@@ -134,7 +134,7 @@ func newSuiteEvaluator(ctx context.Context, rule string) (*policies.Evaluator, e
 	return policies.New(ctx, policies.Options{Config: cfg, Timeout: time.Minute, Sources: []policies.Source{{Name: "suite.rego", Text: rule}}})
 }
 
-// requestLog takes down the requests of the operator.
+// requestLog records the requests of the operator.
 type requestLog struct {
 	mu   sync.Mutex
 	seen []string
@@ -149,7 +149,7 @@ func (l *requestLog) over(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// of are the requests in a namespace so far.
+// of returns the requests in a namespace so far.
 func (l *requestLog) of(namespace string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -166,7 +166,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// world is one test's namespace, and what is done and seen in it.
+// world is the namespace of one test, with helpers to change and check it.
 type world struct {
 	*testing.T
 	ctx       context.Context
@@ -179,12 +179,12 @@ func newWorld(t *testing.T) *world {
 	return anotherWorld(t)
 }
 
-// anotherWorld is for tests with several namespaces.
+// anotherWorld returns a further namespace for the same test.
 func anotherWorld(t *testing.T) *world {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	if err := suite.client.Create(t.Context(), namespace); err != nil {
-		t.Fatalf("making a namespace: %v", err)
+		t.Fatalf("creating a namespace: %v", err)
 	}
 	w := &world{T: t, ctx: t.Context(), namespace: namespace.Name}
 	t.Cleanup(func() {
@@ -194,15 +194,15 @@ func anotherWorld(t *testing.T) *world {
 	return w
 }
 
-// server is the smallest server that is valid.
+// server returns the smallest valid server.
 func (w *world) server(name string) *v1alpha1.JupyterServer {
 	s := &v1alpha1.JupyterServer{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace}}
-	s.Spec.Routing.Host = w.namespace + ".localhost" // two servers on one route are refused
+	s.Spec.Routing.Host = w.namespace + ".localhost" // servers with the same route are rejected
 	s.Spec.Routing.Path = "/" + name
 	return s
 }
 
-// create sends only what is set, as a person would: the zero values of Go are not a person's.
+// create creates an object. Of a server it sends only the fields that are set, as a user would.
 func (w *world) create(o client.Object) {
 	w.Helper()
 	if server, ok := o.(*v1alpha1.JupyterServer); ok {
@@ -238,7 +238,7 @@ func (w *world) change(name string, edit func(*v1alpha1.JupyterServer)) {
 	})
 }
 
-// eventually tries until it works, and says the last error when it never does.
+// eventually retries until it succeeds, and fails with the last error.
 func (w *world) eventually(what string, try func() error) {
 	w.Helper()
 	deadline := time.Now().Add(time.Minute)
@@ -254,7 +254,7 @@ func (w *world) eventually(what string, try func() error) {
 	}
 }
 
-// status waits until a server's status is as wanted, and returns the server.
+// status waits until a server's current status is as wanted, and returns the server.
 func (w *world) status(name, what string, wanted func(v1alpha1.JupyterServerStatus) bool) *v1alpha1.JupyterServer {
 	w.Helper()
 	server := &v1alpha1.JupyterServer{}
@@ -270,7 +270,7 @@ func (w *world) status(name, what string, wanted func(v1alpha1.JupyterServerStat
 	return server
 }
 
-// released waits until the newest spec is released.
+// released waits until the current spec is released, and returns the server.
 func (w *world) released(name string) *v1alpha1.JupyterServer {
 	w.Helper()
 	return w.status(name, "released", func(s v1alpha1.JupyterServerStatus) bool {
@@ -283,7 +283,7 @@ func (w *world) released(name string) *v1alpha1.JupyterServer {
 	})
 }
 
-// stalled waits until a server is stalled for a reason, and returns its message.
+// stalled waits until a server is stalled with a reason, and returns its message.
 func (w *world) stalled(name, reason string) string {
 	w.Helper()
 	return w.stalledServer(name, reason).Status.Message
@@ -301,14 +301,14 @@ func (w *world) stalledServer(name, reason string) *v1alpha1.JupyterServer {
 	})
 }
 
-// quiet waits until the operator has made no request in the namespace for a moment, and returns all that it made.
+// quiet waits until the operator has made no request in the namespace for a moment, and returns all requests so far.
 func (w *world) quiet() []string {
 	w.Helper()
 	last, since := len(suite.requests.of(w.namespace)), time.Now()
 	deadline := time.Now().Add(30 * time.Second)
 	for time.Since(since) < 1500*time.Millisecond {
 		if time.Now().After(deadline) {
-			w.Fatalf("the operator does not come to rest: %v", suite.requests.of(w.namespace))
+			w.Fatalf("the operator keeps making requests: %v", suite.requests.of(w.namespace))
 		}
 		time.Sleep(50 * time.Millisecond)
 		if now := len(suite.requests.of(w.namespace)); now != last {

@@ -26,8 +26,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/judge"
 )
 
-// TestTenThousandTurns takes so many turns of the loop, and finds the memory as it was after the first of them, and no goroutine left
-// when the operator has stopped.
+// TestTenThousandTurns runs many turns of the loop. The memory must not grow after the first of them, and no goroutine may be left
+// after the operator has stopped.
 func TestTenThousandTurns(t *testing.T) {
 	const warm, all = 2_000, 10_000
 	before := goleak.IgnoreCurrent()
@@ -57,7 +57,7 @@ func TestTenThousandTurns(t *testing.T) {
 		goleak.IgnoreAnyFunction("net/http/internal/http2.(*ClientConn).readLoop"),
 		goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*ClientConn).readLoop"), // the same, where the test's own clients use that package
 		// A watch for metadata that ends while an event is under way (controller-runtime v0.25.2, pkg/cache/internal/informers.go,
-		// newGVKFixupWatcher): nobody takes the event any more. One for each such watch, when the operator stops.
+		// newGVKFixupWatcher): the event is never received. There is one for each such watch when the operator stops.
 		goleak.IgnoreTopFunction("k8s.io/apimachinery/pkg/watch.(*filteredWatch).loop"),
 	}
 	if err := goleak.Find(leaks...); err != nil {
@@ -65,24 +65,24 @@ func TestTenThousandTurns(t *testing.T) {
 	}
 }
 
-// crowd is servers of all sorts: with a token and with people signing in, suspended, some waiting for a pod, some refused by a policy.
-// The last two are few, because their turns take longest: events are asked for, or the policies.
+// crowd is servers of all sorts: with a token and with OIDC, suspended, waiting for a pod, and rejected by a policy. There are few of
+// the last two, because their turns take longest: these list events or evaluate the policies.
 type crowd struct {
 	namespaces []string
-	refused    map[string]bool
+	rejected   map[string]bool
 }
 
 func newCrowd(t *testing.T) crowd {
 	t.Helper()
-	sorts := []func(namespace string) *v1alpha1.JupyterServer{tokenServer, oidcServer, refused, refused}
+	sorts := []func(namespace string) *v1alpha1.JupyterServer{tokenServer, oidcServer, rejected, rejected}
 	for len(sorts) < 40 {
 		sorts = append(sorts, suspended(tokenServer), suspended(tokenServer), suspended(oidcServer))
 	}
-	c := crowd{refused: map[string]bool{}}
+	c := crowd{rejected: map[string]bool{}}
 	for i, sort := range sorts {
 		namespace := newNamespace(t)
 		c.namespaces = append(c.namespaces, namespace)
-		c.refused[namespace] = i == 2 || i == 3
+		c.rejected[namespace] = i == 2 || i == 3
 		if err := create(sort)(t.Context(), namespace); err != nil {
 			t.Fatal(err)
 		}
@@ -98,20 +98,20 @@ func suspended(server func(string) *v1alpha1.JupyterServer) func(string) *v1alph
 	}
 }
 
-func refused(namespace string) *v1alpha1.JupyterServer {
+func rejected(namespace string) *v1alpha1.JupyterServer {
 	s := tokenServer(namespace)
 	s.Spec.Auth.Mode = v1alpha1.AuthModeNone
 	return s
 }
 
-// settled waits until all are released or refused.
+// settled waits until all servers are released or rejected.
 func (c crowd) settled(t *testing.T) {
 	t.Helper()
 	eventually(t, "servers of all sorts", func() error {
 		var errs []error
 		for _, namespace := range c.namespaces {
-			if c.refused[namespace] {
-				errs = append(errs, isRefused(t.Context(), namespace))
+			if c.rejected[namespace] {
+				errs = append(errs, isRejected(t.Context(), namespace))
 				continue
 			}
 			errs = append(errs, settled(t.Context(), namespace))
@@ -120,18 +120,19 @@ func (c crowd) settled(t *testing.T) {
 	})
 }
 
-func isRefused(ctx context.Context, namespace string) error {
+// isRejected returns an error unless a server is rejected by a policy.
+func isRejected(ctx context.Context, namespace string) error {
 	server := &v1alpha1.JupyterServer{}
 	if err := suite.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: serverName}, server); err != nil {
 		return err
 	}
 	if !meta.IsStatusConditionFalse(server.Status.Conditions, v1alpha1.ConditionPolicyCompliant) {
-		return fmt.Errorf("%s: is not refused: %+v", namespace, server.Status)
+		return fmt.Errorf("%s is not rejected: %+v", namespace, server.Status)
 	}
 	return nil
 }
 
-// disturb edits a foreign field of an object, and now and then labels a server and deletes an object of another.
+// disturb edits a foreign field of an object. Every five rounds it also labels a server and deletes an object of another.
 func (c crowd) disturb(t *testing.T, round int) {
 	t.Helper()
 	at := func(i int) metav1.ObjectMeta {
@@ -150,7 +151,7 @@ func (c crowd) disturb(t *testing.T, round int) {
 	}
 }
 
-// wakeAll wakes all servers, and waits until each has had a turn.
+// wakeAll triggers a turn of all servers and waits for them.
 func (o *operator) wakeAll(t *testing.T, servers int) {
 	t.Helper()
 	before := turns(t)
@@ -162,7 +163,7 @@ func (o *operator) wakeAll(t *testing.T, servers int) {
 	}
 }
 
-// turns is how many turns of the loop there have been in this process.
+// turns returns the number of turns of the loop in this process.
 func turns(t *testing.T) int {
 	t.Helper()
 	families, err := metrics.Registry.Gather()
@@ -181,10 +182,10 @@ func turns(t *testing.T) int {
 	return int(total)
 }
 
-// heap is how many bytes are in use.
+// heap returns the number of bytes in use.
 func heap() uint64 {
 	runtime.GC()
-	runtime.GC() // what has a finalizer goes with the second
+	runtime.GC() // the second frees objects with finalizers
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
 	return stats.HeapAlloc

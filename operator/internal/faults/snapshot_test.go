@@ -29,8 +29,8 @@ import (
 // serverName is the name of the one server of a namespace.
 const serverName = "alice"
 
-// madeKinds are the kinds of everything that the operator makes.
-var madeKinds = []schema.GroupVersionKind{
+// createdKinds are the kinds of all objects that the operator creates.
+var createdKinds = []schema.GroupVersionKind{
 	{Group: "apps", Version: "v1", Kind: "StatefulSet"},
 	{Version: "v1", Kind: "Service"},
 	{Version: "v1", Kind: "PersistentVolumeClaim"},
@@ -40,16 +40,16 @@ var madeKinds = []schema.GroupVersionKind{
 	{Group: "networking.k8s.io", Version: "v1", Kind: "NetworkPolicy"},
 }
 
-// snapshot is the state of a namespace, by object: what is the same in two namespaces where the same was done.
+// snapshot is the state of a namespace, by object. It is equal for two namespaces with the same history.
 type snapshot map[string]string
 
-// look takes down the state of namespaces.
-func look(ctx context.Context, namespaces ...string) (map[string]snapshot, error) {
+// snapshots returns the state of namespaces.
+func snapshots(ctx context.Context, namespaces ...string) (map[string]snapshot, error) {
 	var servers v1alpha1.JupyterServerList
 	if err := suite.client.List(ctx, &servers); err != nil {
 		return nil, err
 	}
-	objects, err := made(ctx)
+	objects, err := created(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func look(ctx context.Context, namespaces ...string) (map[string]snapshot, error
 	return out, nil
 }
 
-// nameOf names an object, and a record by its revision.
+// nameOf returns the name of an object, or the revision of a record.
 func nameOf(o *unstructured.Unstructured) string {
 	if isRecord(o) {
 		return "record " + o.GetLabels()["version"]
@@ -87,10 +87,10 @@ func nameOf(o *unstructured.Unstructured) string {
 	return o.GetKind() + " " + o.GetName()
 }
 
-// made is everything that the operator made in a namespace, or in all.
-func made(ctx context.Context, options ...client.ListOption) ([]unstructured.Unstructured, error) {
+// created returns all objects that the operator created, in a namespace or in all.
+func created(ctx context.Context, options ...client.ListOption) ([]unstructured.Unstructured, error) {
 	var out []unstructured.Unstructured
-	for _, kind := range madeKinds {
+	for _, kind := range createdKinds {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 		if err := suite.client.List(ctx, list, options...); err != nil {
@@ -101,7 +101,7 @@ func made(ctx context.Context, options ...client.ListOption) ([]unstructured.Uns
 	return out, nil
 }
 
-// statusOf is what a status says of the release. What it says of the pod changes with time: no pod ever comes.
+// statusOf returns what a status reports about the release. What it reports about the pod changes with time, because no pod starts.
 func statusOf(server *v1alpha1.JupyterServer) string {
 	if server.DeletionTimestamp != nil {
 		return string(server.Status.State)
@@ -129,10 +129,10 @@ func isRecord(o *unstructured.Unstructured) bool {
 	return kind == "helm.sh/release.v1"
 }
 
-// digests of UIDs and namespaces differ everywhere: of Secrets, of what was applied, in names of cookies.
+// digests matches digests of Secrets and of applied objects, and names of cookies. They depend on the UID or the namespace.
 var digests = regexp.MustCompile(`\b[0-9a-f]{32}\b|js-[0-9a-f]{16}`)
 
-// describe is an object without what is different each time that it is made.
+// describe returns an object without the fields that differ each time it is created.
 func describe(o *unstructured.Unstructured, server types.UID) (string, error) {
 	text := "owned by " + owners(o, server) + "\n"
 	if isRecord(o) {
@@ -160,7 +160,7 @@ func describe(o *unstructured.Unstructured, server types.UID) (string, error) {
 	return digests.ReplaceAllString(text+string(raw), "DIGEST"), err
 }
 
-// owners says in words whose an object is.
+// owners returns the owners of an object. Those with another UID than the server are marked.
 func owners(o *unstructured.Unstructured, server types.UID) string {
 	var names []string
 	for _, owner := range o.GetOwnerReferences() {
@@ -171,12 +171,12 @@ func owners(o *unstructured.Unstructured, server types.UID) string {
 		names = append(names, name)
 	}
 	if len(names) == 0 {
-		return "nobody"
+		return "no owner"
 	}
 	return strings.Join(names, " and ")
 }
 
-// decode reads a record as Helm does (helm.sh/helm/v3/pkg/storage/driver/util.go): it is packed twice in base64, by Helm and by
+// decode decodes a record as Helm does (helm.sh/helm/v3/pkg/storage/driver/util.go). It is encoded twice with base64: by Helm and by
 // the Secret.
 func decode(o *unstructured.Unstructured) (*helmrelease.Release, error) {
 	packed, _, _ := unstructured.NestedString(o.Object, "data", "release")
@@ -192,7 +192,7 @@ func decode(o *unstructured.Unstructured) (*helmrelease.Release, error) {
 	return record, json.NewDecoder(unpacked).Decode(record)
 }
 
-// differences are what is in one snapshot and not in the other.
+// differences returns an error with all differences between two snapshots.
 func differences(got, want snapshot) error {
 	var lines []string
 	for _, name := range slices.Sorted(maps.Keys(want)) {
@@ -206,7 +206,7 @@ func differences(got, want snapshot) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(got)) {
 		if _, ok := want[name]; !ok {
-			lines = append(lines, name+" is there and should not be")
+			lines = append(lines, name+" should not exist")
 		}
 	}
 	if len(lines) == 0 {
@@ -215,7 +215,7 @@ func differences(got, want snapshot) error {
 	return fmt.Errorf("%s", strings.Join(lines, "\n\t"))
 }
 
-// difference is where two texts differ first.
+// difference returns the first difference between two texts.
 func difference(got, want string) string {
 	at := 0
 	for at < len(got) && at < len(want) && got[at] == want[at] {

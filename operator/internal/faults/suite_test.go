@@ -38,8 +38,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/policies/policiestest"
 )
 
-// The suite has one control plane, with no other controllers: no pod ever starts, and nothing is garbage-collected. Its tests run
-// one after the other, because every operator works on all servers.
+// The suite has one control plane without other controllers: no pod starts, and nothing is garbage-collected. Its tests are not
+// parallel, because each operator reconciles all servers.
 var suite struct {
 	config     *rest.Config
 	kubeconfig string
@@ -49,7 +49,7 @@ var suite struct {
 	evaluator  *policies.Evaluator
 }
 
-// concurrency is how many servers an operator reconciles at once: more than there are cases whose requests hang.
+// concurrency is the number of servers that an operator reconciles at once: more than there are cases whose requests hang.
 const concurrency = 250
 
 func TestMain(m *testing.M) {
@@ -86,12 +86,12 @@ func prepare(env *envtest.Environment, cfg *rest.Config) (err error) {
 	return os.WriteFile(suite.kubeconfig, env.KubeConfig, 0o600)
 }
 
-// operator stands for one process of the operator: its memory is lost when it stops.
+// operator acts as one process of the operator: its memory is lost when it stops.
 type operator struct {
 	t      *testing.T
 	cancel context.CancelFunc
 	ended  chan error
-	// wake wakes all servers.
+	// wake triggers a turn of all servers.
 	wake chan event.GenericEvent
 }
 
@@ -102,16 +102,16 @@ func start(t *testing.T, over func(http.RoundTripper) http.RoundTripper) *operat
 	cfg.Wrap(over)
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme:  suite.client.Scheme(),
-		Logger:  logr.New(log.NullLogSink{}), // errors are what these tests are about: hundreds of them
+		Logger:  logr.New(log.NullLogSink{}), // these tests cause hundreds of errors
 		Cache:   controller.CacheOptions(),
 		Metrics: metricsserver.Options{BindAddress: "0"},
 		Controller: managerconfig.Controller{
 			Logger:             logr.New(log.NullLogSink{}),
-			SkipNameValidation: new(true), // one after the other in this process
+			SkipNameValidation: new(true), // this process runs several managers
 		},
 	})
 	if err != nil {
-		t.Fatalf("making a manager: %v", err)
+		t.Fatalf("creating a manager: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	asked := judge.New(suite.renderer)
@@ -126,7 +126,7 @@ func start(t *testing.T, over func(http.RoundTripper) http.RoundTripper) *operat
 	return o
 }
 
-// stop stops the operator, and waits for the end of all that it does.
+// stop stops the operator and waits until it has ended.
 func (o *operator) stop() {
 	if o.cancel == nil {
 		return
@@ -138,12 +138,12 @@ func (o *operator) stop() {
 	}
 }
 
-// newNamespace makes a namespace whose servers are gone after the test.
+// newNamespace creates a namespace whose servers are deleted after the test.
 func newNamespace(t *testing.T) string {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
 	if err := suite.client.Create(t.Context(), namespace); err != nil {
-		t.Fatalf("making a namespace: %v", err)
+		t.Fatalf("creating a namespace: %v", err)
 	}
 	t.Cleanup(func() {
 		_ = suite.client.DeleteAllOf(context.Background(), &v1alpha1.JupyterServer{}, client.InNamespace(namespace.Name))
@@ -151,7 +151,7 @@ func newNamespace(t *testing.T) string {
 	return namespace.Name
 }
 
-// each does something for all, eight at a time.
+// each calls do for all elements, eight at a time, and fails if one of them does.
 func each[T any](t *testing.T, all []T, do func(T) error) {
 	t.Helper()
 	var (
@@ -180,7 +180,7 @@ func each[T any](t *testing.T, all []T, do func(T) error) {
 // pause is between two tries.
 const pause = 50 * time.Millisecond
 
-// eventually tries until it works, and says the last error when it never does.
+// eventually retries until it succeeds, and fails with the last error.
 func eventually(t *testing.T, what string, try func() error) {
 	t.Helper()
 	deadline := time.Now().Add(3 * time.Minute)

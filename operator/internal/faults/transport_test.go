@@ -20,31 +20,31 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// fault is one way in which a write goes wrong.
+// fault is one way in which a write fails.
 type fault struct {
 	name string
-	// strike takes the place of the write.
+	// strike replaces the write.
 	strike func(next http.RoundTripper, r *http.Request) (*http.Response, error)
-	// lasts says that the operator does nothing more for the namespace until it is started again.
+	// lasts is true if the operator does nothing more for the namespace until it is restarted.
 	lasts bool
-	// dies says that nothing that it might still try gets through.
+	// dies is true if no later request gets through.
 	dies bool
-	// common says that it is tried on all lives, else on the first only.
+	// common is true if the fault is injected in all lives, not only in the first.
 	common bool
 }
 
-// faults are all of them. A request that ended before the API server did its work and one that ended after it look the same to
-// the operator, and leave two different worlds behind.
+// faults are all faults. A request that fails before the API server has handled it and one that fails afterwards look the same to
+// the operator, but leave different states.
 var faults = []fault{
 	{name: "fails", strike: func(_ http.RoundTripper, r *http.Request) (*http.Response, error) {
-		return refuse(r, apierrors.NewInternalError(errors.New("etcdserver: leader changed")))
+		return reject(r, apierrors.NewInternalError(errors.New("etcdserver: leader changed")))
 	}},
 	{name: "conflicts", common: true, strike: func(_ http.RoundTripper, r *http.Request) (*http.Response, error) {
 		resource, name := schema.GroupResource{Resource: "things"}, "thing"
 		if r.Method == http.MethodPost {
-			return refuse(r, apierrors.NewAlreadyExists(resource, name))
+			return reject(r, apierrors.NewAlreadyExists(resource, name))
 		}
-		return refuse(r, apierrors.NewConflict(resource, name, errors.New("the object has been modified")))
+		return reject(r, apierrors.NewConflict(resource, name, errors.New("the object has been modified")))
 	}},
 	{name: "times out", common: true, strike: func(next http.RoundTripper, r *http.Request) (*http.Response, error) {
 		if err := finish(next, r); err != nil {
@@ -53,7 +53,7 @@ var faults = []fault{
 		return nil, lostError{}
 	}},
 	{name: "is cancelled", strike: func(next http.RoundTripper, r *http.Request) (*http.Response, error) {
-		ctx, cancel := context.WithTimeout(r.Context(), time.Millisecond) // before, while or after it is done
+		ctx, cancel := context.WithTimeout(r.Context(), time.Millisecond) // before, during or after its handling
 		defer cancel()
 		if response, err := next.RoundTrip(r.WithContext(ctx)); err == nil {
 			_ = response.Body.Close()
@@ -72,15 +72,15 @@ var faults = []fault{
 	}},
 }
 
-// lostError is what an answer that never comes ends in.
+// lostError is the error of a request without a response.
 type lostError struct{}
 
 func (lostError) Error() string   { return "net/http: timeout awaiting response headers" }
 func (lostError) Timeout() bool   { return true }
 func (lostError) Temporary() bool { return true }
 
-// refuse answers in the place of the API server.
-func refuse(r *http.Request, why *apierrors.StatusError) (*http.Response, error) {
+// reject responds in place of the API server.
+func reject(r *http.Request, why *apierrors.StatusError) (*http.Response, error) {
 	drop(r)
 	status := why.Status()
 	status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
@@ -94,7 +94,7 @@ func refuse(r *http.Request, why *apierrors.StatusError) (*http.Response, error)
 	}, nil
 }
 
-// finish has the API server do what a request asks for, whatever becomes of who asked.
+// finish makes the API server handle a request even if its client is gone.
 func finish(next http.RoundTripper, r *http.Request) error {
 	response, err := next.RoundTrip(r.WithContext(context.WithoutCancel(r.Context())))
 	if err != nil {
@@ -105,7 +105,7 @@ func finish(next http.RoundTripper, r *http.Request) error {
 	return err
 }
 
-// hang never reaches the API server, and ends when the operator does.
+// hang blocks without reaching the API server until the operator stops.
 func hang(r *http.Request) (*http.Response, error) {
 	drop(r)
 	<-r.Context().Done()
@@ -118,7 +118,7 @@ func drop(r *http.Request) {
 	}
 }
 
-// traffic is what goes over the transports of all operators, for each namespace, and what is to go wrong there.
+// traffic records the requests of all operators, and injects faults, by namespace.
 type traffic struct {
 	mu         sync.Mutex
 	namespaces map[string]*lane
@@ -130,7 +130,7 @@ type lane struct {
 	plan   *plan
 }
 
-// plan lets the n-th write from now on go wrong.
+// plan makes the n-th write from now on fail.
 type plan struct {
 	fault  fault
 	n      int
@@ -140,7 +140,7 @@ type plan struct {
 
 func newTraffic() *traffic { return &traffic{namespaces: map[string]*lane{}} }
 
-// over is a transport that takes down the writes of an operator, and lets those go wrong for which there is a plan.
+// over returns a transport that records the writes of an operator and injects the planned faults.
 func (t *traffic) over(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		namespace, isWrite := classify(r)
@@ -157,7 +157,7 @@ func (t *traffic) over(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// pass counts a request, and says what is to become of it.
+// pass records a request. It returns the fault that replaces it, if any, and reports whether the operator is dead.
 func (t *traffic) pass(namespace string, isWrite bool, r *http.Request) (strike func(http.RoundTripper, *http.Request) (*http.Response, error), dead bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -191,14 +191,14 @@ func (t *traffic) lane(namespace string) *lane {
 	return l
 }
 
-// arm lets the n-th write from now on go wrong.
+// arm makes the n-th write from now on fail.
 func (t *traffic) arm(namespace string, f fault, n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.lane(namespace).plan = &plan{fault: f, n: n}
 }
 
-// disarm forgets all plans.
+// disarm drops all plans.
 func (t *traffic) disarm() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -207,7 +207,7 @@ func (t *traffic) disarm() {
 	}
 }
 
-// struck says whether the plan of a namespace has come true.
+// struck reports whether the planned fault of a namespace was injected.
 func (t *traffic) struck(namespace string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -215,14 +215,14 @@ func (t *traffic) struck(namespace string) bool {
 	return p != nil && p.struck
 }
 
-// writesOf are the writes in a namespace so far.
+// writesOf returns the writes in a namespace so far.
 func (t *traffic) writesOf(namespace string) []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return append([]string{}, t.lane(namespace).writes...)
 }
 
-// calm says that nothing has been written in any namespace for a moment.
+// calm returns an error unless nothing was written in any namespace for calmTime.
 func (t *traffic) calm() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -234,10 +234,10 @@ func (t *traffic) calm() error {
 	return nil
 }
 
-// calmTime is the moment of calm.
+// calmTime is the time without writes after which the operators count as idle.
 const calmTime = 600 * time.Millisecond
 
-// classify tells the namespace of a request that counts, and whether it is a write. Events do not count: nothing hangs on them.
+// classify returns the namespace of a request that counts, and whether it is a write. Events do not count: nothing depends on them.
 func classify(r *http.Request) (namespace string, isWrite bool) {
 	_, rest, found := strings.Cut(r.URL.Path, "/namespaces/")
 	if !found {
@@ -250,7 +250,7 @@ func classify(r *http.Request) (namespace string, isWrite bool) {
 	return namespace, r.Method != http.MethodGet
 }
 
-// summary is a write in one line: PATCH statefulsets/alice (dry run).
+// summary returns a write in one line: PATCH statefulsets/alice (dry run).
 func summary(r *http.Request) string {
 	_, rest, _ := strings.Cut(r.URL.Path, "/namespaces/")
 	_, rest, _ = strings.Cut(rest, "/")

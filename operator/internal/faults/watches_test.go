@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// TestBadWatches has an operator that hears of changes late, of some not at all until it asks again, and whose watches break all
-// the time. What it does comes to the same end, and it does not write more than it would otherwise, but for a few tries.
+// TestBadWatches runs an operator whose watches break often, and deliver events late or not at all. It must reach the same state as
+// any other, with few additional writes.
 func TestBadWatches(t *testing.T) {
 	const servers = 5
 	good := newTraffic()
@@ -45,9 +45,9 @@ func TestBadWatches(t *testing.T) {
 			before[s] = len(traffic.writesOf(s.namespace))
 		}
 		each(t, subjects, func(s *subject) error { return s.life.steps[i].do(t.Context(), s.namespace) })
-		come(t, traffic, i, subjects)
+		converge(t, traffic, i, subjects)
 		for _, s := range subjects {
-			// What is late is no reason to write something twice. A write that conflicts with what was not seen yet is one.
+			// A late event is no reason to write an object twice. A conflict with a write that was not observed yet is one.
 			writes := traffic.writesOf(s.namespace)[before[s]:]
 			if bound := 2*s.course.writes[i] + 4; len(writes) > bound {
 				t.Errorf("%s: %v: %d writes, want %d at most: %v", step.name, s, len(writes), bound, writes)
@@ -59,9 +59,9 @@ func TestBadWatches(t *testing.T) {
 	}
 }
 
-// badWatches spoils watches: an event comes up to maxDelay late, and every few events the watch ends. The events before the end
-// are lost then. Half of the time the client may go on where it was, half of the time it has to list everything again, and may never
-// hear that an object was there and is gone.
+// badWatches breaks watches: an event is up to maxDelay late, and every few events the watch ends. The last events before the end are
+// lost. In half of the cases the client may resume the watch; otherwise it has to list everything again, and may never observe that an
+// object was created and deleted.
 type badWatches struct {
 	mu                    sync.Mutex
 	cut, dropped, expired int
@@ -69,7 +69,7 @@ type badWatches struct {
 
 const (
 	maxDelay    = 700 * time.Millisecond
-	eventsToCut = 30 // events that a watch lives for, on average
+	eventsToCut = 30 // the average number of events of a watch
 )
 
 func (b *badWatches) over(next http.RoundTripper) http.RoundTripper {
@@ -78,7 +78,7 @@ func (b *badWatches) over(next http.RoundTripper) http.RoundTripper {
 			return next.RoundTrip(r)
 		}
 		r = r.Clone(r.Context())
-		r.Header.Set("Accept", onlyJSON(r.Header.Get("Accept"))) // one event after the other, without a frame
+		r.Header.Set("Accept", onlyJSON(r.Header.Get("Accept"))) // a stream of events without frames
 		response, err := next.RoundTrip(r)
 		if err != nil || response.StatusCode != http.StatusOK {
 			return response, err
@@ -95,7 +95,7 @@ func (b *badWatches) over(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// onlyJSON leaves out the other encodings that a client takes.
+// onlyJSON removes the other encodings from an Accept header.
 func onlyJSON(accept string) string {
 	var out []string
 	for one := range strings.SplitSeq(accept, ",") {
@@ -109,8 +109,8 @@ func onlyJSON(accept string) string {
 	return strings.Join(out, ",")
 }
 
-// pass passes on the events of a watch until its end. An event comes late, and with it those that follow. What is there at the
-// start, where a watch begins with that, comes at once and whole.
+// pass forwards the events of a watch until its end. A late event delays those that follow. The initial events of a watch that lists
+// are neither late nor lost.
 func (b *badWatches) pass(from io.ReadCloser, to io.Writer, lists bool) error {
 	events := json.NewDecoder(from)
 	for {
@@ -131,7 +131,7 @@ func (b *badWatches) pass(from io.ReadCloser, to io.Writer, lists bool) error {
 	}
 }
 
-// drop loses an event and all that come in the next moment, and ends the watch.
+// drop drops an event and those of the next moment, and ends the watch.
 func (b *badWatches) drop(from io.Closer, events *json.Decoder, to io.Writer) error {
 	timer := time.AfterFunc(rand.N(maxDelay), func() { from.Close() })
 	defer timer.Stop()
@@ -142,7 +142,7 @@ func (b *badWatches) drop(from io.Closer, events *json.Decoder, to io.Writer) er
 	return b.end(to)
 }
 
-// end ends a watch, and perhaps says that there is no going on from where it was.
+// end ends a watch, in half of the cases with an error that it cannot be resumed.
 func (b *badWatches) end(to io.Writer) error {
 	b.count(&b.cut)
 	if rand.N(2) == 0 {

@@ -28,22 +28,22 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// step is something that happens to a server, and that the operator answers with writes.
+// step is a change of a server to which the operator responds with writes.
 type step struct {
 	name string
 	do   func(ctx context.Context, namespace string) error
-	// smooth says that nothing goes wrong in this one: it only leads to the next.
+	// smooth is true if no fault is injected in this step, which only leads to the next.
 	smooth bool
 }
 
-// life is what happens to one server, from its creation to its end.
+// life is the history of one server, from its creation to its deletion.
 type life struct {
 	name  string
 	steps []step
 }
 
-// lives have objects of all kinds made, changed, edited, deleted, pruned and let go of. A server that runs is looked at again and
-// again, because no pod ever comes: so most happens to one that is suspended.
+// lives returns lives in which objects of all kinds are created, changed, edited, deleted, pruned and orphaned. Most steps are those of
+// a suspended server, because one that waits for a pod is reconciled periodically, and no pod starts.
 func lives() []life {
 	var (
 		suspend = step{name: "suspend", do: change(func(s *v1alpha1.JupyterServer) { s.Spec.Suspend = true })}
@@ -70,7 +70,7 @@ func lives() []life {
 			{name: "upgrade", do: change(func(s *v1alpha1.JupyterServer) {
 				image("example.org/image:2")(s)
 				s.Spec.Auth = v1alpha1.Auth{Mode: v1alpha1.AuthModeToken}    // prunes two ConfigMaps
-				s.Spec.Storage.Ephemeral, s.Spec.Storage.Retain = true, true // lets go of the claim
+				s.Spec.Storage.Ephemeral, s.Spec.Storage.Retain = true, true // orphans the claim
 			})},
 			remove,
 		}},
@@ -79,7 +79,7 @@ func lives() []life {
 
 func tokenServer(namespace string) *v1alpha1.JupyterServer {
 	s := &v1alpha1.JupyterServer{ObjectMeta: metav1.ObjectMeta{Name: serverName, Namespace: namespace}}
-	s.Spec.Routing.Host = namespace + ".localhost" // two servers on one route are refused
+	s.Spec.Routing.Host = namespace + ".localhost" // servers with the same route are rejected
 	return s
 }
 
@@ -90,7 +90,7 @@ func oidcServer(namespace string) *v1alpha1.JupyterServer {
 	return s
 }
 
-// create sends only what is set, as a person would: the zero values of Go are not a person's.
+// create creates a server. It sends only the fields that are set, as a user would.
 func create(server func(namespace string) *v1alpha1.JupyterServer) func(context.Context, string) error {
 	return func(ctx context.Context, namespace string) error {
 		raw, err := json.Marshal(server(namespace))
@@ -138,7 +138,7 @@ func image(name string) func(*v1alpha1.JupyterServer) {
 	return func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = name }
 }
 
-// drift edits two objects and deletes two, and a ConfigMap where there is one.
+// drift edits two objects and deletes two, and a ConfigMap if it has a name.
 func drift(configMap string) func(context.Context, string) error {
 	return func(ctx context.Context, namespace string) error {
 		named := metav1.ObjectMeta{Namespace: namespace, Name: serverName}
@@ -158,22 +158,22 @@ func drift(configMap string) func(context.Context, string) error {
 	}
 }
 
-// removeServer deletes a server, which stays until its objects are gone.
+// removeServer deletes a server in the foreground, so that it exists until its objects are deleted.
 func removeServer(ctx context.Context, namespace string) error {
 	server := &v1alpha1.JupyterServer{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: serverName}}
 	return suite.client.Delete(ctx, server, client.PropagationPolicy(metav1.DeletePropagationForeground))
 }
 
-// subject is the server of one namespace, on which one fault strikes at the n-th write of every step.
+// subject is the server of one namespace, with a fault at the n-th write of each step.
 type subject struct {
 	life      life
 	course    course
 	namespace string
 	fault     fault
 	n         int
-	// secrets is what was generated for the server, and must never change.
+	// secrets are the generated values of the server, which must not change.
 	secrets map[string][]byte
-	// rests says that in this step the operator does nothing more for the server until it is started again.
+	// rests is true if in this step the operator does nothing more for the server until it is restarted.
 	rests bool
 }
 
@@ -181,14 +181,14 @@ func (s *subject) String() string {
 	return fmt.Sprintf("%s: write %d %s (%s)", s.life.name, s.n, s.fault.name, s.namespace)
 }
 
-// course is the life of a server to which nothing happens: what others must come to as well.
+// course is the life of a server without faults, to which others are compared.
 type course struct {
 	ends   []snapshot // after each step
 	writes []int      // in each step
 }
 
-// TestFaultAtEveryWrite lets every write of every step in the life of a server go wrong in every way, and then starts the operator
-// again: it comes to the same end each time.
+// TestFaultAtEveryWrite injects each fault at each write of each step in the life of a server, and then restarts the operator. The
+// state must be the same each time.
 func TestFaultAtEveryWrite(t *testing.T) {
 	traffic := newTraffic()
 	operator := start(t, traffic.over)
@@ -200,11 +200,11 @@ func TestFaultAtEveryWrite(t *testing.T) {
 	}
 	for i := range lives()[0].steps {
 		operator = disturb(t, traffic, operator, i, subjects)
-		subjects = goOn(t, subjects, i)
+		subjects = remaining(t, subjects, i)
 	}
 }
 
-// undisturbed goes through a life in which nothing goes wrong.
+// undisturbed runs a life without faults.
 func undisturbed(t *testing.T, traffic *traffic, life life) course {
 	t.Helper()
 	namespace := newNamespace(t)
@@ -220,7 +220,7 @@ func undisturbed(t *testing.T, traffic *traffic, life life) course {
 			}
 			return errors.Join(settled(t.Context(), namespace), traffic.calm())
 		})
-		end, err := look(t.Context(), namespace)
+		end, err := snapshots(t.Context(), namespace)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -230,12 +230,12 @@ func undisturbed(t *testing.T, traffic *traffic, life life) course {
 	return out
 }
 
-// checkCourse makes sure that what others are compared with is right: what drifts comes back, and what is rendered no more goes.
+// checkCourse checks what others are compared to: drift is reverted, and objects that are no longer rendered are pruned.
 func checkCourse(t *testing.T, course course) {
 	t.Helper()
 	const suspended, drifted, upgraded = 1, 2, 3
 	if err := differences(course.ends[drifted], course.ends[suspended]); err != nil {
-		t.Errorf("what drifted did not come back: %v", err)
+		t.Errorf("drift was not reverted: %v", err)
 	}
 	for name, text := range course.ends[upgraded] {
 		if strings.HasPrefix(name, "ConfigMap ") {
@@ -247,7 +247,7 @@ func checkCourse(t *testing.T, course course) {
 	}
 }
 
-// settled says whether a server is as its spec says, or goes.
+// settled returns an error unless a server has released its spec or is being deleted.
 func settled(ctx context.Context, namespace string) error {
 	server := &v1alpha1.JupyterServer{}
 	if err := suite.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: serverName}, server); err != nil {
@@ -264,7 +264,7 @@ func settled(ctx context.Context, namespace string) error {
 	return fmt.Errorf("generation %d, status %+v", server.Generation, server.Status)
 }
 
-// subjectsOf makes a subject for every write and every fault.
+// subjectsOf returns a subject for each write and each fault.
 func subjectsOf(t *testing.T, life life, course course, allFaults bool) []*subject {
 	t.Helper()
 	var out []*subject
@@ -278,8 +278,7 @@ func subjectsOf(t *testing.T, life life, course course, allFaults bool) []*subje
 	return out
 }
 
-// disturb has all subjects take their i-th step, in which something goes wrong, and starts the operator again. It returns the new
-// one.
+// disturb runs the i-th step of all subjects with their faults, and then restarts the operator. It returns the running operator.
 func disturb(t *testing.T, traffic *traffic, running *operator, i int, subjects []*subject) *operator {
 	t.Helper()
 	subjects = slices.DeleteFunc(slices.Clone(subjects), func(s *subject) bool { return i >= len(s.life.steps) })
@@ -290,7 +289,7 @@ func disturb(t *testing.T, traffic *traffic, running *operator, i int, subjects 
 		}
 	}
 	each(t, subjects, func(s *subject) error { return s.life.steps[i].do(t.Context(), s.namespace) })
-	come(t, traffic, i, subjects)
+	converge(t, traffic, i, subjects)
 	if step.smooth {
 		return running
 	}
@@ -301,12 +300,12 @@ func disturb(t *testing.T, traffic *traffic, running *operator, i int, subjects 
 	for _, s := range subjects {
 		before[s] = len(traffic.writesOf(s.namespace))
 	}
-	inOrder := slices.DeleteFunc(slices.Clone(subjects), func(s *subject) bool { return s.rests })
+	complete := slices.DeleteFunc(slices.Clone(subjects), func(s *subject) bool { return s.rests })
 	running = start(t, traffic.over)
-	come(t, traffic, i, subjects)
-	for _, s := range inOrder {
+	converge(t, traffic, i, subjects)
+	for _, s := range complete {
 		if again := releaseWrites(traffic.writesOf(s.namespace)[before[s]:]); len(again) > 0 {
-			t.Errorf("%s: %v: was in order, and after the start of another operator came %v", step.name, s, again)
+			t.Errorf("%s: %v: was complete, but a restart of the operator wrote %v", step.name, s, again)
 		}
 	}
 	switch step.name {
@@ -321,9 +320,9 @@ func disturb(t *testing.T, traffic *traffic, running *operator, i int, subjects 
 	return running
 }
 
-// goOn leaves out the subjects for which nothing is to go wrong any more. Those that come far enough are all there at the end, when
-// their objects are collected.
-func goOn(t *testing.T, subjects []*subject, i int) []*subject {
+// remaining returns the subjects with a fault in a later step other than the deletion, and deletes the servers of the others. Before
+// the deletion it returns all that are left, whose objects are then collected.
+func remaining(t *testing.T, subjects []*subject, i int) []*subject {
 	t.Helper()
 	return slices.DeleteFunc(subjects, func(s *subject) bool {
 		last := len(s.course.writes) - 1
@@ -339,8 +338,8 @@ func goOn(t *testing.T, subjects []*subject, i int) []*subject {
 	})
 }
 
-// come waits until all subjects have come to the end of a step, and nothing more is written.
-func come(t *testing.T, traffic *traffic, i int, subjects []*subject) {
+// converge waits until all subjects have reached the end of a step and nothing is written any more.
+func converge(t *testing.T, traffic *traffic, i int, subjects []*subject) {
 	t.Helper()
 	var namespaces []string
 	for _, s := range subjects {
@@ -350,7 +349,7 @@ func come(t *testing.T, traffic *traffic, i int, subjects []*subject) {
 		if err := traffic.calm(); err != nil {
 			return err
 		}
-		got, err := look(t.Context(), namespaces...)
+		got, err := snapshots(t.Context(), namespaces...)
 		if err != nil {
 			return err
 		}
@@ -370,8 +369,8 @@ func come(t *testing.T, traffic *traffic, i int, subjects []*subject) {
 	})
 }
 
-// checkStruck makes sure that what was to go wrong went wrong. The number of a step's writes may vary by one or two: what
-// somebody does in four steps is put back in one turn of the loop or in several.
+// checkStruck fails if a planned fault was not injected. The number of writes of a step may vary by one or two, because four changes
+// are reverted in one turn of the loop or in several.
 func checkStruck(t *testing.T, traffic *traffic, i int, subjects []*subject) {
 	t.Helper()
 	for _, s := range subjects {
@@ -381,12 +380,12 @@ func checkStruck(t *testing.T, traffic *traffic, i int, subjects []*subject) {
 	}
 }
 
-// releaseWrites leaves out those of the status, which tells of a pod that does not come in other words as time goes by.
+// releaseWrites returns the writes other than those of the status, whose message about the missing pod changes with time.
 func releaseWrites(writes []string) []string {
 	return slices.DeleteFunc(slices.Clone(writes), func(w string) bool { return strings.HasSuffix(w, "/status") })
 }
 
-// checkSecrets makes sure that nothing that was generated is made anew: it would sign everybody out.
+// checkSecrets fails if a generated value has changed, which would end all sessions.
 func checkSecrets(t *testing.T, subjects []*subject) {
 	t.Helper()
 	each(t, subjects, func(s *subject) error {
@@ -396,7 +395,7 @@ func checkSecrets(t *testing.T, subjects []*subject) {
 		}
 		for key, value := range s.secrets {
 			if string(secret.Data[key]) != string(value) {
-				return fmt.Errorf("%v: %s was made anew", s, key)
+				return fmt.Errorf("%v: %s has changed", s, key)
 			}
 		}
 		s.secrets = secret.Data
@@ -404,14 +403,14 @@ func checkSecrets(t *testing.T, subjects []*subject) {
 	})
 }
 
-// checkHelm asks the stock Helm about the first and the last subject.
+// checkHelm checks what stock Helm shows about the first and the last subject.
 func checkHelm(t *testing.T, subjects []*subject) {
 	t.Helper()
 	for _, s := range []*subject{subjects[0], subjects[len(subjects)-1]} {
 		var list []struct{ Name, Revision, Status string }
 		helm(t, s.namespace, &list, "list", "--all")
 		if len(list) != 1 || list[0].Name != serverName || list[0].Revision != "2" || list[0].Status != "deployed" {
-			t.Errorf("%v: helm list says %v", s, list)
+			t.Errorf("%v: helm list shows %v", s, list)
 		}
 		var history []struct {
 			Revision int
@@ -424,7 +423,7 @@ func checkHelm(t *testing.T, subjects []*subject) {
 				want = "deployed"
 			}
 			if record.Revision != i+1 || record.Status != want || len(history) != 2 {
-				t.Errorf("%v: helm history says %v", s, history)
+				t.Errorf("%v: helm history shows %v", s, history)
 			}
 		}
 	}
@@ -442,8 +441,8 @@ func helm(t *testing.T, namespace string, into any, args ...string) {
 	}
 }
 
-// collect plays the garbage collector for servers that are being deleted, and makes sure that it leaves nothing behind but
-// claims that were let go, and that nothing is made again.
+// collect acts as the garbage collector for servers that are being deleted. It fails if an object other than an orphaned claim is
+// left, or is created again.
 func collect(t *testing.T, subjects []*subject) {
 	t.Helper()
 	each(t, subjects, func(s *subject) error {
@@ -458,9 +457,9 @@ func collect(t *testing.T, subjects []*subject) {
 		noFinalizers := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
 		return suite.client.Patch(t.Context(), server, noFinalizers)
 	})
-	time.Sleep(time.Second) // for what would be made again
+	time.Sleep(time.Second) // for objects that would be created again
 	each(t, subjects, func(s *subject) error {
-		left, err := made(t.Context(), client.InNamespace(s.namespace))
+		left, err := created(t.Context(), client.InNamespace(s.namespace))
 		for i := range left {
 			if o := &left[i]; o.GetKind() != "PersistentVolumeClaim" || len(o.GetOwnerReferences()) > 0 {
 				err = errors.Join(err, fmt.Errorf("%v: %s %s is left", s, o.GetKind(), o.GetName()))
@@ -470,9 +469,9 @@ func collect(t *testing.T, subjects []*subject) {
 	})
 }
 
-// collectObjects deletes what a server owns.
+// collectObjects deletes the objects of an owner.
 func collectObjects(ctx context.Context, namespace string, owner types.UID) error {
-	objects, err := made(ctx, client.InNamespace(namespace))
+	objects, err := created(ctx, client.InNamespace(namespace))
 	if err != nil {
 		return err
 	}
@@ -481,7 +480,7 @@ func collectObjects(ctx context.Context, namespace string, owner types.UID) erro
 		if !slices.ContainsFunc(o.GetOwnerReferences(), func(ref metav1.OwnerReference) bool { return ref.UID == owner }) {
 			continue
 		}
-		if len(o.GetFinalizers()) > 0 { // a claim is protected while a pod uses it: there is no pod
+		if len(o.GetFinalizers()) > 0 { // a claim is protected while a pod uses it, but there is no pod
 			o.SetFinalizers(nil)
 			if err := suite.client.Update(ctx, o, client.FieldOwner("collector")); err != nil {
 				return err

@@ -26,17 +26,17 @@ import (
 
 const (
 	contestedLabel = "app.kubernetes.io/instance"
-	// window is how long writes are counted. Without backing off there are some hundreds in it, on a slow machine as well, with it
-	// one for each second.
-	window    = 5 * time.Second
-	mostFixes = 10
+	// window is how long writes are counted. Without backoff there are hundreds of them, even on a slow machine; with backoff there
+	// is one per second.
+	window     = 5 * time.Second
+	maxReverts = 10
 )
 
-func TestFightOverAField(t *testing.T) {
+func TestConflictOverAField(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
-	stop := w.fight(func(ctx context.Context, service *corev1.Service) error {
+	stop := w.rival(func(ctx context.Context, service *corev1.Service) error {
 		if service.Labels[contestedLabel] == "rival" {
 			return nil
 		}
@@ -49,61 +49,61 @@ func TestFightOverAField(t *testing.T) {
 			t.Errorf("the message %q lacks %q", message, word)
 		}
 	}
-	w.fixesFew("PATCH /api/v1/services/alice")
+	w.backsOff("PATCH /api/v1/services/alice")
 
 	ingress := &networkingv1.Ingress{}
 	w.get("alice", ingress)
 	w.remove("alice", ingress)
-	w.eventually("what nobody fights over is put back", func() error { return w.tryGet("alice", &networkingv1.Ingress{}) })
+	w.eventually("an object without a conflict is restored at once", func() error { return w.tryGet("alice", &networkingv1.Ingress{}) })
 
 	w.change("alice", func(s *v1alpha1.JupyterServer) {
 		s.Spec.Patches = []v1alpha1.Patch{{
 			Target: v1alpha1.PatchTarget{Kind: "Service"}, Type: v1alpha1.PatchTypeMerge, Patch: `{"metadata":{"annotations":{"example.org/new":"yes"}}}`,
 		}}
 	})
-	w.eventually("the spec is followed", func() error {
+	w.eventually("a change of the spec is applied", func() error {
 		service := &corev1.Service{}
 		w.get("alice", service)
 		return expect(service.Annotations["example.org/new"], "yes")
 	})
 	w.contested("alice")
 	stop()
-	w.peace("alice")
+	w.settled("alice")
 	service := &corev1.Service{}
 	w.get("alice", service)
 	if service.Labels[contestedLabel] != "alice" {
 		t.Errorf("the label is %q", service.Labels[contestedLabel])
 	}
 	if events := w.eventsOf("Contested"); events == 0 || events > 2 {
-		t.Errorf("%d events of two fights", events)
+		t.Errorf("%d events of two conflicts", events)
 	}
 }
 
-func TestFightOverAnObject(t *testing.T) {
+func TestConflictOverAnObject(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
-	stop := w.fight(func(ctx context.Context, service *corev1.Service) error {
-		time.Sleep(300 * time.Millisecond) // what goes before the operator saw it counts as not seen yet, and is waited for anyway
+	stop := w.rival(func(ctx context.Context, service *corev1.Service) error {
+		time.Sleep(300 * time.Millisecond) // an object that is deleted before the operator has observed it does not count as reverted
 		return suite.client.Delete(ctx, service)
 	})
 	message := w.contested("alice")
 	if !strings.Contains(message, "Service alice is deleted") {
 		t.Errorf("the message is %q", message)
 	}
-	w.fixesFew("PATCH /api/v1/services/alice")
+	w.backsOff("PATCH /api/v1/services/alice")
 	stop()
-	w.peace("alice")
+	w.settled("alice")
 	w.get("alice", &corev1.Service{})
 }
 
-// What admission makes of our own request counts as ours, so there is nothing to put back.
-func TestAdmissionThatChangesAFieldIsNoFight(t *testing.T) {
+// Changes that admission makes to the operator's own requests are no drift.
+func TestMutatingAdmissionIsNoConflict(t *testing.T) {
 	w := newWorld(t)
 	w.admit(fmt.Sprintf(`Object{metadata: Object.metadata{labels: {%q: "policy"}}}`, contestedLabel))
 	w.create(w.server("alice"))
 	w.released("alice")
-	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Suspend = true }) // a server that starts is looked at again
+	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Suspend = true }) // a server that is starting is reconciled periodically
 	w.released("alice")
 	before := len(w.quiet())
 	w.annotate("alice", &corev1.Service{}, "example.org/wake")
@@ -111,20 +111,20 @@ func TestAdmissionThatChangesAFieldIsNoFight(t *testing.T) {
 	service := &corev1.Service{}
 	w.get("alice", service)
 	if service.Labels[contestedLabel] != "policy" {
-		t.Errorf("the label is %q: the test shows nothing", service.Labels[contestedLabel])
+		t.Errorf("the label is %q, so admission did not change it", service.Labels[contestedLabel])
 	}
 	if len(after) > before {
-		t.Errorf("requests for nothing: %v", after[before:])
+		t.Errorf("unnecessary requests: %v", after[before:])
 	}
 }
 
-// Admission that replaces the digest of what was applied makes an apply look as if it had never been. That is no reason to go on
-// applying.
-func TestAdmissionThatReplacesOurDigestIsNotFought(t *testing.T) {
+// If admission replaces the digest of an applied object, the object looks as if it had never been applied. The operator must not
+// apply it forever.
+func TestAdmissionThatReplacesTheDigestIsNoConflict(t *testing.T) {
 	w := newWorld(t)
 	w.admit(`Object{metadata: Object.metadata{annotations: {"jupyterserver.dev/applied": "policy"}}}`)
 	server := w.server("alice")
-	server.Spec.Suspend = true // a server that starts is looked at again
+	server.Spec.Suspend = true // a server that is starting is reconciled periodically
 	w.create(server)
 	w.released("alice")
 	for i := range 4 {
@@ -137,13 +137,13 @@ func TestAdmissionThatReplacesOurDigestIsNotFought(t *testing.T) {
 			applied++
 		}
 	}
-	if applied > mostFixes {
+	if applied > maxReverts {
 		t.Errorf("the Service was applied %d times", applied)
 	}
 }
 
-// fight has somebody do something to the Service as often as it changes, until stop returns.
-func (w *world) fight(attack func(context.Context, *corev1.Service) error) (stop func()) {
+// rival attacks the Service again and again until stop is called.
+func (w *world) rival(attack func(context.Context, *corev1.Service) error) (stop func()) {
 	ctx, cancel := context.WithCancel(w.ctx)
 	done := make(chan error)
 	go func() {
@@ -164,14 +164,14 @@ func (w *world) fight(attack func(context.Context, *corev1.Service) error) (stop
 	stop = func() {
 		cancel()
 		if err := <-done; err != nil {
-			w.Errorf("the fighter: %v", err)
+			w.Errorf("the rival: %v", err)
 		}
 	}
 	w.Cleanup(cancel)
 	return stop
 }
 
-// contested waits until a server says that it is fought over, and returns its message.
+// contested waits until a server reports a conflict, and returns its message.
 func (w *world) contested(name string) string {
 	w.Helper()
 	server := w.status(name, "contested", func(s v1alpha1.JupyterServerStatus) bool {
@@ -179,11 +179,12 @@ func (w *world) contested(name string) string {
 		return released != nil && released.Reason == v1alpha1.ReasonContested
 	})
 	if meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionStalled) || !meta.IsStatusConditionTrue(server.Status.Conditions, v1alpha1.ConditionReconciling) {
-		w.Errorf("the operator goes on trying, and says %+v", server.Status.Conditions)
+		w.Errorf("the operator retries, so it has to be reconciling and not stalled: %+v", server.Status.Conditions)
 	}
 	return server.Status.Message
 }
 
+// contestedSince returns when a server began to report a conflict.
 func (w *world) contestedSince(name string) metav1.Time {
 	w.Helper()
 	server := &v1alpha1.JupyterServer{}
@@ -195,34 +196,34 @@ func (w *world) contestedSince(name string) metav1.Time {
 	return released.LastTransitionTime
 }
 
-// peace waits until a server is released, and says nothing of a fight.
-func (w *world) peace(name string) {
+// settled waits until a server is released and reports no conflict.
+func (w *world) settled(name string) {
 	w.Helper()
 	if server := w.released(name); strings.Contains(server.Status.Message, "again and again") {
 		w.Errorf("the message is %q", server.Status.Message)
 	}
 }
 
-// fixesFew counts the requests of a kind for a while, and all the others.
-func (w *world) fixesFew(request string) {
+// backsOff fails if the operator makes the request, or any requests, too often within the window.
+func (w *world) backsOff(request string) {
 	w.Helper()
 	before, since := len(suite.requests.of(w.namespace)), w.contestedSince("alice")
 	time.Sleep(window)
-	requests, fixes := suite.requests.of(w.namespace)[before:], 0
+	requests, reverts := suite.requests.of(w.namespace)[before:], 0
 	if now := w.contestedSince("alice"); !now.Equal(&since) {
 		w.Errorf("the condition flaps: contested since %s, then since %s", since, now)
 	}
 	for _, r := range requests {
 		if r == request {
-			fixes++
+			reverts++
 		}
 	}
-	if fixes > mostFixes || len(requests) > 6*mostFixes {
-		w.Errorf("%d fixes in %s, and %d requests in all", fixes, window, len(requests))
+	if reverts > maxReverts || len(requests) > 6*maxReverts {
+		w.Errorf("%d reverts in %s, and %d requests in total", reverts, window, len(requests))
 	}
 }
 
-// eventsOf is how many events with a reason there are, one for each series.
+// eventsOf returns the number of events with a reason. A series counts as one.
 func (w *world) eventsOf(reason string) int {
 	w.Helper()
 	events, count := &corev1.EventList{}, 0
@@ -237,7 +238,7 @@ func (w *world) eventsOf(reason string) int {
 	return count
 }
 
-// admit has the API server change every Service of the namespace, until the end of the test.
+// admit makes the API server mutate every Service of the namespace until the end of the test.
 func (w *world) admit(expression string) {
 	w.Helper()
 	policy := &admissionregistrationv1.MutatingAdmissionPolicy{
@@ -264,11 +265,11 @@ func (w *world) admit(expression string) {
 	}
 	for _, o := range []client.Object{policy, binding} {
 		if err := suite.client.Create(w.ctx, o); err != nil {
-			w.Fatalf("creating a policy of admission: %v", err)
+			w.Fatalf("creating an admission policy: %v", err)
 		}
 		w.Cleanup(func() { _ = suite.client.Delete(context.Background(), o) })
 	}
-	w.eventually("the policy holds", func() error {
+	w.eventually("the admission policy is in force", func() error {
 		probe := &corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "probe"},
 			Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},

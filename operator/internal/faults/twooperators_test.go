@@ -18,8 +18,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestTwoOperatorsAtOnce has two operators work on the same servers: a leader that was paused does not know for a moment that it is
-// one no more. What they leave is as if there had been one, but for the revisions, of which there may be more.
+// TestTwoOperatorsAtOnce runs two operators on the same servers, as when a leader that was paused has not noticed yet that it lost
+// its lease. The result must be that of one operator, except that there may be more revisions.
 func TestTwoOperatorsAtOnce(t *testing.T) {
 	const servers, upgrades = 20, 5
 	traffic := newTraffic()
@@ -32,7 +32,7 @@ func TestTwoOperatorsAtOnce(t *testing.T) {
 	}
 	each(t, namespaces, func(namespace string) error { return create(tokenServer)(t.Context(), namespace) })
 	for i := range upgrades {
-		// Now and then the next comes before the last is done.
+		// Every second upgrade begins before the previous one is complete.
 		if i%2 == 0 {
 			allSane(t, traffic, namespaces, imageOf(i))
 		}
@@ -44,7 +44,7 @@ func TestTwoOperatorsAtOnce(t *testing.T) {
 	allSane(t, traffic, namespaces, "example.org/image:last")
 }
 
-// hesitant lets writes of two operators come in all orders.
+// hesitant delays requests, so that the writes of two operators arrive in all orders.
 func hesitant(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		if namespace, _ := classify(r); namespace != "" {
@@ -54,7 +54,7 @@ func hesitant(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// imageOf is the image after some upgrades of a server; the first is the default.
+// imageOf returns the image of a server after i upgrades. The first is the default.
 func imageOf(i int) string {
 	if i == 0 {
 		return "quay.io/jupyter/minimal-notebook:latest"
@@ -62,7 +62,7 @@ func imageOf(i int) string {
 	return fmt.Sprintf("example.org/image:%d", i)
 }
 
-// allSane waits until all servers are as their specs say, and nothing more is written.
+// allSane waits until all servers are sane and nothing is written any more.
 func allSane(t *testing.T, traffic *traffic, namespaces []string, image string) {
 	t.Helper()
 	eventually(t, "servers with "+image, func() error {
@@ -76,12 +76,12 @@ func allSane(t *testing.T, traffic *traffic, namespaces []string, image string) 
 	})
 }
 
-// sane says what is wrong with a server, whose newest image is known, and with the records of its release.
+// sane returns an error unless a server has released its spec with this image, and has consistent objects and records.
 func sane(ctx context.Context, namespace, image string) error {
 	if err := settled(ctx, namespace); err != nil {
 		return err
 	}
-	objects, err := made(ctx, client.InNamespace(namespace))
+	objects, err := created(ctx, client.InNamespace(namespace))
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func sane(ctx context.Context, namespace, image string) error {
 	return errors.Join(append(errs, expect("the newest record that is deployed", deployed, newest), onlyOneDeployed(objects))...)
 }
 
-// holds says whether something names an image.
+// holds returns an error unless a value contains an image.
 func holds(what any, image string) error {
 	if text := fmt.Sprint(what); !strings.Contains(text, image) {
 		return fmt.Errorf("no image %s in %s", image, text[:min(len(text), 3000)])
@@ -126,7 +126,7 @@ func holds(what any, image string) error {
 	return nil
 }
 
-// onlyOneDeployed counts the records that are deployed, and all of them.
+// onlyOneDeployed returns an error unless exactly one record is deployed and there are at most five.
 func onlyOneDeployed(objects []unstructured.Unstructured) error {
 	var deployed []string
 	records := 0

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// A pod that cannot start, of a revision that is not wanted any more, goes; one with kernels stays, whatever its revision.
+// A pod of an old revision that cannot start is deleted; one that may have kernels is kept.
 func TestStuckPodIsDeleted(t *testing.T) {
 	w := newWorld(t)
 	runs := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}
@@ -28,21 +28,22 @@ func TestStuckPodIsDeleted(t *testing.T) {
 	broken := w.oldPod("broken", corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
 		Name: "jupyter", Image: "x", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}},
 	}}})
-	w.eventually("the broken pod goes", func() error {
-		if w.stays(broken) {
-			return errors.New("it stays")
+	w.eventually("the broken pod is deleted", func() error {
+		if w.exists(broken) {
+			return errors.New("it still exists")
 		}
 		return w.hasEvent("broken", "PodReplaced")
 	})
-	time.Sleep(2 * time.Second) // the others are as old
+	time.Sleep(2 * time.Second) // the other pods are as old
 	for _, pod := range []*corev1.Pod{serves, unready} {
-		if !w.stays(pod) {
+		if !w.exists(pod) {
 			t.Errorf("the pod %s was deleted", pod.Name)
 		}
 	}
 }
 
-func (w *world) stays(pod *corev1.Pod) bool {
+// exists reports whether a pod exists and is not being deleted.
+func (w *world) exists(pod *corev1.Pod) bool {
 	found := &corev1.Pod{}
 	err := w.tryGet(pod.Name, found)
 	if client.IgnoreNotFound(err) != nil {
@@ -51,7 +52,7 @@ func (w *world) stays(pod *corev1.Pod) bool {
 	return err == nil && found.DeletionTimestamp == nil
 }
 
-// oldPod makes a server whose StatefulSet controller has seen a template that its pod is not of.
+// oldPod creates a server with a pod of an older revision than the StatefulSet controller has observed.
 func (w *world) oldPod(name string, status corev1.PodStatus) *corev1.Pod {
 	w.Helper()
 	w.create(w.server(name))

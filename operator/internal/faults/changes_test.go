@@ -16,11 +16,11 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// dies is the fault after which nothing comes any more.
+// dies is the fault of an operator that is killed.
 var dies = faults[len(faults)-1]
 
-// TestSpecChangesWhileTheOperatorIsDown has an operator die after every write of an upgrade, of a server that has as many records as
-// are kept. The next operator finds another spec: not the one that the last was about to release.
+// TestSpecChangesWhileTheOperatorIsDown kills an operator after each write of an upgrade of a server that has the maximum of records.
+// The next operator finds another spec than the one that was being released.
 func TestSpecChangesWhileTheOperatorIsDown(t *testing.T) {
 	traffic := newTraffic()
 	running := start(t, traffic.over)
@@ -38,7 +38,7 @@ func TestSpecChangesWhileTheOperatorIsDown(t *testing.T) {
 		}
 		each(t, namespaces, func(namespace string) error { return change(image(imageOf(i+1)))(t.Context(), namespace) })
 	}
-	eventually(t, "the operator has died, or is done", func() error {
+	eventually(t, "the operator is killed or done", func() error {
 		errs := []error{traffic.calm()}
 		for _, namespace := range namespaces {
 			if !traffic.struck(namespace) {
@@ -57,9 +57,9 @@ func TestSpecChangesWhileTheOperatorIsDown(t *testing.T) {
 	allSane(t, traffic, namespaces, "example.org/image:last")
 }
 
-// TestServerGoesWhileItIsInstalled deletes a server before every write of its install, and makes another one of the same name at
-// once. Nothing is left of the first, and the second is as if there had been no other.
-func TestServerGoesWhileItIsInstalled(t *testing.T) {
+// TestServerIsReplacedDuringItsInstall deletes a server before each write of its install, and creates another one with the same name
+// at once. Nothing of the first may be left, and the second must be as if it had been the only one.
+func TestServerIsReplacedDuringItsInstall(t *testing.T) {
 	traffic := newTraffic()
 	start(t, traffic.over)
 	life := life{"install", []step{{name: "install", do: create(oidcServer)}}}
@@ -70,7 +70,7 @@ func TestServerGoesWhileItIsInstalled(t *testing.T) {
 	}
 	owners := make(chan types.UID, len(subjects))
 	for _, s := range subjects {
-		s.fault = fault{name: "is made after the server was deleted", strike: func(next http.RoundTripper, r *http.Request) (*http.Response, error) {
+		s.fault = fault{name: "is sent after the server was replaced", strike: func(next http.RoundTripper, r *http.Request) (*http.Response, error) {
 			uid, err := replace(t.Context(), s.namespace)
 			if err != nil {
 				return nil, err
@@ -85,8 +85,8 @@ func TestServerGoesWhileItIsInstalled(t *testing.T) {
 	for range subjects {
 		gone[<-owners] = true
 	}
-	// As the garbage collector does, some time later and again and again.
-	eventually(t, "the collector", func() error {
+	// The garbage collector acts some time later, and repeatedly.
+	eventually(t, "collecting garbage", func() error {
 		err := traffic.calm()
 		for uid := range gone {
 			for _, s := range subjects {
@@ -95,10 +95,10 @@ func TestServerGoesWhileItIsInstalled(t *testing.T) {
 		}
 		return err
 	})
-	come(t, traffic, 0, subjects)
+	converge(t, traffic, 0, subjects)
 }
 
-// replace deletes a server and makes a new one of the same name. It returns the UID of the one that is gone.
+// replace deletes a server and creates another one with the same name. It returns the UID of the first.
 func replace(ctx context.Context, namespace string) (types.UID, error) {
 	server := &v1alpha1.JupyterServer{}
 	if err := suite.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: serverName}, server); err != nil {

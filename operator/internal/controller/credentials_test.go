@@ -18,14 +18,14 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// A server whose spec is blocked goes on as it was released. Somebody removes its Secret, or a key, without which its pod could not
-// start again.
-func TestWhatThePodReadsIsPutBack(t *testing.T) {
+// A blocked server keeps its release. If its Secret or one of its keys is removed, it is restored: the pod could not start again
+// without it.
+func TestCredentialsOfABlockedServerAreRestored(t *testing.T) {
 	inline := func(value string) v1alpha1.Auth {
 		return v1alpha1.Auth{Mode: v1alpha1.AuthModeToken, Token: &v1alpha1.SecretValue{Value: value}}
 	}
 	named := v1alpha1.Auth{Mode: v1alpha1.AuthModeToken, Token: &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "mine", Key: "token"}}}
-	refuse := func(w *world, edit func(*v1alpha1.JupyterServer)) {
+	reject := func(w *world, edit func(*v1alpha1.JupyterServer)) {
 		w.Helper()
 		w.label(map[string]string{forbidden: "old"})
 		w.change("alice", edit)
@@ -39,24 +39,24 @@ func TestWhatThePodReadsIsPutBack(t *testing.T) {
 	nothing := func(*v1alpha1.JupyterServer) {}
 	tests := []struct {
 		reason string
-		// auth is what is released. Nil: a generated token.
+		// auth returns the access control of the release. It is nil for a generated token.
 		auth  func(*world) v1alpha1.Auth
 		block func(*world)
-		// removed is the key that somebody removes. Empty: the whole Secret.
+		// removed is the key that is removed. It is empty for the whole Secret.
 		removed string
-		// then is what follows. Nil: nothing.
+		// then is called after the removal. It may be nil.
 		then func(*world)
-		// want are the lengths of the values, or the values.
+		// want are the values, or their lengths, by key.
 		want map[string]string
 	}{
 		{
-			reason: "a rule that is new refuses the spec that is released",
-			block:  func(w *world) { refuse(w, nothing) },
+			reason: "a new rule rejects the released spec",
+			block:  func(w *world) { reject(w, nothing) },
 			want:   map[string]string{"token": "48"},
 		},
 		{
-			reason:  "the token alone is removed",
-			block:   func(w *world) { refuse(w, nothing) },
+			reason:  "only the token is removed",
+			block:   func(w *world) { reject(w, nothing) },
 			removed: "token", want: map[string]string{"token": "48"},
 		},
 		{
@@ -68,60 +68,60 @@ func TestWhatThePodReadsIsPutBack(t *testing.T) {
 			want: map[string]string{"token": "48"},
 		},
 		{
-			reason: "the refused spec needs no Secret of its own",
+			reason: "the rejected spec needs no Secret of its own",
 			block: func(w *world) {
 				w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "mine", Namespace: w.namespace}, StringData: map[string]string{"token": "x"}})
-				refuse(w, func(s *v1alpha1.JupyterServer) { s.Spec.Auth = named })
+				reject(w, func(s *v1alpha1.JupyterServer) { s.Spec.Auth = named })
 			},
 			want: map[string]string{"token": "48"},
 		},
 		{
-			reason: "the refused spec wants another access control, which leaves nothing there",
+			reason: "the rejected spec has another access control, of which nothing is created",
 			block: func(w *world) {
-				refuse(w, func(s *v1alpha1.JupyterServer) { s.Spec.Auth = withSecret(w) })
+				reject(w, func(s *v1alpha1.JupyterServer) { s.Spec.Auth = withSecret(w) })
 			},
 			want: map[string]string{"token": "48"},
 		},
 		{
-			reason: "the record is gone as well",
-			block:  func(w *world) { refuse(w, nothing); w.remove("sh.helm.release.v1.alice.v1", &corev1.Secret{}) },
+			reason: "the record is removed as well",
+			block:  func(w *world) { reject(w, nothing); w.remove("sh.helm.release.v1.alice.v1", &corev1.Secret{}) },
 			want:   map[string]string{"token": "48"},
 		},
 		{
-			reason: "people sign in, and the refused spec has a token, which is still there from before",
+			reason: "the release uses OIDC, and the rejected spec a token, which the Secret still has",
 			block: func(w *world) {
 				w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth = w.oidcServer("alice").Spec.Auth })
 				w.released("alice")
-				refuse(w, func(s *v1alpha1.JupyterServer) { s.Spec.Auth = v1alpha1.Auth{Mode: v1alpha1.AuthModeToken} })
+				reject(w, func(s *v1alpha1.JupyterServer) { s.Spec.Auth = v1alpha1.Auth{Mode: v1alpha1.AuthModeToken} })
 			},
 			removed: "cookie-secret", want: map[string]string{"token": "48", "cookie-secret": "43"},
 		},
 		{
-			reason: "inline values that are released come from the spec",
+			reason: "released inline values are taken from the spec",
 			auth:   withSecret,
-			block:  func(w *world) { refuse(w, nothing) },
+			block:  func(w *world) { reject(w, nothing) },
 			want:   map[string]string{"cookie-secret": "43", "client-secret": "an-inline-client-secret"},
 		},
 		{
-			reason: "inline values are known though the spec has changed, where that was nothing for the release",
+			reason: "inline values are known after a change of the spec that does not affect the release",
 			auth:   withSecret,
 			block: func(w *world) {
 				w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Release = &v1alpha1.Release{RollbackOnFailure: new(false)} })
 				w.released("alice")
-				refuse(w, nothing)
+				reject(w, nothing)
 			},
 			want: map[string]string{"cookie-secret": "43", "client-secret": "an-inline-client-secret"},
 		},
 		{
-			reason: "a refused spec cannot smuggle in its token",
+			reason: "the token of a rejected spec is not used",
 			auth:   func(*world) v1alpha1.Auth { return inline("the-token-that-is-released") },
 			block: func(w *world) {
-				refuse(w, func(s *v1alpha1.JupyterServer) { s.Spec.Auth = inline("weak") })
+				reject(w, func(s *v1alpha1.JupyterServer) { s.Spec.Auth = inline("weak") })
 			},
 			want: map[string]string{"token": "48"},
 		},
 		{
-			reason: "what was rolled back to has another access control",
+			reason: "the revision after a rollback has another access control",
 			block: func(w *world) {
 				w.playPod("alice", true)
 				w.status("alice", "good", func(s v1alpha1.JupyterServerStatus) bool { return s.Release.GoodRevision == 1 })
@@ -134,7 +134,7 @@ func TestWhatThePodReadsIsPutBack(t *testing.T) {
 				w.playPod("alice", false)
 				w.stalled("alice", v1alpha1.ReasonRolledBack)
 			},
-			then: func(w *world) { // another Secret is a reason to try the spec again
+			then: func(w *world) { // the changed Secret makes the operator try the spec again
 				w.runsImage("alice", badImage)
 				w.playPod("alice", false)
 				w.runsImage("alice", "old")
@@ -164,7 +164,7 @@ func TestWhatThePodReadsIsPutBack(t *testing.T) {
 			if test.then != nil {
 				test.then(w)
 			}
-			w.eventually("the Secret is put back", func() error {
+			w.eventually("the Secret is restored", func() error {
 				secret = &corev1.Secret{}
 				if err := w.tryGet("alice-jupyter", secret); err != nil {
 					return err
@@ -183,7 +183,7 @@ func TestWhatThePodReadsIsPutBack(t *testing.T) {
 	}
 }
 
-// holds says whether a Secret has these values, or values of these lengths, and the salt.
+// holds returns an error unless a Secret has these values, or values of these lengths, and the salt.
 func holds(secret *corev1.Secret, want map[string]string) error {
 	for key, value := range want {
 		if got := string(secret.Data[key]); got != value && strconv.Itoa(len(got)) != value {
@@ -193,8 +193,8 @@ func holds(secret *corev1.Secret, want map[string]string) error {
 	return expect(len(secret.Data), len(want)+1)
 }
 
-// What is put back is told, because a new token counts only when the pod starts again. What cannot be put back is not.
-func TestPuttingBackIsTold(t *testing.T) {
+// Restored keys are reported, because a new token takes effect only when the pod restarts. Keys that cannot be restored are not.
+func TestRestoredCredentialsAreReported(t *testing.T) {
 	w := newWorld(t)
 	server := w.oidcServer("alice")
 	server.Spec.JupyterServer.Image = "old"
@@ -212,13 +212,13 @@ func TestPuttingBackIsTold(t *testing.T) {
 	}
 	for _, event := range list.Items {
 		if event.Reason == "SecretPutBack" && (!strings.Contains(event.Message, "cookie-secret") || strings.Contains(event.Message, "client-secret")) {
-			t.Errorf("the event says %q", event.Message)
+			t.Errorf("the message of the event is %q", event.Message)
 		}
 	}
 }
 
-// Sessions must not outlive a change of the provider, also where the key of the cookies was put back without knowing whose it was.
-func TestKeyOfUnknownOriginIsMadeAnew(t *testing.T) {
+// Sessions must not outlive a change of the provider, even if the cookie secret was restored without knowing the provider.
+func TestRestoredCookieSecretIsReplacedForAnotherProvider(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.oidcServer("alice"))
 	w.released("alice")
@@ -230,7 +230,7 @@ func TestKeyOfUnknownOriginIsMadeAnew(t *testing.T) {
 	w.stalled("alice", "SuiteImage")
 	secret := &corev1.Secret{}
 	w.remove("alice-jupyter", secret)
-	w.eventually("the Secret is put back", func() error {
+	w.eventually("the Secret is restored", func() error {
 		secret = &corev1.Secret{}
 		return w.tryGet("alice-jupyter", secret)
 	})
@@ -239,12 +239,12 @@ func TestKeyOfUnknownOriginIsMadeAnew(t *testing.T) {
 	after := &corev1.Secret{}
 	w.get("alice-jupyter", after)
 	if string(after.Data["cookie-secret"]) == string(secret.Data["cookie-secret"]) {
-		t.Error("sessions of one provider are good at another")
+		t.Error("sessions of one provider are valid at another")
 	}
 }
 
-// Somebody else's Secret of the name is left alone, also by a server whose pod lacks its own.
-func TestSomebodyElsesSecretIsNotFilled(t *testing.T) {
+// A foreign Secret with the name of the server's is left alone, even if the pod needs the latter.
+func TestForeignSecretIsNotFilled(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
@@ -252,7 +252,7 @@ func TestSomebodyElsesSecretIsNotFilled(t *testing.T) {
 		s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "missing", Key: "token"}}
 	})
 	w.stalled("alice", v1alpha1.ReasonReferenceNotFound)
-	w.eventually("the Secret is another one", func() error {
+	w.eventually("the Secret is replaced", func() error {
 		secret := &corev1.Secret{}
 		if err := w.tryGet("alice-jupyter", secret); client.IgnoreNotFound(err) != nil {
 			return err
@@ -267,13 +267,13 @@ func TestSomebodyElsesSecretIsNotFilled(t *testing.T) {
 	secret := &corev1.Secret{}
 	w.get("alice-jupyter", secret)
 	if len(secret.Data) > 0 || len(secret.Labels) > 0 {
-		t.Errorf("it was written to: %v", secret)
+		t.Errorf("the Secret was written: %v", secret)
 	}
 	w.stalled("alice", v1alpha1.ReasonReferenceNotFound)
 }
 
-// A Secret that the spec names is its owner's to make, whatever its name.
-func TestNamedSecretIsNotMade(t *testing.T) {
+// The operator does not create a Secret that the spec references, even if it has the name of the server's Secret.
+func TestReferencedSecretIsNotCreated(t *testing.T) {
 	w := newWorld(t)
 	mine := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "alice-jupyter", Namespace: w.namespace}, StringData: map[string]string{"token": "mine"}}
 	w.create(mine)
@@ -290,27 +290,27 @@ func TestNamedSecretIsNotMade(t *testing.T) {
 	}
 }
 
-// A Secret without an owner would outlive its server. To take it for somebody else's would cost the token.
-func TestSecretThatLostItsOwnerGetsItBack(t *testing.T) {
+// A Secret without an owner would outlive its server. Treating it as foreign would lose the token, so it is adopted.
+func TestSecretWithoutOwnerIsAdopted(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	server := w.released("alice")
 	before, secret := &corev1.Secret{}, &corev1.Secret{}
 	w.get("alice-jupyter", before)
 	w.patchJSON("alice-jupyter", secret, `[{"op":"remove","path":"/metadata/ownerReferences"}]`)
-	w.eventually("it is the server's again", func() error {
+	w.eventually("the server owns the Secret again", func() error {
 		w.get("alice-jupyter", secret)
 		return expect(metav1.IsControlledBy(secret, server), true)
 	})
 	w.quiet()
 	after := w.released("alice")
 	if string(secret.Data["token"]) != string(before.Data["token"]) || after.Status.Release.Revision != 1 {
-		t.Errorf("the token is another one, or the pod was restarted: %+v", after.Status.Release)
+		t.Errorf("the token changed, or the pod was restarted: %+v", after.Status.Release)
 	}
 }
 
-// The same where the spec is blocked.
-func TestSecretOfABlockedServerGetsItsOwnerBack(t *testing.T) {
+// A blocked spec does not prevent the adoption.
+func TestSecretOfABlockedServerIsAdopted(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
@@ -320,14 +320,14 @@ func TestSecretOfABlockedServerGetsItsOwnerBack(t *testing.T) {
 	w.stalled("alice", v1alpha1.ReasonReferenceNotFound)
 	secret := &corev1.Secret{}
 	w.patchJSON("alice-jupyter", secret, `[{"op":"remove","path":"/metadata/ownerReferences"}]`)
-	w.eventually("it is the server's again", func() error {
+	w.eventually("the server owns the Secret again", func() error {
 		w.get("alice-jupyter", secret)
 		return expect(len(secret.OwnerReferences), 1)
 	})
 }
 
-// What the API server refuses changes nothing, the secrets neither.
-func TestRefusedUpgradeLeavesTheSecrets(t *testing.T) {
+// An upgrade that the API server rejects changes nothing, including the Secret.
+func TestRejectedUpgradeKeepsTheSecret(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
@@ -335,17 +335,17 @@ func TestRefusedUpgradeLeavesTheSecrets(t *testing.T) {
 	w.get("alice-jupyter", before)
 	w.change("alice", func(s *v1alpha1.JupyterServer) {
 		s.Spec.Auth.Token = &v1alpha1.SecretValue{Value: "a-token-that-is-not-to-be"}
-		s.Spec.Storage.Size = "2Gi" // no storage class here lets a claim grow
+		s.Spec.Storage.Size = "2Gi" // no storage class allows a claim to grow
 	})
 	w.stalled("alice", v1alpha1.ReasonApplyRefused)
 	w.quiet()
 	w.get("alice-jupyter", after)
 	if before.ResourceVersion != after.ResourceVersion {
-		t.Errorf("the Secret was written to: the token is %q", after.Data["token"])
+		t.Errorf("the Secret was written: the token is %q", after.Data["token"])
 	}
 }
 
-// An upgrade that the API server refuses leaves the secret of the revision that goes on.
+// An upgrade that the API server rejects keeps the secret of the running revision.
 func TestInlineSecretStaysWhileAPodReadsIt(t *testing.T) {
 	w := newWorld(t)
 	server := w.oidcServer("alice")
@@ -354,7 +354,7 @@ func TestInlineSecretStaysWhileAPodReadsIt(t *testing.T) {
 	w.released("alice")
 	w.change("alice", func(s *v1alpha1.JupyterServer) {
 		s.Spec.Auth.OIDC.ClientSecret = nil
-		s.Spec.Storage.Size = "2Gi" // no storage class here lets a claim grow
+		s.Spec.Storage.Size = "2Gi" // no storage class allows a claim to grow
 	})
 	w.stalled("alice", v1alpha1.ReasonApplyRefused)
 	w.quiet()
@@ -365,8 +365,8 @@ func TestInlineSecretStaysWhileAPodReadsIt(t *testing.T) {
 	}
 }
 
-// What keeps the spec from being applied, and what keeps the pod from running, are two things: somebody needs both.
-func TestBlockedServerTellsWhyItsPodDoesNotRun(t *testing.T) {
+// The status reports both why the spec is blocked and why the pod does not run.
+func TestBlockedServerReportsWhyItsPodDoesNotRun(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
 	server.Spec.JupyterServer.Image = "old"
@@ -376,10 +376,10 @@ func TestBlockedServerTellsWhyItsPodDoesNotRun(t *testing.T) {
 	w.status("alice", "running", func(s v1alpha1.JupyterServerStatus) bool { return s.State == v1alpha1.StateRunning })
 	w.label(map[string]string{forbidden: "old"})
 	if message := w.stalled("alice", "SuiteImage"); !strings.HasSuffix(message, "Until then the previous revision keeps running.") {
-		t.Errorf("%q does not say that it goes on", message)
+		t.Errorf("%q does not say that the previous revision keeps running", message)
 	}
 	w.playPod("alice", false)
-	w.eventually("both are told", func() error {
+	w.eventually("both are reported", func() error {
 		message := w.stalled("alice", "SuiteImage")
 		if !strings.Contains(message, "rule suite-image") || !strings.Contains(message, "cannot be pulled") || strings.Contains(message, "previous revision") {
 			return errors.New(message)
@@ -388,8 +388,8 @@ func TestBlockedServerTellsWhyItsPodDoesNotRun(t *testing.T) {
 	})
 }
 
-// The mark of an inline token keeps it from living on as the generated one.
-func TestMarkOfAnInlineTokenIsPutBack(t *testing.T) {
+// The label of an inline token prevents it from being kept as a generated one.
+func TestLabelOfAnInlineTokenIsRestored(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
 	server.Spec.Auth.Token = &v1alpha1.SecretValue{Value: "an-inline-token-that-is-long-enough"}
@@ -397,22 +397,22 @@ func TestMarkOfAnInlineTokenIsPutBack(t *testing.T) {
 	w.released("alice")
 	secret := &corev1.Secret{}
 	w.patch("alice-jupyter", secret, `{"metadata":{"labels":{"jupyterserver.dev/token":null}}}`)
-	w.eventually("the mark is back", func() error {
+	w.eventually("the label is restored", func() error {
 		w.get("alice-jupyter", secret)
 		return expect(secret.Labels["jupyterserver.dev/token"], "inline")
 	})
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Auth.Token = nil })
 	w.released("alice")
 	if w.get("alice-jupyter", secret); string(secret.Data["token"]) == "an-inline-token-that-is-long-enough" {
-		t.Error("the inline token is the generated one now")
+		t.Error("the inline token was kept as the generated one")
 	}
 }
 
-// An inline value that the spec does not hold any more is of no use to anybody but a thief.
-func TestInlineTokenGoesWhereTheSpecNamesASecret(t *testing.T) {
+// An inline value that the spec no longer contains is removed from the Secret, where it could only leak.
+func TestInlineTokenIsRemovedOnceTheSpecReferencesASecret(t *testing.T) {
 	w := newWorld(t)
-	w.namesItsToken(w.server("alice"))
-	w.eventually("the inline token is gone", func() error {
+	w.referencesItsToken(w.server("alice"))
+	w.eventually("the inline token is removed", func() error {
 		secret := &corev1.Secret{}
 		w.get("alice-jupyter", secret)
 		return expect(len(secret.Data["token"]), 0)
@@ -421,8 +421,8 @@ func TestInlineTokenGoesWhereTheSpecNamesASecret(t *testing.T) {
 	w.released("alice")
 }
 
-// namesItsToken releases a server with an inline token, and then has its spec name a Secret instead.
-func (w *world) namesItsToken(server *v1alpha1.JupyterServer) {
+// referencesItsToken releases a server with an inline token, and then changes its spec to reference a Secret instead.
+func (w *world) referencesItsToken(server *v1alpha1.JupyterServer) {
 	w.Helper()
 	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "mine", Namespace: w.namespace}, StringData: map[string]string{"token": "a-token-of-my-own-that-is-long"}})
 	server.Spec.Auth.Token = &v1alpha1.SecretValue{Value: "an-inline-token-that-is-long-enough"}
@@ -433,8 +433,8 @@ func (w *world) namesItsToken(server *v1alpha1.JupyterServer) {
 	})
 }
 
-// What the API server refuses of the server's own Secret is told, and is not tried for ever.
-func TestOwnSecretThatMayNotBeWrittenIsTold(t *testing.T) {
+// A write of the server's own Secret that the API server rejects is reported, and not retried forever.
+func TestImmutableSecretIsReported(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
@@ -447,20 +447,20 @@ func TestOwnSecretThatMayNotBeWrittenIsTold(t *testing.T) {
 	}
 }
 
-// Whoever makes the Secret unwritable keeps nobody from putting back the rest, such as the NetworkPolicy.
-func TestUnwritableSecretDoesNotStopDriftRepair(t *testing.T) {
+// An immutable Secret does not prevent other objects, such as the NetworkPolicy, from being restored.
+func TestImmutableSecretDoesNotPreventRevertingDrift(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
 	w.patch("alice-jupyter", &corev1.Secret{}, `{"data":{"token":null},"immutable":true}`)
 	w.stalled("alice", v1alpha1.ReasonApplyRefused)
 	w.remove("alice", &networkingv1.NetworkPolicy{})
-	w.eventually("it is put back", func() error { return w.tryGet("alice", &networkingv1.NetworkPolicy{}) })
+	w.eventually("the NetworkPolicy is restored", func() error { return w.tryGet("alice", &networkingv1.NetworkPolicy{}) })
 	w.stalled("alice", v1alpha1.ReasonApplyRefused)
 }
 
-// A Secret that somebody keeps by hand, and names, is not to go with the server, whatever its labels are from.
-func TestNamedSecretKeepsItsOwner(t *testing.T) {
+// A Secret that the spec references must not be deleted with the server, even if it has the labels of the operator.
+func TestReferencedSecretIsNotAdopted(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	w.released("alice")
@@ -473,22 +473,22 @@ func TestNamedSecretKeepsItsOwner(t *testing.T) {
 	w.patchJSON("alice-jupyter", secret, `[{"op":"remove","path":"/metadata/ownerReferences"}]`)
 	w.quiet()
 	if w.get("alice-jupyter", secret); len(secret.OwnerReferences) > 0 {
-		t.Error("it would go with the server")
+		t.Error("the Secret would be deleted with the server")
 	}
 }
 
-// Who mounts the whole Secret reads every key of it.
+// A container that uses the whole Secret reads all its keys.
 func TestInlineTokenStaysWhileAPodReadsTheWholeSecret(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
 	server.Spec.Pod = &v1alpha1.PodExtras{Containers: []corev1.Container{{
 		Name: "backup", Image: "x", EnvFrom: []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "alice-jupyter"}}}},
 	}}}
-	w.namesItsToken(server)
+	w.referencesItsToken(server)
 	w.released("alice")
 	w.quiet()
 	secret := &corev1.Secret{}
 	if w.get("alice-jupyter", secret); len(secret.Data["token"]) == 0 {
-		t.Error("it was taken from under the pod")
+		t.Error("the token was removed while a pod reads it")
 	}
 }

@@ -16,12 +16,12 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// foreign are the owners of an object of another project's JupyterServer of the same name.
+// foreign is the owner of the objects of another project's JupyterServer with the same name.
 var foreign = []metav1.OwnerReference{{APIVersion: "hub.example.org/v1", Kind: v1alpha1.Kind, Name: "alice", UID: "another", Controller: new(true)}}
 
-// Other projects have a kind of this name, too.
-func TestServersOfOtherProjectsAreNotOurs(t *testing.T) {
-	t.Run("their claims may be used", func(t *testing.T) {
+// Other projects have a kind JupyterServer as well.
+func TestServersOfOtherProjectsAreForeign(t *testing.T) {
+	t.Run("their claims can be used", func(t *testing.T) {
 		w := newWorld(t)
 		w.create(w.claim("files", foreign))
 		server := w.server("alice")
@@ -29,7 +29,7 @@ func TestServersOfOtherProjectsAreNotOurs(t *testing.T) {
 		w.create(server)
 		w.released("alice")
 	})
-	t.Run("their Secret is in the way, and nobody waits for it to go", func(t *testing.T) {
+	t.Run("their Secret is a conflict, not one that is about to be deleted", func(t *testing.T) {
 		w := newWorld(t)
 		w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "alice-jupyter", Namespace: w.namespace, OwnerReferences: foreign}})
 		w.create(w.server("alice"))
@@ -47,8 +47,8 @@ func (w *world) claim(name string, owners []metav1.OwnerReference) *corev1.Persi
 	}
 }
 
-// A claim may hold files, so nobody is told to delete it.
-func TestWayOutOfAClaimThatIsInTheWay(t *testing.T) {
+// A claim may hold files, so the message does not suggest to delete it.
+func TestMessageAboutAForeignClaim(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.claim("alice", nil))
 	w.create(w.server("alice"))
@@ -58,8 +58,8 @@ func TestWayOutOfAClaimThatIsInTheWay(t *testing.T) {
 	}
 }
 
-// Who says that the files are to stay must not lose them because somebody made the server their owner again.
-func TestRetainedClaimStaysWhoeverGaveItAnOwner(t *testing.T) {
+// A retained claim must not be deleted with the server, even if the server was made its owner again.
+func TestRetainedClaimIsOrphanedAgain(t *testing.T) {
 	w := newWorld(t)
 	server := w.server("alice")
 	server.Spec.Storage.Retain = true
@@ -69,24 +69,24 @@ func TestRetainedClaimStaysWhoeverGaveItAnOwner(t *testing.T) {
 	w.patch("alice", &corev1.PersistentVolumeClaim{}, fmt.Sprintf(`{"metadata":{"ownerReferences":[
 		{"apiVersion":"jupyterserver.dev/v1alpha1","kind":"JupyterServer","name":"alice","uid":%q}]}}`, server.UID))
 	claim := &corev1.PersistentVolumeClaim{}
-	w.eventually("the server is not its owner", func() error {
+	w.eventually("the claim has no owner", func() error {
 		claim = &corev1.PersistentVolumeClaim{}
 		w.get("alice", claim)
 		return expect(len(claim.OwnerReferences), 0)
 	})
-	fixes := 0
+	patches := 0
 	for _, request := range w.quiet()[before:] {
 		if strings.HasPrefix(request, "PATCH") && strings.Contains(request, "persistentvolumeclaims") {
-			fixes++
+			patches++
 		}
 	}
-	if fixes != 1 {
-		t.Errorf("it was let go %d times", fixes)
+	if patches != 1 {
+		t.Errorf("the claim was orphaned %d times", patches)
 	}
 }
 
-// A pod of a StatefulSet must have its name, so one of somebody else's holds up the server without a word of Kubernetes.
-func TestPodOfSomebodyElseIsTold(t *testing.T) {
+// A foreign pod with the name of the server's pod blocks the StatefulSet, which Kubernetes does not report.
+func TestForeignPodIsReported(t *testing.T) {
 	kruise := []metav1.OwnerReference{{APIVersion: "apps.kruise.io/v1beta1", Kind: "StatefulSet", Name: "alice", UID: "kruise", Controller: new(true)}}
 	job := []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: "backup", UID: "job", Controller: new(true)}}
 	tests := []struct {
@@ -95,11 +95,11 @@ func TestPodOfSomebodyElseIsTold(t *testing.T) {
 		owners []metav1.OwnerReference
 		want   string
 	}{
-		{"one that somebody made by hand", nil, nil, "belongs to no controller"},
-		{"one that somebody made by hand and labelled", map[string]string{"jupyterserver.dev/name": "alice"}, nil, "belongs to no controller"},
-		{"one of another project's StatefulSet of the name", nil, kruise, "the StatefulSet alice"},
-		{"one of a Job", nil, job, "the Job backup"},
-		{"one of a Job that looks like the server's, and is ready", map[string]string{"jupyterserver.dev/name": "alice"}, job, "the Job backup"},
+		{"without a controller", nil, nil, "belongs to no controller"},
+		{"without a controller, with the operator's label", map[string]string{"jupyterserver.dev/name": "alice"}, nil, "belongs to no controller"},
+		{"of another project's StatefulSet with the name", nil, kruise, "the StatefulSet alice"},
+		{"of a Job", nil, job, "the Job backup"},
+		{"of a Job, with the operator's label", map[string]string{"jupyterserver.dev/name": "alice"}, job, "the Job backup"},
 	}
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
@@ -121,7 +121,7 @@ func TestPodOfSomebodyElseIsTold(t *testing.T) {
 	}
 }
 
-// observe plays the StatefulSet controller: it has seen the newest template, and made no pod.
+// observe acts as the StatefulSet controller: it has observed the newest template and created no pod.
 func (w *world) observe(name string) {
 	w.Helper()
 	w.eventually("the status of the StatefulSet", func() error {
@@ -132,51 +132,51 @@ func (w *world) observe(name string) {
 	})
 }
 
-// The pod of a StatefulSet that took the place of the server's is not to be deleted because it looks stuck.
-func TestPodOfAForeignStatefulSetIsNotTheServers(t *testing.T) {
+// The pod of a foreign StatefulSet that replaced the server's is not deleted, even if it looks stuck.
+func TestPodOfAForeignStatefulSetIsKept(t *testing.T) {
 	w := newWorld(t)
 	pod := w.oldPod("alice", corev1.PodStatus{})
 	w.status("alice", "its pod is shown", func(s v1alpha1.JupyterServerStatus) bool { return s.Pod != nil })
 	set := &appsv1.StatefulSet{}
 	w.get("alice", set)
-	w.eventually("the StatefulSet is somebody else's", func() error {
+	w.eventually("the StatefulSet is foreign", func() error {
 		w.get("alice", set)
 		set.OwnerReferences = foreign
 		set.Annotations = nil
 		set.ManagedFields = []metav1.ManagedFieldsEntry{{}}
 		return suite.client.Update(w.ctx, set)
 	})
-	w.eventually("that it has no pod is told", func() error {
+	w.eventually("the missing pod is reported", func() error {
 		if message := w.stalled("alice", v1alpha1.ReasonNameConflict); !strings.HasSuffix(message, "Until then the server has no pod.") {
 			return errors.New(message)
 		}
 		return nil
 	})
-	w.status("alice", "the pod is not its own", func(s v1alpha1.JupyterServerStatus) bool { return s.Pod == nil })
+	w.status("alice", "the foreign pod is not shown", func(s v1alpha1.JupyterServerStatus) bool { return s.Pod == nil })
 	w.quiet()
-	if !w.stays(pod) {
-		t.Error("the pod of somebody else was deleted")
+	if !w.exists(pod) {
+		t.Error("the foreign pod was deleted")
 	}
 }
 
-// unreadable adds to a spec what the schema lets pass, and Go's types do not take.
+// unreadable adds a value to a spec that the schema accepts but that cannot be decoded.
 const unreadable = `{"op":"add","path":"/spec/pod","value":{"containers":[{"name":"x","image":"x","resources":{"limits":{"memory":"1e1.5"}}}]}}`
 
-// spec.suspend stops the pod, whatever keeps the rest of the spec from being applied.
+// spec.suspend stops the pod even if the rest of the spec is blocked.
 func TestSuspendStopsABlockedServer(t *testing.T) {
 	tests := []struct {
 		reason, blocked string
-		edit            func(*v1alpha1.JupyterServer) // nil: what Go's types do not take
+		edit            func(*v1alpha1.JupyterServer) // nil adds an unreadable value
 	}{
 		{"a Secret is missing", v1alpha1.ReasonReferenceNotFound, func(s *v1alpha1.JupyterServer) {
 			s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "missing", Key: "token"}}
 		}},
-		{"it cannot be rendered", v1alpha1.ReasonRenderFailed, func(s *v1alpha1.JupyterServer) {
+		{"the spec cannot be rendered", v1alpha1.ReasonRenderFailed, func(s *v1alpha1.JupyterServer) {
 			s.Spec.Patches = []v1alpha1.Patch{{Target: v1alpha1.PatchTarget{Kind: "Deployment"}, Type: v1alpha1.PatchTypeMerge, Patch: `{"spec":{"replicas":1}}`}}
 		}},
-		{"it cannot be read", v1alpha1.ReasonSpecUnreadable, nil},
-		{"the API server refuses an object", v1alpha1.ReasonApplyRefused, func(s *v1alpha1.JupyterServer) {
-			s.Spec.Storage.Size = "2Gi" // no storage class here lets a claim grow
+		{"the spec cannot be decoded", v1alpha1.ReasonSpecUnreadable, nil},
+		{"the API server rejects an object", v1alpha1.ReasonApplyRefused, func(s *v1alpha1.JupyterServer) {
+			s.Spec.Storage.Size = "2Gi" // no storage class allows a claim to grow
 		}},
 	}
 	for _, test := range tests {
@@ -197,7 +197,7 @@ func TestSuspendStopsABlockedServer(t *testing.T) {
 				w.get("alice", set)
 				return expect(*set.Spec.Replicas, 0)
 			})
-			w.eventually("both are told", func() error {
+			w.eventually("both are reported", func() error {
 				server := w.stalledServer("alice", test.blocked)
 				if server.Status.State != v1alpha1.StateSuspended || !strings.HasSuffix(server.Status.Message, "The server is stopped (spec.suspend); its files are kept.") {
 					return fmt.Errorf("%s: %s", server.Status.State, server.Status.Message)
@@ -205,7 +205,7 @@ func TestSuspendStopsABlockedServer(t *testing.T) {
 				return nil
 			})
 			w.patchJSON("alice", &v1alpha1.JupyterServer{}, `[{"op":"add","path":"/spec/suspend","value":false}]`)
-			w.eventually("that it stays stopped is told", func() error {
+			w.eventually("it is reported that the server stays stopped", func() error {
 				if message := w.stalled("alice", test.blocked); !strings.HasSuffix(message, "stays stopped.") {
 					return errors.New(message)
 				}
@@ -215,8 +215,8 @@ func TestSuspendStopsABlockedServer(t *testing.T) {
 	}
 }
 
-// A server that cannot be upgraded stays where it is, so that where it wants to go is for others.
-func TestBlockedServerHoldsNoRoute(t *testing.T) {
+// A blocked server keeps its current route, so the one in its spec is free for others.
+func TestBlockedServerReservesNoRoute(t *testing.T) {
 	for reason, blocked := range map[string]string{"the younger one is blocked": "younger", "the older one is blocked": "older"} {
 		t.Run(reason, func(t *testing.T) {
 			w := newWorld(t)
@@ -236,16 +236,16 @@ func TestBlockedServerHoldsNoRoute(t *testing.T) {
 	}
 }
 
-// A spec that is not in force does not decide that files go with the server.
-func TestBlockedSpecDoesNotTakeARetainedClaim(t *testing.T) {
+// A blocked spec does not decide that files are deleted with the server.
+func TestBlockedSpecDoesNotAdoptARetainedClaim(t *testing.T) {
 	tests := []struct {
 		reason, blocked string
 		block           func(w *world)
 	}{
-		{"it cannot be read", v1alpha1.ReasonSpecUnreadable, func(w *world) {
+		{"the spec cannot be decoded", v1alpha1.ReasonSpecUnreadable, func(w *world) {
 			w.patchJSON("alice", &v1alpha1.JupyterServer{}, "["+unreadable+"]")
 		}},
-		{"it is refused", "SuiteImage", func(w *world) {
+		{"the spec is rejected", "SuiteImage", func(w *world) {
 			w.label(map[string]string{forbidden: "evil"})
 			w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image, s.Spec.Storage.Retain = "evil", false })
 		}},
@@ -260,11 +260,11 @@ func TestBlockedSpecDoesNotTakeARetainedClaim(t *testing.T) {
 			test.block(w)
 			w.stalled("alice", test.blocked)
 			w.remove("alice", &corev1.Service{})
-			w.eventually("it goes on", func() error { return w.tryGet("alice", &corev1.Service{}) })
+			w.eventually("the Service is restored", func() error { return w.tryGet("alice", &corev1.Service{}) })
 			w.quiet()
 			claim := &corev1.PersistentVolumeClaim{}
 			if w.get("alice", claim); len(claim.OwnerReferences) > 0 {
-				t.Error("the claim would go with the server")
+				t.Error("the claim would be deleted with the server")
 			}
 		})
 	}

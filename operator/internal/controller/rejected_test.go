@@ -17,8 +17,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// TestRefusedAtApply sends the documents of the offline reader's test to the real API server.
-func TestRefusedAtApply(t *testing.T) {
+// TestRejectedAtApply sends the documents of the offline reader's test to the real API server.
+func TestRejectedAtApply(t *testing.T) {
 	w := newWorld(t)
 	raw, err := os.ReadFile("../../api/schema/testdata/refused.yaml")
 	if err != nil {
@@ -39,13 +39,13 @@ func TestRefusedAtApply(t *testing.T) {
 		message := err.Error()
 		for part := range strings.SplitSeq(annotations["test/want"], "…") {
 			if !strings.Contains(message, part) {
-				t.Errorf("%s: error %v, want one that says %q", annotations["test/reason"], err, annotations["test/want"])
+				t.Errorf("%s: error %v, want one with %q", annotations["test/reason"], err, annotations["test/want"])
 			}
 		}
 	}
 }
 
-func TestRefusedChanges(t *testing.T) {
+func TestRejectedChanges(t *testing.T) {
 	fast := "fast"
 	tests := []struct {
 		reason string
@@ -64,7 +64,7 @@ func TestRefusedChanges(t *testing.T) {
 		test.edit(server)
 		err := suite.client.Update(w.ctx, server)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%s: error %v, want one that says %q", test.reason, err, test.want)
+			t.Errorf("%s: error %v, want one with %q", test.reason, err, test.want)
 		}
 	}
 }
@@ -74,7 +74,7 @@ func TestLargerVolumeResizesTheClaim(t *testing.T) {
 	w.create(w.server("alice"))
 	w.released("alice")
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.Storage.Size = "2Gi" })
-	// No storage class here lets a claim grow, so the API server refuses, and the server says so.
+	// No storage class allows a claim to grow, so the API server rejects that, which the server reports.
 	message := w.stalled("alice", v1alpha1.ReasonApplyRefused)
 	if !strings.Contains(message, "PersistentVolumeClaim alice") {
 		t.Errorf("message %q", message)

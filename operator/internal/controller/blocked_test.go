@@ -17,8 +17,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// A server goes on as it was released while its new spec is blocked, whatever blocks it: what somebody removes or edits comes back.
-func TestBlockedServerGoesOn(t *testing.T) {
+// While the spec of a server is blocked, for whatever reason, drift from its last release is reverted.
+func TestBlockedServerKeepsItsRelease(t *testing.T) {
 	tests := []struct {
 		reason, blocked string
 		block           func(w *world, s *v1alpha1.JupyterServer)
@@ -26,8 +26,8 @@ func TestBlockedServerGoesOn(t *testing.T) {
 		{"a Secret is missing", v1alpha1.ReasonReferenceNotFound, func(_ *world, s *v1alpha1.JupyterServer) {
 			s.Spec.Auth.Token = &v1alpha1.SecretValue{SecretKeyRef: &v1alpha1.KeyRef{Name: "missing", Key: "token"}}
 		}},
-		{"the API server refuses an object", v1alpha1.ReasonApplyRefused, func(_ *world, s *v1alpha1.JupyterServer) {
-			s.Spec.Storage.Size = "2Gi" // no storage class here lets a claim grow
+		{"the API server rejects an object", v1alpha1.ReasonApplyRefused, func(_ *world, s *v1alpha1.JupyterServer) {
+			s.Spec.Storage.Size = "2Gi" // no storage class allows a claim to grow
 		}},
 	}
 	for _, test := range tests {
@@ -43,7 +43,7 @@ func TestBlockedServerGoesOn(t *testing.T) {
 			w.remove("alice", &networkingv1.NetworkPolicy{})
 			w.remove("alice", &appsv1.StatefulSet{})
 			w.patch("alice", &corev1.Service{}, `{"spec":{"ports":[{"name":"http","port":80,"targetPort":1}]}}`)
-			w.eventually("everything is as it was released", func() error {
+			w.eventually("all drift is reverted", func() error {
 				service := &corev1.Service{}
 				w.get("alice", service)
 				return errors.Join(w.tryGet("alice", &networkingv1.NetworkPolicy{}), w.tryGet("alice", &appsv1.StatefulSet{}),
@@ -58,8 +58,8 @@ func TestBlockedServerGoesOn(t *testing.T) {
 	}
 }
 
-// A refused edit of a server that runs is no reason to leave what others do to it.
-func TestServerWithARefusedEditGoesOn(t *testing.T) {
+// Drift of a running server is reverted while an edit of its spec is rejected.
+func TestDriftIsRevertedWhileAnEditIsRejected(t *testing.T) {
 	w := newWorld(t)
 	w.create(w.server("alice"))
 	before := w.released("alice")
@@ -67,7 +67,7 @@ func TestServerWithARefusedEditGoesOn(t *testing.T) {
 	w.change("alice", func(s *v1alpha1.JupyterServer) { s.Spec.JupyterServer.Image = "evil" })
 	w.stalled("alice", "SuiteImage")
 	w.remove("alice", &corev1.Service{})
-	w.eventually("the Service is put back", func() error { return w.tryGet("alice", &corev1.Service{}) })
+	w.eventually("the Service is restored", func() error { return w.tryGet("alice", &corev1.Service{}) })
 	w.runsImage("alice", goodImage)
 	after := w.stalledServer("alice", "SuiteImage")
 	if after.Status.Release.Revision != before.Status.Release.Revision {
@@ -75,8 +75,8 @@ func TestServerWithARefusedEditGoesOn(t *testing.T) {
 	}
 }
 
-// The route of a server that wants to go elsewhere, and is blocked, is free as soon as its Ingress is gone: not both may have it.
-func TestRouteThatIsLeftIsForOneServer(t *testing.T) {
+// The old route of a server is free once its Ingress is deleted while a change of the route is blocked. Only one server gets it.
+func TestAbandonedRouteGoesToOneServer(t *testing.T) {
 	w := newWorld(t)
 	const pairs = 10
 	for i := range pairs {
@@ -105,19 +105,19 @@ func TestRouteThatIsLeftIsForOneServer(t *testing.T) {
 	}
 	for i := range pairs {
 		if path := fmt.Sprintf("/left%d", i); at[path] != 1 {
-			t.Errorf("%d servers are at %s", at[path], path)
+			t.Errorf("%d servers have the route %s", at[path], path)
 		}
 	}
 }
 
-// Whoever may write Secrets must not have the operator make what the policies never saw.
-func TestForgedRecordIsNotBelieved(t *testing.T) {
+// Users who may write Secrets could forge release records. The policies never evaluated such a manifest, so it is not applied.
+func TestForgedRecordIsNotApplied(t *testing.T) {
 	forge := func(w *world, revision int) {
 		w.Helper()
 		records, record := w.record(revision)
 		forged := strings.Replace(record.Manifest, "      containers:", "      hostNetwork: true\n      containers:", 1)
 		if forged == record.Manifest {
-			w.Fatal("nothing was forged")
+			w.Fatal("the manifest is unchanged")
 		}
 		record.Manifest = forged
 		if err := records.Update(fmt.Sprintf("sh.helm.release.v1.alice.v%d", revision), record); err != nil {
@@ -152,7 +152,7 @@ func TestForgedRecordIsNotBelieved(t *testing.T) {
 			w.runsImage("alice", badImage)
 			forge(w, 1)
 			w.playPod("alice", false)
-			w.status("alice", "told", func(s v1alpha1.JupyterServerStatus) bool {
+			w.status("alice", "the failed rollback is reported", func(s v1alpha1.JupyterServerStatus) bool {
 				return strings.Contains(s.Message, "cannot be rolled back: The record")
 			})
 		}},
@@ -173,7 +173,7 @@ func TestForgedRecordIsNotBelieved(t *testing.T) {
 			test.attack(w)
 			w.quiet()
 			if onHost(w) {
-				t.Error("the pod is in the network of its node")
+				t.Error("the pod uses the network of its node")
 			}
 		})
 	}
