@@ -76,7 +76,7 @@ func reply(request message, kind string, content any) message {
 	return message{Header: header{ID: kind, Type: kind}, Parent: request.Header, Content: raw, Buffers: []string{}}
 }
 
-func TestExecuteCollectsWhatBelongsToTheCellInAnyOrder(t *testing.T) {
+func TestExecuteCollectsTheMessagesOfTheCell(t *testing.T) {
 	client := fakeServer(t, func(request message) []message {
 		other := request
 		other.Header.ID = "another"
@@ -108,7 +108,7 @@ func TestExecuteReturnsTheException(t *testing.T) {
 	}
 }
 
-func TestErrorsSayWhatCameBack(t *testing.T) {
+func TestErrorsContainTheResponse(t *testing.T) {
 	client := fakeServer(t, nil)
 	if version, err := client.Version(deadline(t)); version != "2.15.0" || err != nil {
 		t.Errorf("version %q, %v", version, err)

@@ -195,7 +195,7 @@ func tokenError(err error) (int, string) {
 	return failure.Response.StatusCode, failure.ErrorCode
 }
 
-func TestSignInTellsWhoItIs(t *testing.T) {
+func TestSignInReturnsTheIdentity(t *testing.T) {
 	tests := []struct {
 		reason   string
 		user     string
@@ -269,7 +269,7 @@ func TestWrongPasswordShowsTheFormAgain(t *testing.T) {
 	}
 }
 
-func TestClientsMustProveThemselves(t *testing.T) {
+func TestConfidentialClientsMustAuthenticate(t *testing.T) {
 	tests := []struct {
 		reason string
 		change func(*oauth2.Config)
@@ -465,7 +465,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-func TestNewRefuses(t *testing.T) {
+func TestInvalidOptionsAreRejected(t *testing.T) {
 	for reason, options := range map[string]Options{
 		"an issuer below a path":      {Issuer: "http://127.0.0.1/realm"},
 		"a user without a password":   {Users: []User{{Subject: "a", Username: "a"}}},
