@@ -25,9 +25,17 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 )
 
-// Main is for TestMain: it starts the control plane, calls prepare, runs the tests, and exits the process. The stop function
-// that prepare returns is called after the tests; it may be nil.
-func Main(m *testing.M, prepare func(*envtest.Environment, *rest.Config) (stop func() error, err error)) {
+// ControlPlane is a running etcd and kube-apiserver.
+type ControlPlane struct {
+	Environment *envtest.Environment
+	Config      *rest.Config     // of an administrator, without a rate limit
+	Client      client.WithWatch // see NewClient
+	Kubeconfig  string           // path of a kubeconfig of an administrator
+	Stop        func() error     // for prepare to set, called after the tests; it may be nil
+}
+
+// Main is for TestMain: it starts the control plane, calls prepare, runs the tests, and exits the process.
+func Main(m *testing.M, prepare func(*ControlPlane) error) {
 	code, err := run(m, prepare)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -36,22 +44,33 @@ func Main(m *testing.M, prepare func(*envtest.Environment, *rest.Config) (stop f
 	os.Exit(code)
 }
 
-func run(m *testing.M, prepare func(*envtest.Environment, *rest.Config) (func() error, error)) (int, error) {
+func run(m *testing.M, prepare func(*ControlPlane) error) (int, error) {
 	env, cfg, err := Start()
 	if err != nil {
 		return 1, err
 	}
 	defer func() { _ = env.Stop() }()
 	ctrl.SetLogger(textlogger.NewLogger(textlogger.NewConfig()))
-	stop, err := prepare(env, cfg)
+	dir, err := os.MkdirTemp("", "apiservertest")
 	if err != nil {
 		return 1, err
 	}
+	defer os.RemoveAll(dir)
+	cp := &ControlPlane{Environment: env, Config: cfg, Kubeconfig: filepath.Join(dir, "kubeconfig")}
+	if err := os.WriteFile(cp.Kubeconfig, env.KubeConfig, 0o600); err != nil {
+		return 1, err
+	}
+	if cp.Client, err = NewClient(cfg); err != nil {
+		return 1, err
+	}
+	if err := prepare(cp); err != nil {
+		return 1, err
+	}
 	code := m.Run()
-	if stop == nil {
+	if cp.Stop == nil {
 		return code, nil
 	}
-	return code, stop()
+	return code, cp.Stop()
 }
 
 // NotCached keeps the result of this test binary out of the cache of `go test`. TestMain calls it before it runs the tests, unless

@@ -9,53 +9,44 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/tools/txtar"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 )
 
-// api is a client of an API server that knows the kinds of Kubernetes, and JupyterServers. kubectl runs against that server.
+// api is a client of an API server that knows the kinds of Kubernetes, and JupyterServers; kubeconfig is for kubectl.
 var (
-	api     client.Client
-	kubectl func(arguments ...string) (stdout, stderr io.Reader, err error)
+	api        client.Client
+	kubeconfig string
 )
 
 func TestMain(m *testing.M) {
-	apiservertest.Main(m, func(env *envtest.Environment, cfg *rest.Config) (func() error, error) {
-		admin, err := env.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, cfg)
-		if err != nil {
-			return nil, err
-		}
-		program, err := admin.Kubectl()
-		if err != nil {
-			return nil, err
-		}
-		kubectl = program.Run
-		api, err = apiservertest.NewClient(cfg)
-		return nil, err
+	apiservertest.Main(m, func(cp *apiservertest.ControlPlane) error {
+		api, kubeconfig = cp.Client, cp.Kubeconfig
+		return nil
 	})
 }
 
 // Client-side apply, which Argo CD uses too, keeps what was applied in an annotation, which holds 256 KiB at most.
 func TestCRDCanBeAppliedByTheClient(t *testing.T) {
+	kubectl := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl")
 	for range 2 { // the second time it is compared with the annotation
-		if _, stderr, err := kubectl("apply", "--server-side=false", "-f", "../../operator/api/schema/jupyterserver.dev_jupyterservers.yaml"); err != nil {
-			message, _ := io.ReadAll(stderr)
-			t.Fatalf("kubectl apply: %v: %s", err, message)
+		apply := exec.CommandContext(t.Context(), kubectl, "apply", "--kubeconfig", kubeconfig, "--server-side=false",
+			"-f", "../../operator/api/schema/jupyterserver.dev_jupyterservers.yaml")
+		if out, err := apply.CombinedOutput(); err != nil {
+			t.Fatalf("kubectl apply: %v: %s", err, out)
 		}
 	}
 }
@@ -123,7 +114,9 @@ func check(t *testing.T, golden string, document []byte) {
 	if notAsked[object.GetKind()] != "" {
 		return
 	}
-	makeNamespace(t, object.GetNamespace())
+	if object.GetNamespace() != "" {
+		apiservertest.EnsureNamespace(t, api, object.GetNamespace(), nil)
+	}
 	name := golden + ": " + object.GetKind() + " " + object.GetName()
 	err := api.Patch(t.Context(), object, client.RawPatch(types.ApplyYAMLPatchType, document), client.DryRunAll,
 		client.FieldOwner("goldens"), client.FieldValidation(metav1.FieldValidationStrict))
@@ -132,17 +125,6 @@ func check(t *testing.T, golden string, document []byte) {
 		t.Errorf("%s: the API server refuses it: %v", name, err)
 	case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
 		t.Errorf("%s: the API server has to refuse it because of %s, the error is %v", name, want, err)
-	}
-}
-
-func makeNamespace(t *testing.T, name string) {
-	t.Helper()
-	if name == "" {
-		return
-	}
-	err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		t.Fatal(err)
 	}
 }
 

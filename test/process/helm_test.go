@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -16,6 +15,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 )
 
 // Stock Helm shows a consistent release: its manifest is the chart's output for its values, and its objects exist.
@@ -69,15 +70,7 @@ func TestRecordsAreRepairedAfterHelmAndKill(t *testing.T) {
 
 func (w *world) helm(args ...string) string {
 	w.Helper()
-	helm := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "helm")
-	out, err := exec.CommandContext(w.ctx, helm, append(args, "--namespace", w.namespace, "--kubeconfig", suite.kubeconfig)...).Output()
-	if err != nil {
-		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-			err = errors.New(string(exit.Stderr))
-		}
-		w.Fatalf("helm %v: %v", args, err)
-	}
-	return string(out)
+	return apiservertest.Helm(w.T, suite.kubeconfig, w.namespace, args...)
 }
 
 // parse returns the objects of a manifest by kind and name.

@@ -18,7 +18,6 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2/textlogger"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -130,16 +129,10 @@ func startControlPlane(dir string) error {
 	if err := os.WriteFile(suite.kubeconfig, env.KubeConfig, 0o600); err != nil {
 		return err
 	}
-	return prepare(cfg)
-}
-
-func prepare(cfg *rest.Config) error {
-	c, err := apiservertest.NewClient(cfg)
-	if err != nil {
+	if suite.client, err = apiservertest.NewClient(cfg); err != nil {
 		return err
 	}
-	suite.client = c
-	return grant(c)
+	return grant(suite.client)
 }
 
 // grant gives the operators the permissions of helm-chart.

@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -25,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 )
 
 // timeout bounds waits that take a second on an idle machine.
@@ -42,11 +42,7 @@ func newWorld(t *testing.T, namespaces int) *world {
 	t.Helper()
 	w := &world{T: t, ctx: t.Context()}
 	for range namespaces {
-		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
-		if err := suite.client.Create(w.ctx, namespace); err != nil {
-			t.Fatalf("creating a namespace: %v", err)
-		}
-		w.namespaces = append(w.namespaces, namespace.Name)
+		w.namespaces = append(w.namespaces, apiservertest.NewNamespace(t, suite.client))
 	}
 	w.namespace = w.namespaces[0]
 	return w
@@ -121,17 +117,7 @@ func (w *world) change(name, patch string) {
 // eventually retries until it succeeds, and fails with the last error.
 func (w *world) eventually(what string, try func() error) {
 	w.Helper()
-	deadline := time.Now().Add(timeout)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			w.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	apiservertest.Eventually(w.T, what, timeout, try)
 }
 
 // released waits until the current specs of all servers of a namespace, or of the given ones, are released.
@@ -143,7 +129,7 @@ func (w *world) released(namespace string, servers ...string) {
 			return err
 		}
 		for i := range list.Items {
-			if s := &list.Items[i]; (len(servers) == 0 || slices.Contains(servers, s.Name)) && !isReleased(s) {
+			if s := &list.Items[i]; (len(servers) == 0 || slices.Contains(servers, s.Name)) && !apiservertest.IsReleased(s) {
 				return fmt.Errorf("%s: generation %d, status %+v", s.Name, s.Generation, s.Status)
 			}
 		}
@@ -164,11 +150,6 @@ func (w *world) stalled(name, reason string) {
 		}
 		return nil
 	})
-}
-
-func isReleased(server *v1alpha1.JupyterServer) bool {
-	is := meta.FindStatusCondition(server.Status.Conditions, v1alpha1.ConditionReleased)
-	return is != nil && is.Status == metav1.ConditionTrue && is.ObservedGeneration == server.Generation
 }
 
 // waitIdle waits until no operator has written to a namespace for some seconds, and returns the number of writes.

@@ -6,9 +6,6 @@ package controller_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -24,44 +21,21 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/release/records"
 )
 
-// sparse drops the zero values that Go's encoding adds, so that the CRD's defaults hold.
-func sparse(t *testing.T, server *v1alpha1.JupyterServer) *unstructured.Unstructured {
-	t.Helper()
-	raw, err := json.Marshal(server)
+// manifest returns a server as a user would write it.
+func (w *world) manifest(server *v1alpha1.JupyterServer) *unstructured.Unstructured {
+	w.Helper()
+	o, err := apiservertest.Manifest(server)
 	if err != nil {
-		t.Fatal(err)
+		w.Fatal(err)
 	}
-	content := map[string]any{}
-	if err := utiljson.Unmarshal(raw, &content); err != nil {
-		t.Fatal(err)
-	}
-	delete(content, "status")
-	dropZero(content)
-	u := &unstructured.Unstructured{Object: content}
-	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.Kind))
-	return u
-}
-
-func dropZero(m map[string]any) {
-	for key, value := range m {
-		if child, ok := value.(map[string]any); ok {
-			dropZero(child)
-			if len(child) == 0 && key != "emptyDir" {
-				delete(m, key)
-			}
-			continue
-		}
-		if value == nil || value == "" || value == false {
-			delete(m, key)
-		}
-	}
+	return o
 }
 
 func TestInstall(t *testing.T) {
@@ -676,13 +650,7 @@ func TestHistoryIsLimited(t *testing.T) {
 // helm runs the real Helm CLI in the test's namespace.
 func (w *world) helm(args ...string) string {
 	w.Helper()
-	binary := filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "helm")
-	cmd := exec.CommandContext(w.ctx, binary, append(args, "--namespace", w.namespace, "--kubeconfig", suite.kubeconfig)...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		w.Fatalf("helm %v: %v\n%s", args, err, out)
-	}
-	return string(out)
+	return apiservertest.Helm(w.T, suite.kubeconfig, w.namespace, args...)
 }
 
 func TestServerWithoutAccessControlIsRejected(t *testing.T) {
@@ -818,7 +786,7 @@ func TestUnreadableSpecDoesNotAffectOtherServers(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.reason, func(t *testing.T) {
 			w := newWorld(t)
-			broken := sparse(t, w.server("broken"))
+			broken := w.manifest(w.server("broken"))
 			broken.Object["spec"].(map[string]any)["pod"] = test.spec["pod"]
 			if err := suite.client.Create(w.ctx, broken); err != nil {
 				t.Fatal(err)
@@ -832,7 +800,7 @@ func TestUnreadableSpecDoesNotAffectOtherServers(t *testing.T) {
 
 func TestMemoryAsALargeNumber(t *testing.T) {
 	w := newWorld(t)
-	server := sparse(t, w.server("alice"))
+	server := w.manifest(w.server("alice"))
 	server.Object["spec"].(map[string]any)["jupyterServer"] = map[string]any{"resources": map[string]any{"limits": map[string]any{"memory": int64(4294967296)}}}
 	if err := suite.client.Create(w.ctx, server); err != nil {
 		t.Fatal(err)

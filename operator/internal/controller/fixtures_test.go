@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -19,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 	"github.com/jupyterserver/jupyter-server-operator/policies/policiestest"
 )
 
@@ -31,9 +30,9 @@ func TestFixturesOfThePolicies(t *testing.T) {
 		}
 		t.Run(fixture.Rule+"/"+fixture.Name, func(t *testing.T) {
 			w := &world{T: t, ctx: t.Context(), namespace: fixture.Namespace()}
-			w.ensureNamespace(w.namespace, fixture.Labels())
+			apiservertest.EnsureNamespace(t, suite.client, w.namespace, fixture.Labels())
 			for _, route := range fixture.Others() {
-				w.ensureNamespace(route.Namespace, nil)
+				apiservertest.EnsureNamespace(t, suite.client, route.Namespace, nil)
 				w.apply(policiestest.ManifestAt(route))
 				other := &world{T: t, ctx: t.Context(), namespace: route.Namespace}
 				other.status(route.Name, "observed", func(v1alpha1.JupyterServerStatus) bool { return true })
@@ -75,14 +74,6 @@ func warnedBy(message string) []string {
 	}
 	slices.Sort(rules)
 	return slices.Compact(rules)
-}
-
-func (w *world) ensureNamespace(name string, labels map[string]string) {
-	w.Helper()
-	err := suite.client.Create(w.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		w.Fatalf("creating the namespace %s: %v", name, err)
-	}
 }
 
 // apply creates a server from a manifest and deletes it at the end of the test.

@@ -480,7 +480,7 @@ func (w *world) createAtOnce(twins [2][]*v1alpha1.JupyterServer) {
 	for i := range twins[0] {
 		var creating sync.WaitGroup
 		for side := range twins {
-			o := sparse(w.T, twins[side][i])
+			o := w.manifest(twins[side][i])
 			creating.Go(func() {
 				if err := suite.client.Create(w.ctx, o); err != nil {
 					w.Error(err)

@@ -5,22 +5,18 @@ package controller_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -49,29 +45,11 @@ var suite struct {
 }
 
 func TestMain(m *testing.M) {
-	apiservertest.Main(m, func(env *envtest.Environment, cfg *rest.Config) (func() error, error) {
-		if err := prepare(env, cfg); err != nil {
-			return nil, err
-		}
-		stop, err := startOperator()
-		if err != nil {
-			return nil, err
-		}
-		return func() error { return errors.Join(stop(), os.RemoveAll(filepath.Dir(suite.kubeconfig))) }, nil
+	apiservertest.Main(m, func(cp *apiservertest.ControlPlane) (err error) {
+		suite.config, suite.kubeconfig, suite.client = cp.Config, cp.Kubeconfig, cp.Client
+		cp.Stop, err = startOperator()
+		return err
 	})
-}
-
-func prepare(env *envtest.Environment, cfg *rest.Config) (err error) {
-	suite.config = cfg
-	if suite.client, err = apiservertest.NewClient(cfg); err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "controller-test")
-	if err != nil {
-		return err
-	}
-	suite.kubeconfig = filepath.Join(dir, "kubeconfig")
-	return os.WriteFile(suite.kubeconfig, env.KubeConfig, 0o600)
 }
 
 // startOperator starts the operator as its main does, with a transport that records every request.
@@ -141,7 +119,7 @@ type requestLog struct {
 }
 
 func (l *requestLog) over(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(request *http.Request) (*http.Response, error) {
+	return apiservertest.RoundTripper(func(request *http.Request) (*http.Response, error) {
 		l.mu.Lock()
 		l.seen = append(l.seen, request.Method+" "+request.URL.Path)
 		l.mu.Unlock()
@@ -162,10 +140,6 @@ func (l *requestLog) of(namespace string) []string {
 	return out
 }
 
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
 // world is the namespace of one test, with helpers to change and check it.
 type world struct {
 	*testing.T
@@ -182,16 +156,7 @@ func newWorld(t *testing.T) *world {
 // anotherWorld returns a further namespace for the same test.
 func anotherWorld(t *testing.T) *world {
 	t.Helper()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
-	if err := suite.client.Create(t.Context(), namespace); err != nil {
-		t.Fatalf("creating a namespace: %v", err)
-	}
-	w := &world{T: t, ctx: t.Context(), namespace: namespace.Name}
-	t.Cleanup(func() {
-		// Nothing collects garbage here, and servers of other tests must not pay for ours.
-		_ = suite.client.DeleteAllOf(context.Background(), &v1alpha1.JupyterServer{}, client.InNamespace(w.namespace))
-	})
-	return w
+	return &world{T: t, ctx: t.Context(), namespace: apiservertest.NewNamespace(t, suite.client)}
 }
 
 // server returns the smallest valid server.
@@ -206,7 +171,7 @@ func (w *world) server(name string) *v1alpha1.JupyterServer {
 func (w *world) create(o client.Object) {
 	w.Helper()
 	if server, ok := o.(*v1alpha1.JupyterServer); ok {
-		o = sparse(w.T, server)
+		o = w.manifest(server)
 		defer func() { w.get(server.Name, server) }()
 	}
 	if err := suite.client.Create(w.ctx, o); err != nil {
@@ -241,17 +206,7 @@ func (w *world) change(name string, edit func(*v1alpha1.JupyterServer)) {
 // eventually retries until it succeeds, and fails with the last error.
 func (w *world) eventually(what string, try func() error) {
 	w.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			w.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	apiservertest.Eventually(w.T, what, time.Minute, try)
 }
 
 // status waits until a server's current status is as wanted, and returns the server.
@@ -274,12 +229,8 @@ func (w *world) status(name, what string, wanted func(v1alpha1.JupyterServerStat
 func (w *world) released(name string) *v1alpha1.JupyterServer {
 	w.Helper()
 	return w.status(name, "released", func(s v1alpha1.JupyterServerStatus) bool {
-		for _, condition := range s.Conditions {
-			if condition.Type == v1alpha1.ConditionReleased {
-				return condition.Status == metav1.ConditionTrue && condition.ObservedGeneration == s.ObservedGeneration
-			}
-		}
-		return false
+		released := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReleased)
+		return released != nil && released.Status == metav1.ConditionTrue && released.ObservedGeneration == s.ObservedGeneration
 	})
 }
 
@@ -292,12 +243,8 @@ func (w *world) stalled(name, reason string) string {
 func (w *world) stalledServer(name, reason string) *v1alpha1.JupyterServer {
 	w.Helper()
 	return w.status(name, "stalled with "+reason, func(s v1alpha1.JupyterServerStatus) bool {
-		for _, condition := range s.Conditions {
-			if condition.Type == v1alpha1.ConditionStalled {
-				return condition.Status == metav1.ConditionTrue && condition.Reason == reason
-			}
-		}
-		return false
+		stalled := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionStalled)
+		return stalled != nil && stalled.Status == metav1.ConditionTrue && stalled.Reason == reason
 	})
 }
 

@@ -8,27 +8,21 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	managerconfig "sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	chart "github.com/jupyterserver/jupyter-server-operator/chart-jupyter-server"
-	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/config"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/controller"
@@ -53,18 +47,12 @@ var suite struct {
 const concurrency = 250
 
 func TestMain(m *testing.M) {
-	apiservertest.Main(m, func(env *envtest.Environment, cfg *rest.Config) (func() error, error) {
-		err := prepare(env, cfg)
-		return func() error { return os.RemoveAll(filepath.Dir(suite.kubeconfig)) }, err
-	})
+	apiservertest.Main(m, prepare)
 }
 
-func prepare(env *envtest.Environment, cfg *rest.Config) (err error) {
-	suite.config = cfg
-	if suite.client, err = apiservertest.NewClient(cfg); err != nil {
-		return err
-	}
-	if suite.kube, err = kubernetes.NewForConfig(cfg); err != nil {
+func prepare(cp *apiservertest.ControlPlane) (err error) {
+	suite.config, suite.kubeconfig, suite.client = cp.Config, cp.Kubeconfig, cp.Client
+	if suite.kube, err = kubernetes.NewForConfig(cp.Config); err != nil {
 		return err
 	}
 	if suite.renderer, err = render.New(chart.Files, config.Default()); err != nil {
@@ -75,15 +63,7 @@ func prepare(env *envtest.Environment, cfg *rest.Config) (err error) {
 		return err
 	}
 	suite.evaluator, err = policies.New(context.Background(), policies.Options{Config: rules, Timeout: time.Minute})
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "faults-test")
-	if err != nil {
-		return err
-	}
-	suite.kubeconfig = filepath.Join(dir, "kubeconfig")
-	return os.WriteFile(suite.kubeconfig, env.KubeConfig, 0o600)
+	return err
 }
 
 // operator acts as one process of the operator: its memory is lost when it stops.
@@ -138,17 +118,9 @@ func (o *operator) stop() {
 	}
 }
 
-// newNamespace creates a namespace whose servers are deleted after the test.
 func newNamespace(t *testing.T) string {
 	t.Helper()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
-	if err := suite.client.Create(t.Context(), namespace); err != nil {
-		t.Fatalf("creating a namespace: %v", err)
-	}
-	t.Cleanup(func() {
-		_ = suite.client.DeleteAllOf(context.Background(), &v1alpha1.JupyterServer{}, client.InNamespace(namespace.Name))
-	})
-	return namespace.Name
+	return apiservertest.NewNamespace(t, suite.client)
 }
 
 // each calls do for all elements, eight at a time, and fails if one of them does.
@@ -177,23 +149,10 @@ func each[T any](t *testing.T, all []T, do func(T) error) {
 	}
 }
 
-// pause is between two tries.
-const pause = 50 * time.Millisecond
-
 // eventually retries until it succeeds, and fails with the last error.
 func eventually(t *testing.T, what string, try func() error) {
 	t.Helper()
-	deadline := time.Now().Add(3 * time.Minute)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(pause)
-	}
+	apiservertest.Eventually(t, what, 3*time.Minute, try)
 }
 
 func expect[T comparable](what string, got, want T) error {

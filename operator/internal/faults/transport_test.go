@@ -18,6 +18,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 )
 
 // fault is one way in which a write fails.
@@ -142,7 +144,7 @@ func newTraffic() *traffic { return &traffic{namespaces: map[string]*lane{}} }
 
 // over returns a transport that records the writes of an operator and injects the planned faults.
 func (t *traffic) over(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(r *http.Request) (*http.Response, error) {
+	return apiservertest.RoundTripper(func(r *http.Request) (*http.Response, error) {
 		namespace, isWrite := classify(r)
 		if namespace == "" {
 			return next.RoundTrip(r)
@@ -259,7 +261,3 @@ func summary(r *http.Request) string {
 	}
 	return r.Method + " " + rest
 }
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

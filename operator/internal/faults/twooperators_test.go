@@ -16,6 +16,8 @@ import (
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 )
 
 // TestTwoOperatorsAtOnce runs two operators on the same servers, as when a leader that was paused has not noticed yet that it lost
@@ -46,7 +48,7 @@ func TestTwoOperatorsAtOnce(t *testing.T) {
 
 // hesitant delays requests, so that the writes of two operators arrive in all orders.
 func hesitant(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(r *http.Request) (*http.Response, error) {
+	return apiservertest.RoundTripper(func(r *http.Request) (*http.Response, error) {
 		if namespace, _ := classify(r); namespace != "" {
 			time.Sleep(rand.N(20 * time.Millisecond))
 		}

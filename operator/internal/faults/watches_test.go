@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 )
 
 // TestBadWatches runs an operator whose watches break often, and deliver events late or not at all. It must reach the same state as
@@ -73,7 +75,7 @@ const (
 )
 
 func (b *badWatches) over(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(r *http.Request) (*http.Response, error) {
+	return apiservertest.RoundTripper(func(r *http.Request) (*http.Response, error) {
 		if r.URL.Query().Get("watch") == "" {
 			return next.RoundTrip(r)
 		}

@@ -8,9 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,12 +17,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 )
 
 // step is a change of a server to which the operator responds with writes.
@@ -93,31 +89,11 @@ func oidcServer(namespace string) *v1alpha1.JupyterServer {
 // create creates a server. It sends only the fields that are set, as a user would.
 func create(server func(namespace string) *v1alpha1.JupyterServer) func(context.Context, string) error {
 	return func(ctx context.Context, namespace string) error {
-		raw, err := json.Marshal(server(namespace))
+		o, err := apiservertest.Manifest(server(namespace))
 		if err != nil {
 			return err
 		}
-		content := map[string]any{}
-		if err := utiljson.Unmarshal(raw, &content); err != nil {
-			return err
-		}
-		delete(content, "status")
-		dropZero(content)
-		o := &unstructured.Unstructured{Object: content}
-		o.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.Kind))
 		return suite.client.Create(ctx, o)
-	}
-}
-
-func dropZero(m map[string]any) {
-	for key, value := range m {
-		if child, ok := value.(map[string]any); ok {
-			dropZero(child)
-			value = len(child) > 0
-		}
-		if value == nil || value == "" || value == false {
-			delete(m, key)
-		}
 	}
 }
 
@@ -256,10 +232,8 @@ func settled(ctx context.Context, namespace string) error {
 	if server.DeletionTimestamp != nil {
 		return expect("state", server.Status.State, v1alpha1.StateTerminating)
 	}
-	for _, condition := range server.Status.Conditions {
-		if condition.Type == v1alpha1.ConditionReleased && condition.ObservedGeneration == server.Generation && condition.Status == metav1.ConditionTrue {
-			return nil
-		}
+	if apiservertest.IsReleased(server) {
+		return nil
 	}
 	return fmt.Errorf("generation %d, status %+v", server.Generation, server.Status)
 }
@@ -431,12 +405,8 @@ func checkHelm(t *testing.T, subjects []*subject) {
 
 func helm(t *testing.T, namespace string, into any, args ...string) {
 	t.Helper()
-	args = append(args, "--kubeconfig", suite.kubeconfig, "--namespace", namespace, "--output", "json")
-	out, err := exec.CommandContext(t.Context(), filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "helm"), args...).Output()
-	if err == nil {
-		err = json.Unmarshal(out, into)
-	}
-	if err != nil {
+	out := apiservertest.Helm(t, suite.kubeconfig, namespace, append(args, "--output", "json")...)
+	if err := json.Unmarshal([]byte(out), into); err != nil {
 		t.Fatalf("helm %v: %v: %s", args, err, out)
 	}
 }

@@ -22,6 +22,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
 )
 
@@ -42,7 +43,7 @@ func TestNothingRunsAfterTheEnd(t *testing.T) {
 	w.apply("b", rego("b"))
 	r.wants("a", "b")
 	r.stop()
-	w.eventually(patient, func() error { // the manager does not wait for the event recorder
+	w.eventually("all goroutines end", func() error { // the manager does not wait for the event recorder
 		var stacks bytes.Buffer
 		if err := pprof.Lookup("goroutine").WriteTo(&stacks, 2); err != nil {
 			return err
@@ -92,7 +93,7 @@ func TestRulesFollowTheConfigMaps(t *testing.T) {
 	r.wantsSoon()
 	w.delete("a")
 	r.wantMetric(acceptedMetric, map[string]float64{})
-	r.eventually(patient, func() error {
+	r.eventually("the set is empty", func() error {
 		if got := r.digest(); got != nothing {
 			return fmt.Errorf("the digest of the empty set is %s, want %s", got, nothing)
 		}
@@ -104,14 +105,14 @@ func TestRulesFollowTheConfigMaps(t *testing.T) {
 func TestOtherConfigMapsAreIgnored(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.applyIn(w.newNamespace(), "elsewhere", rego("elsewhere"))
+	w.applyIn(apiservertest.NewNamespace(t, suite.client), "elsewhere", rego("elsewhere"))
 	w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "no-label"}, Data: rego("no-label")})
 	w.create(&corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Name: "of-a-server", Labels: map[string]string{Label: LabelValue, v1alpha1.ServerLabel: "alice"}},
 		Data:       rego("of-a-server"),
 	})
 	r := w.ready()
-	w.applyIn(w.newNamespace(), "elsewhere-later", rego("elsewhere-later"))
+	w.applyIn(apiservertest.NewNamespace(t, suite.client), "elsewhere-later", rego("elsewhere-later"))
 	w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "no-label-later"}, Data: rego("no-label-later")})
 	r.keeps()
 }
@@ -232,9 +233,9 @@ func TestStartWithAnInvalidConfigMap(t *testing.T) {
 	// Valid ones do not help, and other invalid ones are named.
 	w.apply("c", rego("c"))
 	w.apply("d", bad)
-	w.eventually(patient, func() error { return rejected("b/rule.rego:4: ", "d/rule.rego:4: ") })
+	w.eventually("both mistakes are reported", func() error { return rejected("b/rule.rego:4: ", "d/rule.rego:4: ") })
 	w.delete("d")
-	w.eventually(patient, func() error {
+	w.eventually("only one mistake is reported", func() error {
 		if rejected("d/rule.rego:4: ") == nil {
 			return errors.New("d is still named")
 		}
@@ -395,7 +396,7 @@ func TestStartTimeoutIsRetried(t *testing.T) {
 			w.apply(name, rego(name))
 		}
 		r := w.start(nil)
-		w.eventually(patient, func() error {
+		w.eventually("the timeout is reported", func() error {
 			if err := r.loader.Ready(nil); err == nil || !errors.Is(err, context.DeadlineExceeded) {
 				return fmt.Errorf("with %v readiness is %w", names, err)
 			}
@@ -447,7 +448,7 @@ func TestNothingHappensWhenNoRuleChanged(t *testing.T) {
 	r.keeps("a")
 	w.apply("a", rego("a"))
 	r.keeps("a")
-	r.eventually(patient, func() error {
+	r.eventually("Changed is called", func() error {
 		if changed := r.changed.Load(); changed != before+2 || before != 1 { // the 2 changes of keeps
 			return fmt.Errorf("changed %d times, and %d before", changed, before)
 		}
@@ -467,7 +468,7 @@ func TestMissingPermissionIsReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := w.start(nil)
-	w.eventually(patient, func() error {
+	w.eventually("the missing permission is reported", func() error {
 		if err := r.loader.Ready(nil); err == nil || !strings.Contains(err.Error(), "forbidden") || !strings.Contains(err.Error(), w.namespace) {
 			return fmt.Errorf("readiness is %w", err)
 		}

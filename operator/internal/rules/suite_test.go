@@ -39,7 +39,6 @@ import (
 
 // suite is a real etcd and kube-apiserver. Loaders have only the permissions that they need.
 var suite struct {
-	admin    *rest.Config
 	operator *rest.Config // a user with only the permissions of the test's roles
 	client   client.Client
 }
@@ -47,15 +46,14 @@ var suite struct {
 const operatorUser = "operator"
 
 func TestMain(m *testing.M) {
-	apiservertest.Main(m, func(env *envtest.Environment, cfg *rest.Config) (func() error, error) {
-		user, err := env.AddUser(envtest.User{Name: operatorUser}, nil)
+	apiservertest.Main(m, func(cp *apiservertest.ControlPlane) error {
+		user, err := cp.Environment.AddUser(envtest.User{Name: operatorUser}, nil)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		suite.admin, suite.operator = rest.CopyConfig(cfg), user.Config()
+		suite.client, suite.operator = cp.Client, user.Config()
 		suite.operator.QPS = -1
-		suite.client, err = client.New(suite.admin, client.Options{Scheme: scheme.Scheme})
-		return nil, err
+		return nil
 	})
 }
 
@@ -112,7 +110,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, ctx: t.Context(), timeout: 10 * time.Second}
-	w.namespace = w.newNamespace()
+	w.namespace = apiservertest.NewNamespace(t, suite.client)
 	w.create(&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "rules"}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"list", "watch"}},
 		{APIGroups: []string{"events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
@@ -124,15 +122,6 @@ func newWorld(t *testing.T) *world {
 	w.bind("rules")
 	w.bind("lease")
 	return w
-}
-
-func (w *world) newNamespace() string {
-	w.Helper()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
-	if err := suite.client.Create(w.ctx, namespace); err != nil {
-		w.Fatalf("creating a namespace: %v", err)
-	}
-	return namespace.Name
 }
 
 func (w *world) bind(role string) {
@@ -260,7 +249,7 @@ func (w *world) ready() *replica {
 
 func (r *replica) waitUntilReady() {
 	r.Helper()
-	r.eventually(patient, func() error { return r.loader.Ready(nil) })
+	r.eventually("the replica is ready", func() error { return r.loader.Ready(nil) })
 }
 
 // digest returns the digest of the rules in force, or an empty string if none are.
@@ -312,7 +301,7 @@ func (r *replica) wantsSoon(ids ...string) {
 func (r *replica) wantsWithin(within time.Duration, ids ...string) time.Duration {
 	r.Helper()
 	start := time.Now()
-	r.eventually(within, func() error {
+	apiservertest.Eventually(r.T, "the verdicts of the rules in force", within, func() error {
 		got, err := r.ids()
 		if err == nil && !slices.Equal(got, ids) {
 			err = fmt.Errorf("the verdicts are %v, want %v", got, ids)
@@ -332,7 +321,7 @@ func (r *replica) keeps(ids ...string) {
 	sentinel := fmt.Sprintf("zz-sentinel-%d", r.sentinels) // the last of all ids
 	r.apply("sentinel", rego(sentinel))
 	var got []string
-	r.eventually(patient, func() (err error) {
+	r.eventually("the sentinel is in force", func() (err error) {
 		if got, err = r.ids(); err == nil && !slices.Contains(got, sentinel) {
 			err = fmt.Errorf("the verdicts are %v, want %s among them", got, sentinel)
 		}
@@ -343,19 +332,10 @@ func (r *replica) keeps(ids ...string) {
 	}
 }
 
-func (w *world) eventually(within time.Duration, try func() error) {
+// eventually retries until it succeeds, and fails with the last error.
+func (w *world) eventually(what string, try func() error) {
 	w.Helper()
-	deadline := time.Now().Add(within)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			w.Fatalf("after %v: %v", within, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	apiservertest.Eventually(w.T, what, patient, try)
 }
 
 // events returns the events about a ConfigMap as TYPE REASON NOTE, in order.
@@ -378,7 +358,7 @@ func (w *world) events(name string) []string {
 // wantEvents waits until the events about a ConfigMap have these prefixes, and there are no others.
 func (w *world) wantEvents(name string, want ...string) {
 	w.Helper()
-	w.eventually(patient, func() error {
+	w.eventually("the events", func() error {
 		got := w.events(name)
 		for i := range want {
 			if i >= len(got) || !strings.HasPrefix(got[i], want[i]) {
@@ -395,7 +375,7 @@ func (w *world) wantEvents(name string, want ...string) {
 // wantMetric waits until a metric has these values, by its only label or without one.
 func (r *replica) wantMetric(metric string, want map[string]float64) {
 	r.Helper()
-	r.eventually(patient, func() error {
+	r.eventually("the metric", func() error {
 		families, err := r.metrics.Gather()
 		if err != nil {
 			return err

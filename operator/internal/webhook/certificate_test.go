@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"runtime"
@@ -31,6 +30,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/webhook"
 )
 
@@ -313,18 +313,11 @@ func TestUpgradeOfTheChartKeepsTheCertificate(t *testing.T) {
 // helm runs helm on the chart in the test's namespace.
 func (w *world) helm(args ...string) {
 	w.Helper()
-	kubeconfig := filepath.Join(w.TempDir(), "kubeconfig")
-	if err := os.WriteFile(kubeconfig, suite.kubeconfig, 0o600); err != nil {
-		w.Fatal(err)
-	}
-	command := []string{args[0], "jupyter-server-operator", "--kubeconfig", kubeconfig, "--namespace", w.namespace}
+	command := []string{args[0], "jupyter-server-operator"}
 	if args[0] != "rollback" {
 		command = append(command, "../../../helm-chart", "--set=image.repository=r,crds.enabled=false,fullnameOverride="+w.namespace+",watchNamespaces={"+w.namespace+"}")
 	}
-	out, err := exec.CommandContext(w.Context(), filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "helm"), append(command, args[1:]...)...).CombinedOutput()
-	if err != nil {
-		w.Fatalf("helm %s: %v\n%s", args[0], err, out)
-	}
+	apiservertest.Helm(w.TB, suite.kubeconfig, w.namespace, append(command, args[1:]...)...)
 }
 
 // TestBundleIsRestored: `helm upgrade --force` and manual edits can remove the bundle.

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -20,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
+	"github.com/jupyterserver/jupyter-server-operator/operator/apiservertest"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/judge"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/webhook"
 	"github.com/jupyterserver/jupyter-server-operator/policies"
@@ -138,10 +138,7 @@ func informers(t *testing.T) client.Reader {
 
 func (w *world) ensureNamespace(name string, labels map[string]string, seenBy client.Reader) {
 	w.Helper()
-	err := suite.client.Create(w.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		w.Fatal(err)
-	}
+	apiservertest.EnsureNamespace(w.TB, suite.client, name, labels)
 	w.eventually("the informer has the namespace", func() error {
 		return seenBy.Get(w.Context(), client.ObjectKey{Name: name}, judge.NamespaceObject())
 	})

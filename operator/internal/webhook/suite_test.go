@@ -24,14 +24,12 @@ import (
 	"helm.sh/helm/v3/pkg/engine"
 	"helm.sh/helm/v3/pkg/releaseutil"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/yaml"
 
@@ -50,23 +48,15 @@ import (
 var suite struct {
 	config     *rest.Config
 	client     client.Client
-	kubeconfig []byte
+	kubeconfig string
 	ports      int // used so far, starting at a random one
 }
 
 func TestMain(m *testing.M) {
-	apiservertest.Main(m, func(env *envtest.Environment, cfg *rest.Config) (func() error, error) {
-		suite.config = cfg
+	apiservertest.Main(m, func(cp *apiservertest.ControlPlane) error {
+		suite.config, suite.kubeconfig, suite.client = cp.Config, cp.Kubeconfig, cp.Client
 		suite.ports = rand.IntN(portRange)
-		admin, err := env.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, nil)
-		if err != nil {
-			return nil, err
-		}
-		if suite.kubeconfig, err = admin.KubeConfig(); err != nil {
-			return nil, err
-		}
-		suite.client, err = apiservertest.NewClient(cfg)
-		return nil, err
+		return nil
 	})
 }
 
@@ -94,11 +84,7 @@ func newWorld(t testing.TB, values string) *world {
 
 func emptyWorld(t testing.TB) *world {
 	t.Helper()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
-	if err := suite.client.Create(t.Context(), namespace); err != nil {
-		t.Fatalf("creating a namespace: %v", err)
-	}
-	w := &world{TB: t, namespace: namespace.Name, port: freePort(t), judge: newJudge(t)}
+	w := &world{TB: t, namespace: apiservertest.NewNamespace(t, suite.client), port: freePort(t), judge: newJudge(t)}
 	w.client = w.user()
 	t.Cleanup(func() { // otherwise the API server keeps calling the webhook
 		_ = suite.client.Delete(context.Background(), w.configuration())
@@ -379,17 +365,7 @@ func (w *world) mergeSpec(name, spec string) error {
 
 func (w *world) eventually(what string, try func() error) {
 	w.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			w.Fatalf("%s: %v", what, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	apiservertest.Eventually(w.TB, what, time.Minute, try)
 }
 
 // wants checks the parts of an error. Without parts it expects no error.
