@@ -31,7 +31,8 @@ import (
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/render"
 )
 
-// These markers are everything that the operator may do. `make generate` writes the chart's roles from them.
+// These markers are what the controller may do: `make generate` writes the role from them. The roles of the policies, which read namespaces,
+// and of the webhook are in helm-chart/templates.
 //
 // +kubebuilder:rbac:groups=jupyterserver.dev,resources=jupyterservers,verbs=get;list;watch
 // +kubebuilder:rbac:groups=jupyterserver.dev,resources=jupyterservers/status,verbs=patch

@@ -59,13 +59,17 @@ func (f Facts) After(s Setback) Facts {
 type Intent struct {
 	Stop    bool   // the server is to have no pod
 	By      string // the setting that stops it, such as spec.suspend
+	Reason  string // of the condition Ready, once the server is stopped
 	Message string // tells users that the server is stopped, and how to start it
 }
 
 // IntentOf returns whether a server is to run. The first setting that stops it wins.
 func IntentOf(server *v1alpha1.JupyterServer) Intent {
 	if server.Spec.Suspend {
-		return Intent{Stop: true, By: "spec.suspend", Message: "The server is suspended; its files are kept. Set spec.suspend to false to start it again."}
+		return Intent{
+			Stop: true, By: "spec.suspend", Reason: v1alpha1.ReasonSuspended,
+			Message: "The server is suspended; its files are kept. Set spec.suspend to false to start it again.",
+		}
 	}
 	return Intent{}
 }

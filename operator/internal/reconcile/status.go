@@ -191,7 +191,7 @@ func (t Turn) summarizeStopped() summary {
 	if t.Facts.Pod.Status != nil {
 		return summary{state: v1alpha1.StateSuspending, ready: metav1.ConditionFalse, reason: v1alpha1.ReasonSuspending, message: "Stopping the pod; the files are kept.", reconciling: true}
 	}
-	return summary{state: v1alpha1.StateSuspended, ready: metav1.ConditionTrue, reason: v1alpha1.ReasonSuspended, message: t.Facts.Intent.Message}
+	return summary{state: v1alpha1.StateSuspended, ready: metav1.ConditionTrue, reason: t.Facts.Intent.Reason, message: t.Facts.Intent.Message}
 }
 
 func (t Turn) stateOnError() v1alpha1.State {

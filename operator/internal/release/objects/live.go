@@ -248,7 +248,8 @@ func elementOf(set *fieldpath.Set, item any) (found fieldpath.PathElement) {
 }
 
 // Strip is a transform of the informers that drops what Diff does not look at. Annotations that are needed move to the labels:
-// each map takes a third of a KiB, however little it holds.
+// each map takes a third of a KiB, however little it holds. Informers may transform an object twice (client-go/tools/cache,
+// TransformFunc), so what Strip keeps has to be found in a stripped object, too.
 func Strip(in any) (any, error) {
 	o, ok := in.(client.Object)
 	if !ok {
