@@ -11,6 +11,7 @@ package release
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -351,7 +352,11 @@ func (r *Releaser) read(ctx context.Context, ref Ref, revision int, digest strin
 	if err != nil || record == nil || digest == "" || record.Digest() != digest {
 		return nil, client.IgnoreNotFound(err)
 	}
-	return render.Read(record.Content.Manifest, record.Content.Config)
+	values := map[string]any{}
+	if err := json.Unmarshal(record.Content.Config, &values); err != nil {
+		return nil, fmt.Errorf("decoding the values of a release record: %w", err)
+	}
+	return render.Read(record.Content.Manifest, values)
 }
 
 // Lags reports whether the informers may not show the operator's last write of a StatefulSet yet. A nil set is one that they

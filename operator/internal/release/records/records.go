@@ -56,7 +56,8 @@ const (
 	keep            = 5               // records of a release, beside that of the good revision
 	helmPatience    = 5 * time.Minute // how long a record that shows Helm at work is believed
 	largestRevision = math.MaxInt32   // leaves room for more, so that a record with the largest number there is stops nothing
-	largestContent  = 16 << 20        // bytes, decoded: a Secret holds 1 MiB, which could unpack to more than fits into memory
+	largestContent  = 8 << 20         // bytes, unpacked: what a Secret holds, 1 MiB, could fill the operator's memory
+	mostTaken       = 5               // numbers of revisions that Secrets of another type may have taken
 )
 
 // ConflictError means that a Helm release of the name belongs to another owner. It is never touched.
@@ -70,10 +71,33 @@ func (e *ConflictError) Error() string {
 type Record struct {
 	Revision int
 	Status   helmrelease.Status            // that of the labels, since the content of an immutable record cannot follow
-	Content  *helmrelease.Release          // nil if it cannot be decoded, or was only listed
+	Content  *Content                      // nil if it cannot be decoded, or was only listed
 	Secret   *metav1.PartialObjectMetadata // as it was last read or written
 	fixed    bool                          // only its labels can change: it is immutable, or cannot be decoded
 	adopted  bool                          // it had no owner, so Helm wrote it
+}
+
+// Content is what a record holds, as Helm encodes it (helm.sh/helm/v3/pkg/release, Release). What the operator does not look at stays
+// text: anyone who can write Secrets could have it decode into a hundred times its size.
+type Content struct {
+	Name      string          `json:"name,omitempty"`
+	Info      *Info           `json:"info,omitempty"`
+	Chart     json.RawMessage `json:"chart,omitempty"`
+	Config    json.RawMessage `json:"config,omitempty"` // the values
+	Manifest  string          `json:"manifest,omitempty"`
+	Hooks     json.RawMessage `json:"hooks,omitempty"`
+	Version   int             `json:"version,omitempty"`
+	Namespace string          `json:"namespace,omitempty"`
+}
+
+// Info is when and how a revision was released (helm.sh/helm/v3/pkg/release, Info).
+type Info struct {
+	FirstDeployed helmtime.Time      `json:"first_deployed,omitempty"`
+	LastDeployed  helmtime.Time      `json:"last_deployed,omitempty"`
+	Deleted       helmtime.Time      `json:"deleted"`
+	Description   string             `json:"description,omitempty"`
+	Status        helmrelease.Status `json:"status,omitempty"`
+	Notes         string             `json:"notes,omitempty"`
 }
 
 // newRecord returns a record without content. Helm finds it by its labels.
@@ -111,10 +135,7 @@ func (r *Record) Digest() string {
 		return ""
 	}
 	sum := sha256.New()
-	if err := json.NewEncoder(sum).Encode(r.Content.Config); err != nil {
-		return "" // matches no record: values come from JSON
-	}
-	sum.Write([]byte(r.Content.Manifest))
+	fmt.Fprintf(sum, "%s\n%s", cmp.Or(string(r.Content.Config), "null"), r.Content.Manifest)
 	return hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
@@ -220,9 +241,12 @@ func (s *Store) supersede(ctx context.Context, ref objects.Ref, record *Record) 
 // Begin writes the record of the new revision as pending. A record of its number that was never deployed, or has the same content,
 // is used again; else, or if a Secret of another type has its name, the next number is tried.
 func (s *Store) Begin(ctx context.Context, a *Attempt, content *render.Rendered) error {
-	for ; ; a.revision++ {
-		a.Record = s.pending(a, content)
-		err := s.write(ctx, a.ref, a.Record)
+	for taken := 0; ; a.revision++ {
+		var err error
+		if a.Record, err = s.pending(a, content); err != nil {
+			return err
+		}
+		err = s.write(ctx, a.ref, a.Record)
 		if !apierrors.IsAlreadyExists(err) {
 			return err
 		}
@@ -231,6 +255,9 @@ func (s *Store) Begin(ctx context.Context, a *Attempt, content *render.Rendered)
 			return err
 		}
 		if there == nil {
+			if taken++; taken > mostTaken {
+				return &ConflictError{Name: a.ref.Name}
+			}
 			continue
 		}
 		a.MetHelm = a.MetHelm || there.adopted
@@ -254,14 +281,21 @@ func (s *Store) Begin(ctx context.Context, a *Attempt, content *render.Rendered)
 
 // pending returns a slim record: it holds the values and the manifest but not the chart's templates, which only a `helm upgrade`
 // without a chart would read.
-func (s *Store) pending(a *Attempt, content *render.Rendered) *Record {
+func (s *Store) pending(a *Attempt, content *render.Rendered) (*Record, error) {
 	record := newRecord(a.ref, a.revision, metav1.ObjectMeta{Labels: map[string]string{revisionLabel: strconv.Itoa(a.revision)}})
+	values, err := json.Marshal(content.Values)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the values of the release record: %w", err)
+	}
+	about, err := json.Marshal(chart.Chart{Metadata: s.chart})
+	if err != nil {
+		return nil, fmt.Errorf("encoding the chart of the release record: %w", err)
+	}
 	now := helmtime.Time{Time: s.clock.Now()}
 	record.Status = helmrelease.StatusPendingInstall
-	record.Content = &helmrelease.Release{
-		Name: a.ref.Name, Namespace: a.ref.Namespace, Version: a.revision,
-		Chart: &chart.Chart{Metadata: s.chart}, Config: content.Values, Manifest: content.Manifest,
-		Info: &helmrelease.Info{
+	record.Content = &Content{
+		Name: a.ref.Name, Namespace: a.ref.Namespace, Version: a.revision, Chart: about, Config: values, Manifest: content.Manifest,
+		Info: &Info{
 			FirstDeployed: now, LastDeployed: now, Description: "Being applied",
 			Notes: fmt.Sprintf("This release belongs to the JupyterServer %s: change that instead of the release.\n", a.ref.Name),
 		},
@@ -269,7 +303,7 @@ func (s *Store) pending(a *Attempt, content *render.Rendered) *Record {
 	if a.previous != nil && a.previous.Content != nil {
 		record.Status, record.Content.Info.FirstDeployed = helmrelease.StatusPendingUpgrade, a.previous.Content.Info.FirstDeployed
 	}
-	return record
+	return record, nil
 }
 
 // Finish marks the record as deployed and the previous one as superseded, and prunes old ones. The description shows in
@@ -305,7 +339,7 @@ func (s *Store) Prune(ctx context.Context, ref objects.Ref, newest, good int) er
 		if !isObsolete(ref, record, newest, good) {
 			continue
 		}
-		if err := s.writer.Delete(ctx, record.Secret); client.IgnoreNotFound(err) != nil {
+		if err := s.writer.Delete(ctx, record.Secret, client.Preconditions{UID: &record.Secret.UID}); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("deleting an old release record: %w", err)
 		}
 	}
@@ -427,7 +461,7 @@ func (s *Store) mark(ctx context.Context, ref objects.Ref, record *Record, statu
 // encode encodes a record as Helm keeps it in a Secret: JSON, compressed, in base64
 // (helm.sh/helm/v3/pkg/storage/driver/util.go). Helm's own driver creates a compressor for every record that it writes, which
 // costs more memory than the rest of an install, and panics on some damaged records.
-func (s *Store) encode(content *helmrelease.Release) ([]byte, error) {
+func (s *Store) encode(content *Content) ([]byte, error) {
 	compressor, ok := s.compressors.Get().(*gzip.Writer)
 	if !ok {
 		compressor = gzip.NewWriter(nil)
@@ -443,7 +477,7 @@ func (s *Store) encode(content *helmrelease.Release) ([]byte, error) {
 }
 
 // decode returns nil for a damaged record, or one that decodes to more bytes than the limit.
-func decode(encoded []byte, limit int64) *helmrelease.Release {
+func decode(encoded []byte, limit int64) *Content {
 	raw, err := base64.StdEncoding.DecodeString(string(encoded))
 	if err != nil {
 		return nil
@@ -454,7 +488,7 @@ func decode(encoded []byte, limit int64) *helmrelease.Release {
 			return nil
 		}
 	}
-	content := &helmrelease.Release{}
+	content := &Content{}
 	if err := json.Unmarshal(raw, content); err != nil || content.Info == nil {
 		return nil
 	}

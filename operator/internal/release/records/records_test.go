@@ -7,6 +7,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -141,12 +145,42 @@ func TestObsolete(t *testing.T) {
 func TestCodec(t *testing.T) {
 	var s Store
 	for _, name := range []string{"alice", "bob"} { // the second time with the compressor of the first
-		encoded, err := s.encode(helmrelease.Mock(&helmrelease.MockReleaseOptions{Name: name}))
+		helms, err := json.Marshal(helmrelease.Mock(&helmrelease.MockReleaseOptions{Name: name}))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := decode(encoded, largestContent); got == nil || got.Name != name || got.Manifest != helmrelease.MockManifest {
-			t.Errorf("%s: got %+v", name, got)
+		encoded, err := s.encode(decode([]byte(base64.StdEncoding.EncodeToString(helms)), largestContent))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := decode(encoded, largestContent)
+		again, err := json.Marshal(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want, have map[string]any
+		if err := errors.Join(json.Unmarshal(helms, &want), json.Unmarshal(again, &have)); err != nil || !reflect.DeepEqual(want, have) {
+			t.Errorf("%s: %v: nothing of Helm's record may be lost:\nhave %v\nwant %v", name, err, have, want)
+		}
+	}
+}
+
+// A small Secret must not decode into more than fits into the operator's memory.
+func TestDecodeTakesLittleMemory(t *testing.T) {
+	for _, field := range []string{"hooks", "config", "chart", "manifest"} {
+		text := `{"info": {}, "` + field + `": ` + strings.Replace(map[string]string{"hooks": "[%]", "config": `{"a": [%]}`, "chart": `{"files": [%]}`, "manifest": `"%"`}[field],
+			"%", strings.TrimSuffix(strings.Repeat(map[bool]string{true: "x", false: "{},"}[field == "manifest"], 2<<20), ","), 1) + `}`
+		var out bytes.Buffer
+		w := gzip.NewWriter(&out)
+		_, _ = w.Write([]byte(text))
+		_ = w.Close()
+		packed := []byte(base64.StdEncoding.EncodeToString(out.Bytes()))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		content := decode(packed, largestContent)
+		runtime.ReadMemStats(&after)
+		if allocated := after.TotalAlloc - before.TotalAlloc; content == nil || allocated > 8*largestContent {
+			t.Errorf("%s: a Secret of %d bytes allocates %d MiB (decoded: %t)", field, len(packed), allocated>>20, content != nil)
 		}
 	}
 }
