@@ -173,8 +173,13 @@ func isGatewayError(code int) bool {
 	return code == http.StatusBadGateway || code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout
 }
 
-// aboutClient finds words about the client in the page of an error, not parts of other words, as scripts have them.
-var aboutClient = regexp.MustCompile(`(?i)\b(client|redirect)([ _-]?(id|uri|url))?\b`)
+// aboutClient finds what providers say about a client that they reject: a parameter by its name, an error code, or a word such as
+// unknown near the client.
+var aboutClient = regexp.MustCompile(`(?i)\b(client[ _-]?id|redirect[ _-]?ur[il]|(invalid|unauthorized)[ _-]client)\b` +
+	`|\b(unknown|invalid|unregistered|disabled)\b.{0,40}\bclient\b|\bclient\b.{0,40}\b(unknown|invalid|not (found|known|registered|allowed|exist)|does not exist|disabled)\b`)
+
+// markup is what a page holds beside its text.
+var markup = regexp.MustCompile(`(?is)<(script|style)\b.*?</(script|style)>|<[^>]*>`)
 
 // blamesClient reports whether an error is about the client. login_required and the like mean that the provider knows the client.
 func (a providerResponse) blamesClient() bool {
@@ -185,7 +190,7 @@ func (a providerResponse) blamesClient() bool {
 		return aboutClient.MatchString(a.Description)
 	case "":
 		isRejection := a.code == http.StatusBadRequest || a.code == http.StatusUnauthorized || a.code == http.StatusNotFound
-		return isRejection && aboutClient.MatchString(a.text)
+		return isRejection && aboutClient.MatchString(markup.ReplaceAllString(a.text, " "))
 	}
 	return false
 }

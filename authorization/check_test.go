@@ -62,8 +62,10 @@ func TestCheck(t *testing.T) {
 			"", []string{"could not be tried", "HTTP status 400"}},
 		"401 alone": {"A bare status proves nothing.", func(s *fakeProvider, _ *provider) { s.authorize = status(401) }, "", []string{"could not be tried"}},
 		"403":       {"A firewall keeps programs out.", func(s *fakeProvider, _ *provider) { s.authorize = body(403, "Client blocked") }, "", []string{"could not be tried (HTTP status 403)"}},
-		"404":       {"A bare page proves nothing.", func(s *fakeProvider, _ *provider) { s.authorize = body(404, "<p>Not found<script>clientHeight()") }, "", []string{"could not be tried"}},
-		"500":       {"A provider fails at prompt=none.", func(s *fakeProvider, _ *provider) { s.authorize = status(500) }, "", []string{"could not be tried (HTTP status 500)"}},
+		"404": {"A bare page proves nothing.", func(s *fakeProvider, _ *provider) {
+			s.authorize = body(404, `<script src="/client.js">redirect(invalid_client)</script><p class="client-id">Not found`)
+		}, "", []string{"could not be tried"}},
+		"500": {"A provider fails at prompt=none.", func(s *fakeProvider, _ *provider) { s.authorize = status(500) }, "", []string{"could not be tried (HTTP status 500)"}},
 		"500, no secret": {"The token endpoint tells nevertheless.", func(s *fakeProvider, _ *provider) {
 			s.authorize, s.token = status(500), oauthError(401, "invalid_client", "")
 		}, clientRefused, []string{"rejects the secret"}},

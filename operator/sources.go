@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,7 +59,7 @@ func (s *sources) read(ctx context.Context, stdin io.Reader) []source {
 			found = append(found, source{text: text, err: err})
 		case strings.HasPrefix(name, "http://") || strings.HasPrefix(name, "https://"):
 			text, err := download(ctx, name)
-			found = append(found, source{name: name, text: text, err: err})
+			found = append(found, source{name: withoutSecrets(name), text: text, err: err})
 		case err == nil && info.IsDir():
 			found = append(found, s.readFolder(name)...)
 		default:
@@ -68,15 +69,19 @@ func (s *sources) read(ctx context.Context, stdin io.Reader) []source {
 	return found
 }
 
-func (s *sources) readFolder(folder string) []source {
+func (s *sources) readFolder(name string) []source {
+	folder, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		return []source{{name: displayName(name), err: err}}
+	}
 	var found []source
-	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+	err = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
 		case entry.IsDir() && path != folder && !s.recursive:
 			return fs.SkipDir
-		case !entry.IsDir() && slices.Contains([]string{".json", ".yaml", ".yml"}, filepath.Ext(path)):
+		case entry.Type().IsRegular() && slices.Contains([]string{".json", ".yaml", ".yml"}, filepath.Ext(path)):
 			file := readFile(path)
 			file.inFolder = true
 			found = append(found, file)
@@ -87,7 +92,7 @@ func (s *sources) readFolder(folder string) []source {
 		err = errors.New("contains no file that ends in .json, .yaml or .yml")
 	}
 	if err != nil {
-		found = append(found, source{name: displayName(folder), err: err})
+		found = append(found, source{name: displayName(name), err: err})
 	}
 	return found
 }
@@ -100,14 +105,27 @@ func readFile(path string) source {
 	return source{name: displayName(path), text: text, err: err}
 }
 
-func download(ctx context.Context, url string) ([]byte, error) {
+// withoutSecrets returns a URL for the output: without a password, and without a query, which may hold a token.
+func withoutSecrets(address string) string {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return "URL"
+	}
+	parsed.User, parsed.RawQuery = nil, ""
+	return parsed.String()
+}
+
+func download(ctx context.Context, address string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, downloadTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
 		return nil, err
 	}
 	response, err := http.DefaultClient.Do(request)
+	if withURL, ok := errors.AsType[*url.Error](err); ok {
+		return nil, withURL.Err
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -43,6 +43,9 @@ func TestSources(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.Symlink(folder+"/servers", folder+"/link"); err != nil {
+		t.Fatal(err)
+	}
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/alice.yaml" {
 			http.NotFound(w, r)
@@ -67,6 +70,7 @@ func TestSources(t *testing.T) {
 		{reason: "lines that end as on Windows, and a byte order mark", args: []string{"-f", "-"}, stdin: "\ufeff" + strings.ReplaceAll(server+"---\n"+bob, "\n", "\r\n"), servers: []string{"alice", "bob"}},
 		{reason: "a folder", args: []string{"-f", folder + "/servers"}, servers: []string{"alice"}},
 		{reason: "a folder and those below it", args: []string{"-R", "-f", folder + "/servers"}, servers: []string{"alice", "bob"}},
+		{reason: "a link to a folder", args: []string{"-f", folder + "/link"}, servers: []string{"alice"}},
 		{reason: "a folder without manifests", args: []string{"-f", folder + "/empty"}, err: "contains no file that ends in .json, .yaml or .yml"},
 		{reason: "a folder without servers", args: []string{"-f", folder + "/others"}, err: "contains no JupyterServer"},
 		{reason: "a folder with a file that is no manifest", args: []string{"-f", folder + "/wrong"}, err: "values.yaml"},
@@ -89,6 +93,15 @@ func TestSources(t *testing.T) {
 			})
 		}
 	}
+	t.Run("a password or a token in a URL is not printed", func(t *testing.T) {
+		address := strings.Replace(web.URL, "http://", "http://user:hunter2@", 1) + "/bob.yaml?private_token=s3cret"
+		for _, args := range [][]string{{"check", "-o", "json"}, {"render"}} {
+			out, err := execute(t, "", append(args, "-f", address)...)
+			if text := fmt.Sprint(out, err); err == nil || strings.Contains(text, "hunter2") || strings.Contains(text, "s3cret") {
+				t.Error(text)
+			}
+		}
+	})
 	t.Run("each item of a list is judged by itself", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "list.yaml")
 		if err := os.WriteFile(file, []byte(listOf(bob, open)), 0o600); err != nil {

@@ -48,13 +48,15 @@ func runProvisioner(ctx context.Context, o provisionerOptions) error {
 	if err != nil {
 		return fmt.Errorf("create a client: %w", err)
 	}
+	// First, because it adds to the scheme that the informer of the grower reads (controller.NewProvisionController).
+	provisioner := controller.NewProvisionController(ctx, client, provisionerName, folderProvisioner{root: o.volumes},
+		controller.LeaderElection(false),
+		controller.MetricsPort(0),
+	)
 	if err := startGrower(ctx, client); err != nil {
 		return err
 	}
-	controller.NewProvisionController(ctx, client, provisionerName, folderProvisioner{root: o.volumes},
-		controller.LeaderElection(false),
-		controller.MetricsPort(0),
-	).Run(ctx)
+	provisioner.Run(ctx)
 	return ctx.Err()
 }
 

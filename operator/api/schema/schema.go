@@ -142,7 +142,7 @@ func Items(object *unstructured.Unstructured) []*unstructured.Unstructured {
 		return []*unstructured.Unstructured{object}
 	}
 	var found []*unstructured.Unstructured
-	items, _, _ := unstructured.NestedSlice(object.Object, "items")
+	items, _ := object.Object["items"].([]any)
 	for _, item := range items {
 		fields, _ := item.(map[string]any)
 		found = append(found, Items(&unstructured.Unstructured{Object: fields})...)

@@ -65,7 +65,7 @@ func (c *Controller) apply(ctx context.Context, t turn, facts gather.Facts, plan
 	if plan.Target == reconcile.TargetCurrent || plan.Target == reconcile.TargetSpec && facts.Rendered == nil { // else it is another one
 		inOrder, lag, err := c.releases.InOrder(ctx, ref, &t.memo.release, inputs)
 		if inOrder || err != nil {
-			kept := release.Result{State: release.InSync, Release: t.current, PodReplaced: lag > 0, After: lag}
+			kept := release.Result{State: release.InSync, Release: t.current, After: lag}
 			return reconcile.Result{Result: kept, Retry: err}, reconcile.Setback{}
 		}
 	}

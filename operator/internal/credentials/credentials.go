@@ -23,7 +23,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -195,7 +194,7 @@ func Salt(secret *corev1.Secret, isOwn bool) string {
 	return string(secret.UID)
 }
 
-// ErrStale means that a plan was made before the informers showed the newest Secret. Its event wakes the server.
+// ErrStale means that a plan was made before the informers showed the newest Secret, whose event wakes the server.
 var ErrStale = errors.New("the informers do not show the newest credentials Secret yet")
 
 // Apply makes the write of a plan. Its errors are ErrStale, *objects.ApplyError, those of NewPlan about a Secret that the informers
@@ -226,12 +225,15 @@ func Apply(ctx context.Context, c client.Client, live client.Reader, p Plan) err
 	return nil
 }
 
-// checkExisting returns why there is a Secret already: it is not the operator's, or the informers do not show it yet.
+// checkExisting returns why there is a Secret already: it is not the operator's, or the informers do not show it yet. Those of the type of
+// Helm's records they never show, and the operator creates none.
 func (p Plan) checkExisting(ctx context.Context, live client.Reader) error {
-	found := &metav1.PartialObjectMetadata{}
-	found.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	found := &corev1.Secret{}
 	if err := live.Get(ctx, client.ObjectKeyFromObject(p.write), found); err != nil {
 		return fmt.Errorf("reading the credentials Secret: %w", err)
+	}
+	if found.Type != "" && found.Type != corev1.SecretTypeOpaque {
+		return &objects.ConflictError{Object: "Secret " + found.Name}
 	}
 	return cmp.Or(checkOwner(p.ref, found), ErrStale)
 }

@@ -98,6 +98,7 @@ type look struct {
 	reads    []string       // the keys of it that the pod reads, by the StatefulSet in the cluster
 	bundle   string         // a digest of the certificates that the spec names
 	involved []types.UID    // the objects whose events may tell why the pod does not run
+	lags     bool           // the informers may not show the newest StatefulSet
 }
 
 // Facts returns the facts about a server whose newest revision is current. An error is worth another try.
@@ -218,8 +219,8 @@ func (g *Gatherer) Keep(memo *Memo, f Facts, current *v1alpha1.ReleaseStatus) {
 	}
 }
 
-// NoteNoRollback remembers why a revision cannot be rolled back, so that it is not tried in every turn.
-// Empty: it can.
+// NoteNoRollback remembers why a revision cannot be rolled back, so that it is not tried in every turn. An empty reason changes
+// nothing.
 func (m *Memo) NoteNoRollback(why string) { m.failing.noRollback = cmp.Or(why, m.failing.noRollback) }
 
 // findRecord compares the pod of the current revision with that of the spec, which costs a request, if the operator alone

@@ -80,9 +80,8 @@ func Named(spec *v1alpha1.JupyterServerSpec) (names []string) {
 func NameOf(kind, name string) string { return kind + " " + name }
 
 // resolve checks that what the spec refers to exists, plans the credentials Secret, and digests what the pod reads only at its start.
-// It stops at the first problem. What the environment
-// lacks is the kubelet's to report, but while Jupyter runs: without it, a new pod would take the place of one that works, and not
-// start.
+// It stops at the first problem. What the environment lacks is the kubelet's to report, but while Jupyter runs: without it, a new pod
+// would take the place of one that works, and not start.
 func (l *look) resolve(ctx context.Context) error {
 	for _, r := range referencesOf(&l.server.Spec) {
 		if r.environment && (r.optional || !l.Pod.Runs || r.ref.Name == render.SecretName(l.server.Name)) {

@@ -28,6 +28,7 @@ import (
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/jupyterserver/jupyter-server-operator/operator/api/v1alpha1"
 	"github.com/jupyterserver/jupyter-server-operator/operator/internal/diagnosis"
@@ -69,8 +70,8 @@ func (l *look) findWorkload(ctx context.Context) error {
 	if set != nil {
 		l.StatefulSet, l.reads, l.involved = set, objects.ReadKeys(set), append(l.involved, set.UID)
 	}
-	lags := l.Current != nil && l.Releases.Lags(l.ref, l.writes, set)
-	l.Pod = podFacts(set, l.PodObject, lags)
+	l.lags = l.Current != nil && l.Releases.Lags(l.ref, l.writes, set)
+	l.Pod = podFacts(set, l.PodObject, l.lags)
 	return nil
 }
 
@@ -157,6 +158,9 @@ func (l *look) diagnose(ctx context.Context, answer *diagnosis.Access) error {
 	if l.Problem != nil && l.StatefulSet == nil {
 		return nil // nothing creates a pod
 	}
+	if l.lags {
+		return nil // the pod is one that was replaced just now
+	}
 	now := l.Clock.Now()
 	unready := now.Sub(unreadySince(l.server, now))
 	if l.PodObject == nil && unready < eventDelay {
@@ -175,22 +179,29 @@ func (l *look) diagnose(ctx context.Context, answer *diagnosis.Access) error {
 	return nil
 }
 
-// observe reads the claim, and what only the API server knows: after a moment the events, and whose the pod of the name is.
+// observe reads the claim, and what only the API server knows: after a moment the events, and whose the pod of the name is. Without
+// an answer of the API server the cause stays unknown for now, which holds up nothing else.
 func (l *look) observe(ctx context.Context, seen *diagnosis.Observation, unready time.Duration) (err error) {
 	if storage := l.server.Spec.Storage; !storage.Ephemeral {
 		seen.Claim, err = get(ctx, l.Cached, l.server.Namespace, cmp.Or(storage.ExistingClaim, l.server.Name), &corev1.PersistentVolumeClaim{})
+	}
+	if err != nil {
+		return err
 	}
 	if seen.Claim != nil {
 		l.involved = append(l.involved, seen.Claim.UID)
 	}
 	waitsForPod := l.PodObject == nil && IsObserved(l.StatefulSet)
-	if err == nil && unready >= eventDelay && (l.PodObject != nil || waitsForPod) {
+	if unready >= eventDelay && (l.PodObject != nil || waitsForPod) {
 		seen.Events, err = l.Events.about(ctx, l.server.Namespace, l.involved...)
 	}
 	if err == nil && waitsForPod && l.Set == reconcile.SetScaled {
 		seen.NameTakenBy, err = l.ownerOfPodName(ctx)
 	}
-	return err
+	if err != nil {
+		log.FromContext(ctx).V(1).Info("Looking for the cause failed", "error", err.Error())
+	}
+	return nil
 }
 
 // failing is since when the pod of a revision fails, and why it cannot be rolled back, if that was tried.

@@ -239,9 +239,9 @@ func (t Turn) release() *v1alpha1.ReleaseStatus {
 	return &out
 }
 
-// url returns where the server is reached: where it was, while the spec is not followed.
+// url returns where the server is reached: where it was, while the spec is not followed or could not be applied.
 func (t Turn) url() string {
-	held := t.Plan.Hold == HoldBlocked || t.Plan.Hold == HoldRolledBack
+	held := t.Plan.Hold == HoldBlocked || t.Plan.Hold == HoldRolledBack || t.Result.Retry != nil
 	switch {
 	case t.Result.URL != "":
 		return t.Result.URL

@@ -103,8 +103,8 @@ func (d Diff) changes(kind string) bool {
 	return slices.ContainsFunc(d.Apply, func(c Change) bool { return c.Object.GetKind() == kind })
 }
 
-// ChangesPod reports whether the pod in the informers is not the desired one, or may not be.
-func (d Diff) ChangesPod() bool { return d.changes(setKind) || d.Lag > 0 }
+// ChangesPod reports whether the StatefulSet is to be applied, so that the pod in the informers may not be the desired one.
+func (d Diff) ChangesPod() bool { return d.changes(setKind) }
 
 // ByHelm reports whether a Helm command changed an object that is to be applied.
 func (d Diff) ByHelm() bool {
