@@ -92,8 +92,8 @@ type Content struct {
 
 // Info is when and how a revision was released (helm.sh/helm/v3/pkg/release, Info).
 type Info struct {
-	FirstDeployed helmtime.Time      `json:"first_deployed,omitempty"`
-	LastDeployed  helmtime.Time      `json:"last_deployed,omitempty"`
+	FirstDeployed helmtime.Time      `json:"first_deployed"`
+	LastDeployed  helmtime.Time      `json:"last_deployed"`
 	Deleted       helmtime.Time      `json:"deleted"`
 	Description   string             `json:"description,omitempty"`
 	Status        helmrelease.Status `json:"status,omitempty"`
