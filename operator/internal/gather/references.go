@@ -80,11 +80,11 @@ func Named(spec *v1alpha1.JupyterServerSpec) (names []string) {
 func NameOf(kind, name string) string { return kind + " " + name }
 
 // resolve checks that what the spec refers to exists, plans the credentials Secret, and digests what the pod reads only at its start.
-// It stops at the first problem. What the environment lacks is the kubelet's to report, but while Jupyter runs: without it, a new pod
-// would take the place of one that works, and not start.
+// It stops at the first problem. What the environment lacks is the kubelet's to report, but while Jupyter runs with this spec: without
+// it, a new pod would take the place of one that works, and not start.
 func (l *look) resolve(ctx context.Context) error {
 	for _, r := range referencesOf(&l.server.Spec) {
-		if r.environment && (r.optional || !l.Pod.Runs || r.ref.Name == render.SecretName(l.server.Name)) {
+		if r.environment && (r.optional || !l.Pod.Runs || !l.specIsReleased() || r.ref.Name == render.SecretName(l.server.Name)) {
 			continue
 		}
 		if err := l.check(ctx, r); err != nil || l.Problem != nil {
@@ -209,12 +209,13 @@ func (l *look) findCredentials(ctx context.Context) (err error) {
 		}
 		return l.own != nil && credentials.HasValue(l.own, key) || slices.ContainsFunc(referencesOf(spec), isNamed)
 	})
-	specIsReleased := l.Current != nil && l.Current.Generation == l.server.Generation
 	l.Restore, err = credentials.NewPlan(credentials.Request{
-		Ref: l.ref.Ref, Have: l.own, Keys: credentials.Restorable(spec, specIsReleased, missing), Reads: l.reads, Restores: true,
+		Ref: l.ref.Ref, Have: l.own, Keys: credentials.Restorable(spec, l.specIsReleased(), missing), Reads: l.reads, Restores: true,
 	})
 	return err
 }
+
+func (l *look) specIsReleased() bool { return l.Current != nil && l.Current.Generation == l.server.Generation }
 
 // planCredentials plans the credentials Secret for the spec. An inline value that the spec no longer holds is dropped once no
 // rollback needs it. A spec that names the Secret may mean any key of it.
