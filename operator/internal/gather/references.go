@@ -215,7 +215,9 @@ func (l *look) findCredentials(ctx context.Context) (err error) {
 	return err
 }
 
-func (l *look) specIsReleased() bool { return l.Current != nil && l.Current.Generation == l.server.Generation }
+func (l *look) specIsReleased() bool {
+	return l.Current != nil && l.Current.Generation == l.server.Generation
+}
 
 // planCredentials plans the credentials Secret for the spec. An inline value that the spec no longer holds is dropped once no
 // rollback needs it. A spec that names the Secret may mean any key of it.
