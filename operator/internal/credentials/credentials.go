@@ -8,6 +8,7 @@
 package credentials
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -150,14 +151,15 @@ const (
 )
 
 func faultOf(value []byte) string {
+	if len(value) > longestToken {
+		return ""
+	}
 	isSpace := func(r rune) bool { return unicode.IsSpace(r) || r == '\ufeff' }
 	isOther := func(r rune) bool { return r < '!' || r > '~' }
-	switch text := string(value); {
-	case len(text) > longestToken:
-		return ""
-	case strings.TrimFunc(text, isSpace) != text:
+	switch {
+	case len(bytes.TrimFunc(value, isSpace)) != len(value):
 		return SpaceFault
-	case strings.ContainsFunc(text, isOther):
+	case bytes.ContainsFunc(value, isOther):
 		return CharacterFault
 	}
 	return ""

@@ -537,7 +537,7 @@ func TestEventsAreSharedByTheServersOfANamespace(t *testing.T) {
 	live := interceptor.NewClient(held.(client.WithWatch), interceptor.Funcs{
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {
 			lists.Add(1)
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond) // a slow answer, which all callers share
 			return c.List(ctx, list, options...)
 		},
 	})

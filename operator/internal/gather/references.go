@@ -203,11 +203,12 @@ func (l *look) findCredentials(ctx context.Context) (err error) {
 	if err != nil || len(l.reads) == 0 {
 		return err
 	}
+	named := referencesOf(spec)
 	missing := slices.DeleteFunc(slices.Clone(l.reads), func(key string) bool {
 		isNamed := func(r reference) bool {
 			return r.kind == Secret && !r.environment && r.ref == v1alpha1.KeyRef{Name: name, Key: key}
 		}
-		return l.own != nil && credentials.HasValue(l.own, key) || slices.ContainsFunc(referencesOf(spec), isNamed)
+		return l.own != nil && credentials.HasValue(l.own, key) || slices.ContainsFunc(named, isNamed)
 	})
 	l.Restore, err = credentials.NewPlan(credentials.Request{
 		Ref: l.ref.Ref, Have: l.own, Keys: credentials.Restorable(spec, l.specIsReleased(), missing), Reads: l.reads, Restores: true,
