@@ -85,7 +85,7 @@ type Result struct {
 	Release     *v1alpha1.ReleaseStatus // the release afterwards
 	Summary     string                  // of what was changed; empty if nothing was
 	Conflicts   []backoff.Conflict      // the objects that another client keeps changing
-	PodReplaced bool                    // the pod in the informers is not the desired one, or may not be
+	PodReplaced bool                    // the StatefulSet was applied: the pod in the informers may be another one
 	After       time.Duration           // when to look again although nothing changes; zero: never
 }
 
